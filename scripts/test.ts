@@ -10,15 +10,22 @@ import path from "node:path";
 
 const [kind = "unit", ...filters] = process.argv.slice(2);
 const root = path.resolve(import.meta.dirname, "..");
-const patterns = kind === "e2e" ? ["test/e2e/**/*.test.ts"] : ["src/**/*.test.ts", "test/*.test.ts", "web/**/*.test.ts"];
-const files = globSync(patterns, { cwd: root }).filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)));
+const patterns =
+  kind === "e2e" ? ["test/e2e/**/*.test.ts"] : ["src/**/*.test.ts", "test/*.test.ts", "web/**/*.test.ts"];
+const files = globSync(patterns, { cwd: root }).filter(
+  (file) => filters.length === 0 || filters.some((filter) => file.includes(filter)),
+);
 if (files.length === 0) {
   console.error(`no ${kind} test matches ${filters.join(" ")}`);
   process.exit(1);
 }
 const concurrency = kind === "e2e" ? ["--test-concurrency=1", "--test-timeout=600000"] : ["--test-timeout=120000"];
-const result = spawnSync(process.execPath, ["--disable-warning=ExperimentalWarning", "--test", ...concurrency, ...files.sort()], {
-  cwd: root,
-  stdio: "inherit",
-});
+const result = spawnSync(
+  process.execPath,
+  ["--disable-warning=ExperimentalWarning", "--test", ...concurrency, ...files.sort()],
+  {
+    cwd: root,
+    stdio: "inherit",
+  },
+);
 process.exit(result.status ?? 1);

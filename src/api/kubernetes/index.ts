@@ -1,0 +1,3 @@
+export type * from "./meta.ts";
+export type * from "./schema.ts";
+export type * from "./transport.ts";
