@@ -1,1 +1,2 @@
 export type * from "./kubernetes/index.ts";
+export type * as cri from "./cri/index.ts";
