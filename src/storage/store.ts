@@ -51,7 +51,6 @@ export interface StoreEvent {
   readonly type: "put" | "delete";
   /** For a delete: the key and the revision of the delete; the value is empty. */
   readonly kv: KeyValue;
-  readonly previous?: KeyValue;
 }
 
 /** All events of one or more revisions, never half a revision. An empty batch is progress: nothing is missing up to `revision`. */

@@ -1,3 +1,5 @@
+import type { Duplex } from "node:stream";
+
 /**
  * How anyone reaches a Kubernetes API server: the same request and response whether it crosses a TLS socket or, for
  * controllers in the daemon's own process, a function call. The API server is an `ApiHandler`; client/ speaks to one.
@@ -22,6 +24,11 @@ export interface ApiRequest {
   /** Set by who has authenticated the caller already (the loopback client). Never taken from the wire. */
   readonly user?: UserInfo;
   readonly remoteAddress?: string;
+  /**
+   * The client's certificates in DER, its own first, as the TLS layer received them: present, not yet verified for us. Whoever
+   * authenticates with them checks the chain. Never taken from a header.
+   */
+  readonly peerCertificates?: readonly Uint8Array[];
   /** Aborted when the caller goes away. */
   readonly signal?: AbortSignal;
 }
@@ -29,7 +36,7 @@ export interface ApiRequest {
 export interface ApiResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  /** Exactly one of `body`, `events` and `chunks` is set. */
+  /** Exactly one of `body`, `events`, `chunks` and `takeover` is set. */
   readonly body?: Uint8Array;
   /**
    * A watch. Over HTTP each event becomes one line `{"type":…,"object":…}`; in process it is handed over as it is.
@@ -38,6 +45,11 @@ export interface ApiResponse {
   readonly events?: AsyncIterable<ApiWatchEvent>;
   /** Any other stream (logs). */
   readonly chunks?: AsyncIterable<Uint8Array>;
+  /**
+   * The answer to an `Upgrade` request: called once with the raw connection and what had been read past the request head. The callee
+   * writes the whole answer itself, its status line included, and closes the socket. Status is 101 by convention.
+   */
+  readonly takeover?: (socket: Duplex, head: Uint8Array) => void;
   /** In-process callers read this instead of `body`. Frozen: not to be changed. */
   readonly object?: unknown;
 }

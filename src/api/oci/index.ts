@@ -1,1 +1,3 @@
-export type * from "./runtime.ts";
+export * from "./distribution.ts";
+export * from "./image.ts";
+export * from "./media.ts";

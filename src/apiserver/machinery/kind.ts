@@ -62,9 +62,27 @@ export interface Strategy {
   readonly hasGeneration?: boolean;
   /** Seconds of grace for a delete; undefined deletes at once. Pods only, upstream. */
   gracePeriodSeconds?(object: KubeObject, requested: number | undefined): number | undefined;
+  /** Answer a finished delete with the object instead of a Status (pods, services, volumes and a few more, upstream). */
+  readonly returnDeletedObject?: boolean;
+  /**
+   * What is wrong with a name, worded as upstream's; none by default beyond a DNS-1123 subdomain. `prefix`: it is a generateName, which may
+   * end with a dash.
+   */
+  validateName?(name: string, prefix: boolean): string[];
+  /** Subresources besides `status` that are updates of the object itself (`finalize`, `approval`, `ephemeralcontainers`, `resize`). */
+  readonly updateSubresources?: readonly string[];
   readonly defaultPropagation?: "Background" | "Foreground" | "Orphan";
   readonly allowCreateOnUpdate?: boolean;
   readonly allowUnconditionalUpdate?: boolean;
+}
+
+/**
+ * Between this kind's version and the stored form, where they differ (HorizontalPodAutoscaler v1, events.k8s.io, custom resources with
+ * several versions). Lists, so that a webhook is asked once. Must not change what it is given.
+ */
+export interface Conversion {
+  toStorage(objects: readonly KubeObject[]): readonly KubeObject[] | Promise<readonly KubeObject[]>;
+  fromStorage(objects: readonly KubeObject[]): readonly KubeObject[] | Promise<readonly KubeObject[]>;
 }
 
 /** One resource in one group and version. Kinds are data: discovery, storage, handlers and OpenAPI derive from this. */
@@ -83,4 +101,9 @@ export interface Kind {
   readonly strategy: Strategy;
   /** The version objects are stored in, where a resource has several. */
   readonly storageVersion: string;
+  /** Where another group's resource holds the objects: `{group}/{plural}` ("" for core: `events`). This kind's own by default. */
+  readonly storedAs?: string;
+  readonly conversion?: Conversion;
+  /** From a CustomResourceDefinition: no strategic merge patch; types are checked by validation (422) and not by decoding (400). */
+  readonly custom?: boolean;
 }

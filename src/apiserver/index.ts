@@ -1,0 +1,3 @@
+export type * from "./machinery/kind.ts";
+export type * from "./machinery/pipeline.ts";
+export type * from "./machinery/options.ts";
