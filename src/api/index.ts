@@ -1,3 +1,3 @@
 export type * from "./kubernetes/index.ts";
 export type * as cri from "./cri/index.ts";
-export type * from "./oci/index.ts";
+export * from "./oci/index.ts";

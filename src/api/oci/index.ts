@@ -1,3 +1,4 @@
 export * from "./distribution.ts";
 export * from "./image.ts";
 export * from "./media.ts";
+export type * from "./runtime.ts";

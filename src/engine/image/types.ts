@@ -1,0 +1,152 @@
+import type { Readable } from "node:stream";
+import type { OciDescriptor, OciHistory, OciImageConfig, OciImageRunConfig, OciPlatform } from "../../api/index.ts";
+import type { Digest } from "../content/index.ts";
+import type { Layer } from "../snapshot/index.ts";
+import type { RegistryAuth } from "../registry/index.ts";
+
+/** An image in the store. `id` is the digest of its configuration, as Docker's classic store has it. */
+export interface Image {
+  readonly id: Digest;
+  readonly config: OciImageConfig;
+  /** The raw bytes of the configuration have this size. */
+  readonly configSizeBytes: number;
+  /** Chain id of the top layer; undefined for an image without layers (`FROM scratch`). */
+  readonly chainId: Digest | undefined;
+  readonly layers: readonly Layer[];
+  /** Sum of the layers' file content. */
+  readonly sizeBytes: number;
+  /** The manifest it came with, or that a push made; undefined for one built here and never pushed. */
+  readonly manifest: OciDescriptor | undefined;
+  /** `busybox:latest`, familiar form, sorted. */
+  readonly repoTags: readonly string[];
+  /** `busybox@sha256:…`, familiar form, sorted. */
+  readonly repoDigests: readonly string[];
+  readonly platform: OciPlatform;
+  /** The image it was built from here, when known (`docker history`, `docker rmi` of untagged parents). */
+  readonly parent: Digest | undefined;
+  /** From the configuration; 0 when it says none. */
+  readonly createdMs: number;
+  readonly lastTaggedMs: number | undefined;
+}
+
+/** Docker's JSON progress message. */
+export interface ProgressMessage {
+  readonly status?: string;
+  readonly id?: string;
+  readonly progress?: string;
+  readonly progressDetail?: { readonly current?: number; readonly total?: number };
+  readonly stream?: string;
+  readonly aux?: unknown;
+}
+
+export type OnProgress = (message: ProgressMessage) => void;
+
+export interface TransferOptions {
+  readonly auth?: RegistryAuth;
+  readonly platform?: OciPlatform;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+}
+
+export interface CreateImageOptions {
+  /** `rootfs.diff_ids` is filled in from `layers`. */
+  readonly config: Omit<OciImageConfig, "rootfs">;
+  /** Chain id of the top layer; undefined for none. */
+  readonly chainId: Digest | undefined;
+  readonly parent?: Digest;
+  /** Names to give it, each as a user writes it. */
+  readonly tags?: readonly string[];
+}
+
+export interface CommitOptions {
+  /** Snapshot of the container. */
+  readonly snapshotKey: string;
+  /** Image the container was made from. */
+  readonly parent: Digest | undefined;
+  readonly config: OciImageRunConfig;
+  readonly author?: string;
+  readonly comment?: string;
+  readonly createdBy?: string;
+  readonly containerId?: string;
+  readonly tag?: string;
+}
+
+export interface ImportOptions {
+  readonly tag?: string;
+  readonly message?: string;
+  readonly platform?: OciPlatform;
+  readonly config?: OciImageRunConfig;
+  readonly signal?: AbortSignal;
+}
+
+export type RemovedItem = { readonly Untagged: string } | { readonly Deleted: string };
+
+export interface HistoryItem {
+  readonly Id: string;
+  /** Seconds since the epoch. */
+  readonly Created: number;
+  readonly CreatedBy: string;
+  readonly Tags: string[] | null;
+  readonly Size: number;
+  readonly Comment: string;
+}
+
+export interface PruneOptions {
+  /** Only images without a name (default), or all that no container uses. */
+  readonly danglingOnly?: boolean;
+  /** Only images made before, milliseconds since the epoch. */
+  readonly untilMs?: number;
+  readonly matches?: (image: Image) => boolean;
+}
+
+/** Who uses images, told by the container room: an image in use isn't pruned, nor removed without force. */
+export interface ImageUser {
+  readonly containerId: string;
+  readonly imageId: Digest;
+  readonly running: boolean;
+}
+
+export interface LayerUse {
+  readonly sizeBytes: number;
+  /** Sum over layers, each counted once. */
+  readonly layersSizeBytes: number;
+}
+
+export interface ImageService {
+  /**
+   * By name (`busybox`, `busybox:1`, `host/repo@sha256:…`), id, or unique id prefix. `notFound` with Docker's words when there is none.
+   * With `platform`, `notFound` when the image is for another one.
+   */
+  resolve(refOrId: string, options?: { platform?: OciPlatform }): Promise<Image>;
+  /** Undefined instead of `notFound`. */
+  find(refOrId: string): Promise<Image | undefined>;
+  list(): Promise<Image[]>;
+
+  tag(refOrId: string, name: string): Promise<void>;
+  /** Docker's `rmi`: untags a name, deletes an image whose last name went. `conflict` while a container uses it. */
+  remove(refOrId: string, options?: { force?: boolean; noPrune?: boolean }): Promise<RemovedItem[]>;
+  /** From a registry; concurrent pulls of one name share the work. */
+  pull(name: string, options?: TransferOptions): Promise<Image>;
+  /** Resolves locally, else pulls: what `FROM`, `docker run` and the kubelet's IfNotPresent want. */
+  ensure(name: string, options?: TransferOptions): Promise<Image>;
+  push(name: string, options?: TransferOptions): Promise<{ digest: Digest; sizeBytes: number; tag: string }>;
+  /** An archive that both `docker load` and OCI tools read. */
+  save(names: readonly string[], options?: { platform?: OciPlatform; signal?: AbortSignal }): Readable;
+  /** Docker and OCI archives, also compressed. */
+  load(archive: Readable, options?: { onProgress?: OnProgress; signal?: AbortSignal }): Promise<Image[]>;
+  /** A root filesystem tar as a one-layer image. */
+  import(tar: Readable, options?: ImportOptions): Promise<Image>;
+  create(options: CreateImageOptions): Promise<Image>;
+  commit(options: CommitOptions): Promise<Image>;
+  history(refOrId: string): Promise<HistoryItem[]>;
+  prune(options?: PruneOptions): Promise<{ removed: RemovedItem[]; freedBytes: number }>;
+  layersSizeBytes(): Promise<number>;
+  /** A base image from the operating system's packages: `busybox`, `debian`, `python:3.9-slim`. */
+  bootstrap(name: string, options?: { onProgress?: OnProgress; signal?: AbortSignal }): Promise<Image>;
+  /** The container room says who uses images. */
+  setUsers(users: () => Iterable<ImageUser>): void;
+  /** Deletes blobs and layers that no image, snapshot or lease needs. */
+  collectGarbage(): Promise<{ freedBytes: number }>;
+}
+
+export type { OciHistory };

@@ -1,0 +1,2 @@
+export * from "./ffi/index.ts";
+export * from "./mount/index.ts";

@@ -1,0 +1,4 @@
+export * from "./mount.ts";
+export * from "./nodes.ts";
+export * from "./overlay.ts";
+export * from "./table.ts";
