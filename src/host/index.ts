@@ -1,2 +1,4 @@
 export * from "./ffi/index.ts";
 export * from "./mount/index.ts";
+export * from "./conmon/index.ts";
+export * from "./process/index.ts";

@@ -1,0 +1,3 @@
+export * from "./argv.ts";
+export * from "./attach.ts";
+export * from "./monitor.ts";
