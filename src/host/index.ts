@@ -2,3 +2,4 @@ export * from "./ffi/index.ts";
 export * from "./mount/index.ts";
 export * from "./conmon/index.ts";
 export * from "./process/index.ts";
+export * from "./seccomp/index.ts";

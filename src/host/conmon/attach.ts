@@ -61,9 +61,8 @@ function socketOf(fd: number): Socket {
   const handle = new binding.Pipe(binding.constants.SOCKET);
   const failed = handle.open(fd);
   if (failed) throw unavailable("this Node.js cannot read the monitor's socket");
-  return new Socket({ handle, allowHalfOpen: true, readable: true, writable: true } as ConstructorParameters<
-    typeof Socket
-  >[0]);
+  const options: object = { handle, allowHalfOpen: true, readable: true, writable: true };
+  return new Socket(options);
 }
 
 class PacketSocket implements AttachSocket {

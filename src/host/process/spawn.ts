@@ -34,7 +34,8 @@ const bind =
     libc(prototype)(...args);
 const pipe2 = bind("int pipe2(_Out_ int *fds, int flags)");
 const fcntl = bind("int fcntl(int fd, int cmd, int arg)");
-const waitpid = bind("int waitpid(int pid, _Out_ int *status, int options)");
+const WAITPID = "int waitpid(int pid, _Out_ int *status, int options)";
+const waitpid = bind(WAITPID);
 const posixSpawnp = bind(
   "int posix_spawnp(_Out_ int *pid, const char *file, void *actions, void *attributes, const char **argv, const char **envp)",
 );
@@ -103,27 +104,36 @@ export function pipeReader(fd: number): Socket {
   return new Socket({ fd, readable: true, writable: false });
 }
 
-/** Waits for a child that is about to end, and returns its exit code (128 + signal when killed). */
+/** Waits for a child that is about to end (a thread of libuv's pool waits with us), and returns its exit code (128 + signal when killed). */
 export async function reap(pid: number): Promise<number> {
-  for (let attempt = 0; ; attempt++) {
+  for (let attempt = 0; attempt < REAP_AT_ONCE; attempt++) {
     const code = tryReap(pid);
     if (code !== undefined) return code;
-    if (attempt < REAP_AT_ONCE) await settle();
-    else await systemClock.sleep(Math.min(attempt - REAP_AT_ONCE + 1, 20));
+    await settle();
   }
+  const status = [0];
+  const wait = libc(WAITPID) as unknown as {
+    async(pid: number, status: number[], options: number, done: (error: unknown, found: number) => void): void;
+  };
+  const found = await new Promise<number>((resolve) => wait.async(pid, status, 0, (_error, result) => resolve(result)));
+  return found < 0 ? LOST_CHILD : exitCodeOf(status[0]!);
 }
 
-/** Turns of the event loop before `reap` begins to sleep: a child whose pipes have ended is gone within microseconds. */
-const REAP_AT_ONCE = 100;
+/** Turns of the event loop before `reap` occupies a thread: a child whose pipes have ended is gone within microseconds. */
+const REAP_AT_ONCE = 20;
+/** What stands for the exit code of a process that is no child of ours (any more). */
+const LOST_CHILD = 255;
 
 /** The exit code of a child that has ended; undefined while it runs; 255 when it is no child of ours (any more). */
 export function tryReap(pid: number): number | undefined {
   const status = [0];
   const found = waitpid(pid, status, WNOHANG);
   if (found === 0) return undefined;
-  if (found < 0) return 255;
-  const raw = status[0]!;
-  return (raw & 0x7f) === 0 ? (raw >> 8) & 0xff : 128 + (raw & 0x7f);
+  return found < 0 ? LOST_CHILD : exitCodeOf(status[0]!);
+}
+
+function exitCodeOf(status: number): number {
+  return (status & 0x7f) === 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f);
 }
 
 export interface RunOptions {
@@ -170,7 +180,11 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     stop(deadlineExceeded(`${argv[0]} did not end in time`)),
   );
   try {
-    if (stdin) new Socket({ fd: stdin.writeFd, writable: true }).on("error", () => {}).end(options.input);
+    if (stdin) {
+      const writer = new Socket({ fd: stdin.writeFd, readable: false, writable: true });
+      writer.on("error", () => {});
+      writer.end(options.input ?? "");
+    }
     const [out, err] = await Promise.all([collect(stdout.readFd), collect(stderr.readFd)]);
     const code = await reap(pid);
     if (failure !== undefined) throw failure;
