@@ -1,1 +1,2 @@
+export * from "./bind.ts";
 export * from "./libc.ts";

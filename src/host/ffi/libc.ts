@@ -43,6 +43,10 @@ export function errno(): number {
 
 const CODES: Readonly<Record<string, ErrorCode>> = {
   ENOENT: "notFound",
+  ENODEV: "notFound",
+  ESRCH: "notFound",
+  EADDRNOTAVAIL: "notFound",
+  EADDRINUSE: "conflict",
   EEXIST: "alreadyExists",
   EBUSY: "conflict",
   EPERM: "permissionDenied",

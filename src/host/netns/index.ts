@@ -1,0 +1,2 @@
+export { FakeNetns } from "./fake.ts";
+export * from "./netns.ts";
