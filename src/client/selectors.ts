@@ -45,7 +45,10 @@ export function matchesLabels(wanted: Labels, labels: Labels): boolean {
 /** The query form: `app=web,tier in (a,b),!legacy`, sorted as upstream prints it. */
 export function formatSelector(selector: LabelSelectorLike | undefined): string {
   if (!selector) return "";
-  const parts = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => [key, `${key}=${value}`] as const);
+  const parts: [string, string][] = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => [
+    key,
+    `${key}=${value}`,
+  ]);
   for (const { key, operator, values = [] } of selector.matchExpressions ?? []) {
     const list = [...values].sort().join(",");
     if (operator === "In") parts.push([key, `${key} in (${list})`]);

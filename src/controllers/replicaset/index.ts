@@ -1,0 +1,1 @@
+export { replicaSetController, replicationController } from "./controller.ts";
