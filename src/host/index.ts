@@ -6,3 +6,6 @@ export * from "./seccomp/index.ts";
 export * from "./netlink/index.ts";
 export * from "./netns/index.ts";
 export * from "./nft/index.ts";
+export * from "./cgroup/index.ts";
+export * from "./crun/index.ts";
+export * from "./socket/index.ts";

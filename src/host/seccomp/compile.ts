@@ -27,8 +27,8 @@ export class SeccompCache {
     const known = this.#compiled.get(key);
     if (known !== undefined) return known;
     const file = path.join(this.#directory, `${key}.bpf`);
-    let program = await readFile(file).catch(() => undefined);
-    if (!program?.length) {
+    let program: Buffer = await readFile(file).catch(() => Buffer.alloc(0));
+    if (program.length === 0) {
       program = compileSeccomp(profile);
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
       await writeFile(`${file}.new`, program);

@@ -1,0 +1,3 @@
+export * from "./cgroup.ts";
+export * from "./layout.ts";
+export * from "./stats.ts";

@@ -1,0 +1,3 @@
+export * from "./errors.ts";
+export * from "./namespace.ts";
+export * from "./start.ts";
