@@ -1,1 +1,4 @@
+export { chainIdOf, chainIdsOf } from "./chain.ts";
+export { openUnpacked } from "./layer/unpacked.ts";
+export { OverlaySnapshotStore } from "./store.ts";
 export type * from "./types.ts";

@@ -67,6 +67,21 @@ export interface DiffOptions {
   readonly clampMtimeMs?: number;
 }
 
+export interface ApplyOptions {
+  /** What the unpacked layer must have as digest. */
+  readonly diffId?: Digest;
+  readonly signal?: AbortSignal;
+  /**
+   * The blob is still arriving: it is unpacked from `file` as it grows (`progress` = [bytes there, 0 running | 1 done | 2 failed], two
+   * 64-bit integers), and the layer appears only when `verified` resolves.
+   */
+  readonly growing?: {
+    readonly file: string;
+    readonly progress: SharedArrayBuffer;
+    readonly verified: Promise<unknown>;
+  };
+}
+
 export interface SnapshotStore {
   /** Undefined when there is no such layer. */
   layer(chainId: Digest): Layer | undefined;
@@ -96,11 +111,7 @@ export interface SnapshotStore {
   /** A layer from a copy of what changed; the snapshot lives on (`docker commit` of a container). */
   commitCopy(key: string, options?: DiffOptions): Promise<Layer>;
   /** A layer from a layer tar (plain, gzip or zstd) in the content store; `diffId` is verified. */
-  applyBlob(
-    parent: Digest | undefined,
-    blob: LayerBlob,
-    options?: { diffId?: Digest; signal?: AbortSignal; onProgress?: (bytesRead: number) => void },
-  ): Promise<Layer>;
+  applyBlob(parent: Digest | undefined, blob: LayerBlob, options?: ApplyOptions): Promise<Layer>;
   /** The same directory under another parent (`COPY --link`, rebase): content is shared by hard links where the disk allows. */
   restack(layer: Digest, newParent: Digest | undefined): Promise<Layer>;
   /** A blob of the layer that a registry takes (gzip), made and remembered when there is none yet. */

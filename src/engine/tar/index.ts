@@ -1,0 +1,3 @@
+export * from "./parser.ts";
+export * from "./types.ts";
+export * from "./writer.ts";

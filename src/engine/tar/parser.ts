@@ -1,0 +1,259 @@
+import { invalidArgument } from "../../base/index.ts";
+import { BLOCK, type TarEntry, type TarType } from "./types.ts";
+
+export interface TarHandler {
+  entry(entry: TarEntry): void;
+  data(chunk: Buffer): void;
+  entryEnd(): void;
+}
+
+/** Extended headers (PAX records, GNU long names) are held in memory, so they are bounded. */
+const MAX_EXTENDED_BYTES = 1 << 20;
+
+type State = "header" | "data" | "extended" | "padding" | "end";
+
+/**
+ * A tar parser fed with chunks of any size, calling back synchronously: ustar, PAX and GNU forms
+ * (https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20_92_13). Content is passed on as slices, never copied.
+ * Throws `invalidArgument` at the first byte that makes no sense.
+ */
+export class TarParser {
+  readonly #handler: TarHandler;
+  #state: State = "header";
+  #pending: Buffer[] = [];
+  #pendingBytes = 0;
+  #left = 0;
+  #padding = 0;
+  #extendedType = "";
+  #global: Record<string, Buffer> = {};
+  #next: Record<string, Buffer> = {};
+  #zeroBlocks = 0;
+  #sawEntry = false;
+
+  constructor(handler: TarHandler) {
+    this.#handler = handler;
+  }
+
+  write(chunk: Buffer): void {
+    let rest = chunk;
+    while (rest.byteLength > 0) rest = this.#step(rest);
+  }
+
+  /** Throws when the archive stops in the middle of an entry. */
+  end(): void {
+    const whole = this.#state === "end" || (this.#state === "header" && this.#pendingBytes === 0);
+    if (!whole) throw invalidArgument("the tar archive is truncated");
+    if (!this.#sawEntry && this.#zeroBlocks === 0) throw invalidArgument("this is not a tar archive: it is empty");
+  }
+
+  #step(chunk: Buffer): Buffer {
+    switch (this.#state) {
+      case "header":
+        return this.#collect(chunk, BLOCK, (block) => this.#header(block));
+      case "extended":
+        return this.#collect(chunk, this.#left, (body) => this.#extended(body));
+      case "data": {
+        const taken = chunk.subarray(0, this.#left);
+        this.#left -= taken.byteLength;
+        this.#handler.data(taken);
+        if (this.#left === 0) this.#finishEntry();
+        return chunk.subarray(taken.byteLength);
+      }
+      case "padding": {
+        const skipped = Math.min(this.#padding, chunk.byteLength);
+        this.#padding -= skipped;
+        if (this.#padding === 0) this.#state = "header";
+        return chunk.subarray(skipped);
+      }
+      case "end":
+        return chunk.subarray(chunk.byteLength);
+    }
+  }
+
+  /** Waits until `size` bytes are together. */
+  #collect(chunk: Buffer, size: number, whole: (bytes: Buffer) => void): Buffer {
+    const missing = size - this.#pendingBytes;
+    if (chunk.byteLength < missing) {
+      this.#pending.push(chunk);
+      this.#pendingBytes += chunk.byteLength;
+      return chunk.subarray(chunk.byteLength);
+    }
+    const head = chunk.subarray(0, missing);
+    const bytes = this.#pendingBytes === 0 ? head : Buffer.concat([...this.#pending, head]);
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    whole(bytes);
+    return chunk.subarray(missing);
+  }
+
+  #header(block: Buffer): void {
+    if (isZero(block)) {
+      if (++this.#zeroBlocks === 2) this.#state = "end";
+      return;
+    }
+    this.#zeroBlocks = 0;
+    verifyChecksum(block);
+    const typeFlag = String.fromCharCode(block[156]!);
+    const size = readNumber(block, 124, 12, "size");
+    if ("xgLK".includes(typeFlag)) return this.#beginExtended(typeFlag, size);
+    const entry = this.#makeEntry(block, typeFlag, size);
+    this.#next = {};
+    this.#sawEntry = true;
+    this.#left = entry.sizeBytes;
+    this.#padding = padding(entry.sizeBytes);
+    this.#handler.entry(entry);
+    if (this.#left === 0) this.#finishEntry();
+    else this.#state = "data";
+  }
+
+  #finishEntry(): void {
+    this.#handler.entryEnd();
+    this.#state = this.#padding > 0 ? "padding" : "header";
+  }
+
+  #beginExtended(typeFlag: string, size: number): void {
+    if (size > MAX_EXTENDED_BYTES)
+      throw invalidArgument(`a tar header of ${size} bytes is larger than ${MAX_EXTENDED_BYTES}`);
+    this.#extendedType = typeFlag;
+    this.#left = size;
+    this.#padding = padding(size);
+    this.#state = "extended";
+    if (size === 0) this.#extended(Buffer.alloc(0));
+  }
+
+  #extended(body: Buffer): void {
+    if (this.#extendedType === "L") this.#next["path"] = trimZeros(body);
+    else if (this.#extendedType === "K") this.#next["linkpath"] = trimZeros(body);
+    else if (this.#extendedType === "g") Object.assign(this.#global, parsePax(body));
+    else Object.assign(this.#next, parsePax(body));
+    this.#state = this.#padding > 0 ? "padding" : "header";
+  }
+
+  #makeEntry(block: Buffer, typeFlag: string, headerSize: number): TarEntry {
+    const records = { ...this.#global, ...this.#next };
+    const text = (key: string, otherwise: () => string) => records[key]?.toString("utf8") ?? otherwise();
+    const number = (key: string, otherwise: () => number) =>
+      records[key] ? paxNumber(records[key], key) : otherwise();
+    const name = text("path", () => headerName(block));
+    const type = typeOf(typeFlag, name);
+    if (Object.keys(records).some((key) => key.startsWith("GNU.sparse")))
+      throw invalidArgument(`${name}: sparse files in tar archives aren't supported`);
+    const size = number("size", () => headerSize);
+    return {
+      name,
+      type,
+      mode: readNumber(block, 100, 8, "mode") & 0o7777,
+      uid: number("uid", () => readNumber(block, 108, 8, "uid")),
+      gid: number("gid", () => readNumber(block, 116, 8, "gid")),
+      sizeBytes: type === "file" ? size : 0,
+      mtime: number("mtime", () => readNumber(block, 136, 12, "mtime")),
+      linkName: text("linkpath", () => readString(block, 157, 100)),
+      major: type === "character" || type === "block" ? readNumber(block, 329, 8, "major") : 0,
+      minor: type === "character" || type === "block" ? readNumber(block, 337, 8, "minor") : 0,
+      attributes: attributesOf(records),
+    };
+  }
+}
+
+function typeOf(flag: string, name: string): TarType {
+  switch (flag) {
+    case "0":
+    case "\0":
+    case "7":
+      // Before ustar, a directory was a file whose name ends with a slash.
+      return name.endsWith("/") ? "directory" : "file";
+    case "1":
+      return "hardlink";
+    case "2":
+      return "symlink";
+    case "3":
+      return "character";
+    case "4":
+      return "block";
+    case "5":
+      return "directory";
+    case "6":
+      return "fifo";
+    default:
+      throw invalidArgument(`${name}: tar entries of type "${flag}" aren't supported`);
+  }
+}
+
+function headerName(block: Buffer): string {
+  const name = readString(block, 0, 100);
+  const posix = block.toString("latin1", 257, 263) === "ustar\0";
+  const prefix = posix ? readString(block, 345, 155) : "";
+  return prefix ? `${prefix}/${name}` : name;
+}
+
+function attributesOf(records: Record<string, Buffer>): Record<string, Buffer> {
+  const prefix = "SCHILY.xattr.";
+  const entries = Object.entries(records).filter(([key]) => key.startsWith(prefix));
+  return Object.fromEntries(entries.map(([key, value]) => [key.slice(prefix.length), value]));
+}
+
+/** `LENGTH KEY=VALUE\n`, LENGTH counting all of it. */
+function parsePax(body: Buffer): Record<string, Buffer> {
+  const records: Record<string, Buffer> = Object.create(null) as Record<string, Buffer>;
+  for (let at = 0; at < body.byteLength;) {
+    const space = body.indexOf(0x20, at);
+    const length = space < 0 ? NaN : Number(body.toString("latin1", at, space));
+    const end = at + length;
+    if (!Number.isInteger(length) || length < 5 || end > body.byteLength || body[end - 1] !== 0x0a)
+      throw invalidArgument("the tar archive has a broken PAX header");
+    const equals = body.indexOf(0x3d, space);
+    if (equals < 0 || equals >= end) throw invalidArgument("the tar archive has a broken PAX header");
+    records[body.toString("utf8", space + 1, equals)] = Buffer.from(body.subarray(equals + 1, end - 1));
+    at = end;
+  }
+  return records;
+}
+
+function paxNumber(value: Buffer, key: string): number {
+  const number = Number(value.toString("latin1"));
+  if (!Number.isFinite(number) || (key !== "mtime" && (number < 0 || !Number.isSafeInteger(number))))
+    throw invalidArgument(`the tar archive has a broken PAX ${key}`);
+  return number;
+}
+
+/** Octal text, or base 256 when the first bit is set (GNU). */
+function readNumber(block: Buffer, at: number, length: number, what: string): number {
+  if (block[at]! & 0x80) {
+    let value = BigInt(block[at]! & 0x7f);
+    for (let index = at + 1; index < at + length; index++) value = (value << 8n) | BigInt(block[index]!);
+    // A set second bit is a negative number: times before 1970.
+    if (block[at]! & 0x40) value -= 1n << BigInt(length * 8 - 1);
+    const number = Number(value);
+    if (!Number.isSafeInteger(number)) throw invalidArgument(`the tar archive has a broken ${what} field`);
+    return what === "mtime" ? number : Math.max(0, number);
+  }
+  const text = readString(block, at, length).trim();
+  if (text === "") return 0;
+  if (!/^[0-7]+$/.test(text)) throw invalidArgument(`the tar archive has a broken ${what} field`);
+  return parseInt(text, 8);
+}
+
+function readString(block: Buffer, at: number, length: number): string {
+  const end = block.indexOf(0, at);
+  return block.toString("utf8", at, end < 0 || end > at + length ? at + length : end);
+}
+
+function trimZeros(body: Buffer): Buffer {
+  const end = body.indexOf(0);
+  return end < 0 ? body : body.subarray(0, end);
+}
+
+function verifyChecksum(block: Buffer): void {
+  const stored = parseInt(readString(block, 148, 8).trim(), 8);
+  let sum = 8 * 0x20;
+  for (let index = 0; index < BLOCK; index++) if (index < 148 || index >= 156) sum += block[index]!;
+  if (sum !== stored) throw invalidArgument("this is not a tar archive: a header's checksum is wrong");
+}
+
+function isZero(block: Buffer): boolean {
+  return block[0] === 0 && block.every((byte) => byte === 0);
+}
+
+function padding(size: number): number {
+  return (BLOCK - (size % BLOCK)) % BLOCK;
+}
