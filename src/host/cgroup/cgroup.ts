@@ -39,6 +39,13 @@ export class Cgroup {
     await this.#setFrozen(false);
   }
 
+  async frozen(): Promise<boolean> {
+    const directory = this.directory("freezer");
+    if (directory === undefined) return false;
+    const file = this.#layout.mode === "unified" ? "cgroup.freeze" : "freezer.state";
+    return ["1", "FROZEN", "FREEZING"].includes((await readFile(path.join(directory, file), "utf8")).trim());
+  }
+
   async #setFrozen(frozen: boolean): Promise<void> {
     const directory = this.directory("freezer");
     if (directory === undefined)

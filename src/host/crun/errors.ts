@@ -22,7 +22,7 @@ export function runtimeError(message: string, command: string, action = "create"
       options(EXIT_NOT_FOUND),
     );
   }
-  if (/permission denied/i.test(text)) {
+  if (/permission denied|open executable: Operation not permitted/i.test(text)) {
     return invalidArgument(`${prefix}${exec}permission denied: unknown`, options(EXIT_NOT_EXECUTABLE));
   }
   if (/is a directory/i.test(text)) {
