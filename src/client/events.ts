@@ -6,9 +6,12 @@ import { resources } from "./resources.ts";
 import { isNamespaceTerminating } from "./status.ts";
 import { hasCode } from "../base/index.ts";
 
+/** What an event is about: an object, or one field of it (`spec.containers{web}`). */
+export type EventSubject = AnyObject & { readonly fieldPath?: string };
+
 export interface EventRecorder {
   /** Never waits and never throws: an event that cannot be recorded is dropped. */
-  event(about: AnyObject, type: "Normal" | "Warning", reason: string, message: string, action?: string): void;
+  event(about: EventSubject, type: "Normal" | "Warning", reason: string, message: string, action?: string): void;
 }
 
 export interface EventRecorderOptions {
@@ -200,10 +203,19 @@ function remember<V>(map: Map<string, V>, key: string, value: V): void {
 }
 
 function referenceKey(about: AnyObject): string {
-  return `${about.kind}/${about.metadata?.namespace ?? ""}/${about.metadata?.name}/${about.metadata?.uid}`;
+  return `${about.kind}/${about.metadata?.namespace ?? ""}/${about.metadata?.name}/${about.metadata?.uid}/${(about as EventSubject).fieldPath ?? ""}`;
 }
 
 export function referenceTo(object: AnyObject): k8s.ObjectReference {
   const { name, namespace, uid, resourceVersion } = object.metadata ?? {};
-  return { apiVersion: object.apiVersion, kind: object.kind, name, namespace, uid, resourceVersion };
+  const { fieldPath } = object as EventSubject;
+  return {
+    apiVersion: object.apiVersion,
+    kind: object.kind,
+    name,
+    namespace,
+    uid,
+    resourceVersion,
+    ...(fieldPath ? { fieldPath } : {}),
+  };
 }

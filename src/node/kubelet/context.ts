@@ -1,0 +1,33 @@
+import type { Clock, Logger } from "../../base/index.ts";
+import type { DnsOptions } from "./runtime/name-resolution.ts";
+import type { ImagePuller } from "./images/puller.ts";
+import type { KubeletApi, MachineFacts } from "./kubelet-api.ts";
+import type { Container, cri, Pod } from "./pod/imports.ts";
+import type { Observed } from "./pod/plan.ts";
+import type { Verdict } from "./pod/worker.ts";
+import type { Prober } from "./probe/prober.ts";
+import type { StatusWriter } from "./status/status-writer.ts";
+import type { Volumes } from "./volumes/volumes.ts";
+
+/** What every Pod worker shares. */
+export interface KubeletContext {
+  readonly nodeName: string;
+  readonly machine: MachineFacts;
+  readonly runtime: cri.RuntimeService;
+  readonly api: KubeletApi;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly prober: Prober;
+  readonly puller: ImagePuller;
+  readonly volumes: Volumes;
+  readonly statusWriter: StatusWriter;
+  readonly dns: DnsOptions;
+  /** Pod logs stand in `logRoot/NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log`. */
+  readonly logRoot: string;
+  readonly seccompRoot: string;
+  /** Undefined when this node takes the Pod; else why not. */
+  admit(pod: Pod, observed: Observed): Verdict | undefined;
+  runtimeHandler(pod: Pod): Promise<string>;
+  removeLogs(folder: string): Promise<void>;
+  event(pod: Pod, container: Container | undefined, type: "Normal" | "Warning", reason: string, message: string): void;
+}

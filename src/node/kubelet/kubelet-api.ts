@@ -1,0 +1,69 @@
+import type { k8s } from "../../api/index.ts";
+
+/**
+ * What the kubelet needs of the API server, as small as it can be: one adapter (`api-client.ts`) makes it from a client and informers, and
+ * tests make it from a map.
+ */
+export interface KubeletApi {
+  /** This node's Pods as the watch last told. Frozen. */
+  pods(): readonly k8s.Pod[];
+  /** Called for each change of one of this node's Pods, after `pods()` shows it. */
+  onPodChange(listener: (uid: string) => void): void;
+  /** Objects that Pods refer to change (ConfigMaps, Secrets): volumes are refreshed then. */
+  onSourceChange(listener: (kind: "ConfigMap" | "Secret", namespace: string, name: string) => void): void;
+  /** The Services of that namespace, and `default/kubernetes`. */
+  services(namespace: string): readonly k8s.Service[];
+  configMap(namespace: string, name: string): Promise<k8s.ConfigMap | undefined>;
+  secret(namespace: string, name: string): Promise<k8s.Secret | undefined>;
+  persistentVolumeClaim(namespace: string, name: string): Promise<k8s.PersistentVolumeClaim | undefined>;
+  persistentVolume(name: string): Promise<k8s.PersistentVolume | undefined>;
+  runtimeClass(name: string): Promise<k8s.RuntimeClass | undefined>;
+  /** A token for the Pod's service account, bound to the Pod. */
+  createToken(
+    namespace: string,
+    serviceAccount: string,
+    spec: k8s.TokenRequestSpec,
+  ): Promise<{ token: string; expirationMs: number }>;
+
+  /** Throws conflict or notFound. Returns what is stored now. */
+  writePodStatus(pod: k8s.Pod, status: k8s.PodStatus): Promise<k8s.Pod>;
+  /** Grace 0, with the uid as precondition: the Pod is gone from the node. */
+  removePod(pod: k8s.Pod): Promise<void>;
+  event(about: k8s.ObjectReference, type: "Normal" | "Warning", reason: string, message: string): void;
+
+  node(): k8s.Node | undefined;
+  createNode(node: k8s.Node): Promise<void>;
+  patchNode(patch: { metadata?: Record<string, unknown>; spec?: Record<string, unknown> }): Promise<void>;
+  writeNodeStatus(status: k8s.NodeStatus): Promise<void>;
+  renewLease(name: string, durationSeconds: number, renewTime: string): Promise<void>;
+}
+
+/** What only the host can do for the kubelet: mounts and figures of the machine. */
+export interface KubeletHost {
+  mountTmpfs(target: string, options: { sizeBytes?: number; mode?: number }): Promise<void>;
+  /** Bind-mounts `root/subPath` on `target`, with no symlink on the way able to leave `root`. Throws notFound, or permissionDenied for an escape. */
+  bindBeneath(root: string, subPath: string, target: string): Promise<void>;
+  /** Idempotent; lazily detaches what is busy. */
+  unmount(target: string): Promise<void>;
+  /** Paths of mounts below a folder, deepest first. */
+  mountsBelow(folder: string): Promise<string[]>;
+  machine(): Promise<MachineFacts>;
+  /** Free and total bytes and inodes of the file system below a path. */
+  diskSpace(
+    path: string,
+  ): Promise<{ totalBytes: number; availableBytes: number; totalInodes: number; freeInodes: number }>;
+  memory(): Promise<{ totalBytes: number; availableBytes: number }>;
+}
+
+export interface MachineFacts {
+  readonly hostname: string;
+  readonly machineId: string;
+  readonly systemUuid: string;
+  readonly bootId: string;
+  readonly kernelVersion: string;
+  readonly osImage: string;
+  readonly architecture: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly hostIps: readonly string[];
+}

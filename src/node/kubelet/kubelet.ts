@@ -1,0 +1,232 @@
+import { rm } from "node:fs/promises";
+import path from "node:path";
+import { messageOf, type Clock, type Logger } from "../../base/index.ts";
+import type { KubeletContext } from "./context.ts";
+import { ImagePuller } from "./images/puller.ts";
+import { registryAuth } from "./images/pull-secrets.ts";
+import type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";
+import { MAX_PODS, NodeAgent } from "./node-status/node-agent.ts";
+import { admitPod } from "./pod/admission.ts";
+import type { Container, cri, Pod } from "./pod/imports.ts";
+import { PodWorker } from "./pod/worker.ts";
+import { Prober, type ProbeKind } from "./probe/prober.ts";
+import { LABELS } from "./runtime/sandbox-config.ts";
+import type { DnsOptions } from "./runtime/name-resolution.ts";
+import { StatusWriter } from "./status/status-writer.ts";
+import { Volumes } from "./volumes/volumes.ts";
+
+export interface KubeletOptions {
+  readonly api: KubeletApi;
+  readonly host: KubeletHost;
+  readonly runtime: cri.RuntimeService;
+  readonly images: cri.ImageService;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly nodeName: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly taints?: ReadonlyArray<{ key: string; value?: string; effect: string }>;
+  readonly podCidr?: string;
+  readonly dns: DnsOptions;
+  /** Pod folders and logs. Survives a reboot. */
+  readonly dataDir: string;
+  readonly kubeletPort: number;
+}
+
+/** Rounds over everything the node has, for what no event told. */
+const SWEEP_MS = 30_000;
+
+/** The agent of one node: makes the Pods bound to it run, and says how they are. */
+export class Kubelet {
+  readonly #options: KubeletOptions;
+  readonly #workers = new Map<string, PodWorker>();
+  readonly #stop = new AbortController();
+  #context: KubeletContext | undefined;
+  #agent: NodeAgent | undefined;
+
+  constructor(options: KubeletOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the node is registered and Ready. What ran before a restart is taken over, or cleaned away. */
+  async start(): Promise<void> {
+    const { api, runtime, host } = this.#options;
+    const machine = await host.machine();
+    this.#context = this.#makeContext(machine);
+    this.#agent = new NodeAgent({
+      ...this.#options,
+      machine,
+      labels: this.#options.labels ?? {},
+      taints: this.#options.taints ?? [],
+      podCidr: this.#options.podCidr,
+      pressure: () => ({ memory: false, disk: false, pid: false }),
+    });
+    if (this.#options.podCidr) await runtime.updateRuntimeConfig({ podCidr: this.#options.podCidr });
+    await this.#agent.start();
+    api.onPodChange((uid) => this.#podChanged(uid));
+    api.onSourceChange((kind, namespace, name) => this.#sourceChanged(kind, namespace, name));
+    void this.#followRuntime();
+    await this.#sweep();
+    void this.#sweepLoop();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    this.#agent?.stop();
+    await Promise.all([...this.#workers.values()].map((worker) => worker.release()));
+  }
+
+  /** A Pod of this node, for logs, exec and the like. */
+  findPod(namespace: string, name: string): Pod | undefined {
+    return this.#options.api.pods().find((pod) => pod.metadata.namespace === namespace && pod.metadata.name === name);
+  }
+
+  #makeContext(machine: MachineFacts): KubeletContext {
+    const { api, host, runtime, images, clock, log, nodeName, dataDir, dns } = this.#options;
+    const event: KubeletContext["event"] = (pod, container, type, reason, message) => {
+      const fieldPath = container && fieldPathOf(pod, container);
+      api.event(
+        {
+          apiVersion: "v1",
+          kind: "Pod",
+          name: pod.metadata.name,
+          namespace: pod.metadata.namespace,
+          uid: pod.metadata.uid,
+          resourceVersion: pod.metadata.resourceVersion,
+          ...(fieldPath ? { fieldPath } : {}),
+        },
+        type,
+        reason,
+        message,
+      );
+    };
+    const prober = new Prober({
+      context: { runtime, clock },
+      clock,
+      onChange: (uid) => this.#workers.get(uid)?.wake(),
+      onFailure: (uid, container, kind, output) => this.#probeFailed(uid, container, kind, output),
+    });
+    return {
+      nodeName,
+      machine,
+      runtime,
+      api,
+      clock,
+      log,
+      prober,
+      dns,
+      puller: new ImagePuller({ images, clock, event, auth: (pod, image) => registryAuth(api, pod, image) }),
+      volumes: new Volumes({ api, host, clock, podsRoot: path.join(dataDir, "pods") }),
+      statusWriter: new StatusWriter(api, log),
+      logRoot: path.join(dataDir, "pod-logs"),
+      seccompRoot: path.join(dataDir, "seccomp"),
+      admit: (pod, observed) =>
+        observed.containers.length > 0
+          ? undefined
+          : admitPod(pod, api.pods(), {
+              cpuMilli: machine.cpus * 1000,
+              memoryBytes: machine.memoryBytes,
+              pods: MAX_PODS,
+            }),
+      runtimeHandler: async (pod) => {
+        const name = pod.spec?.runtimeClassName;
+        return name ? ((await api.runtimeClass(name))?.handler ?? name) : "";
+      },
+      removeLogs: (folder) => rm(folder, { recursive: true, force: true }),
+      event,
+    };
+  }
+
+  #probeFailed(uid: string, container: Container, kind: ProbeKind, output: string): void {
+    const pod = this.#workers.get(uid)?.pod;
+    if (!pod || pod.metadata.deletionTimestamp) return;
+    const title = kind[0]!.toUpperCase() + kind.slice(1);
+    this.#context!.event(pod, container, "Warning", "Unhealthy", `${title} probe failed: ${output}`);
+  }
+
+  #podChanged(uid: string): void {
+    const pod = this.#options.api.pods().find((candidate) => candidate.metadata.uid === uid);
+    const worker = this.#workers.get(uid);
+    if (!pod) return worker?.vanish();
+    if (worker && !worker.finished) return worker.update(pod);
+    const fresh = new PodWorker(this.#context!, pod);
+    this.#workers.set(uid, fresh);
+    fresh.wake();
+  }
+
+  #sourceChanged(kind: "ConfigMap" | "Secret", namespace: string, name: string): void {
+    for (const worker of this.#workers.values()) {
+      const { pod } = worker;
+      if (pod.metadata.namespace === namespace && refersTo(pod, kind, name))
+        void this.#context!.volumes.prepare(pod, {
+          podIps: [pod.status?.podIP ?? ""],
+          hostIps: this.#context!.machine.hostIps,
+          nodeName: this.#options.nodeName,
+          allocatableCpuMilli: this.#context!.machine.cpus * 1000,
+          allocatableMemoryBytes: this.#context!.machine.memoryBytes,
+        }).catch(() => worker.wake());
+    }
+  }
+
+  /** The runtime says at once when a container ends. */
+  async #followRuntime(): Promise<void> {
+    const { runtime, clock, log } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      try {
+        for await (const event of runtime.containerEvents(this.#stop.signal)) {
+          if (event.type !== "CONTAINER_STOPPED_EVENT") continue;
+          const sandbox = await runtime.podSandboxStatus(event.podSandboxId).catch(() => undefined);
+          if (sandbox) this.#workers.get(sandbox.metadata.uid)?.wake();
+        }
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        log.warn("lost the runtime's events", { error: messageOf(error) });
+      }
+      await clock.sleep(1_000, this.#stop.signal).catch(() => {});
+    }
+  }
+
+  async #sweepLoop(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      await this.#options.clock.sleep(SWEEP_MS, this.#stop.signal).catch(() => {});
+      if (!this.#stop.signal.aborted)
+        await this.#sweep().catch((error: unknown) =>
+          this.#options.log.warn("sweeping the node failed", { error: messageOf(error) }),
+        );
+    }
+  }
+
+  /** Every Pod of the API has a worker, and everything of Pods that the API doesn't have goes. */
+  async #sweep(): Promise<void> {
+    const { api, runtime } = this.#options;
+    for (const [uid, worker] of this.#workers) if (worker.finished) this.#workers.delete(uid);
+    const wanted = new Map(api.pods().map((pod) => [pod.metadata.uid!, pod]));
+    for (const uid of wanted.keys()) if (!this.#workers.has(uid)) this.#podChanged(uid);
+    for (const sandbox of await runtime.listPodSandbox()) {
+      const uid = sandbox.labels[LABELS.podUid];
+      if (uid && !wanted.has(uid) && !this.#workers.has(uid)) {
+        await runtime.stopPodSandbox(sandbox.id);
+        await runtime.removePodSandbox(sandbox.id);
+      }
+    }
+    for (const uid of await this.#context!.volumes.known()) {
+      if (!wanted.has(uid) && !this.#workers.has(uid)) await this.#context!.volumes.teardown(uid);
+    }
+  }
+}
+
+function fieldPathOf(pod: Pod, container: Container): string {
+  const list = pod.spec?.containers.includes(container)
+    ? "containers"
+    : pod.spec?.initContainers?.includes(container)
+      ? "initContainers"
+      : "ephemeralContainers";
+  return `spec.${list}{${container.name}}`;
+}
+
+function refersTo(pod: Pod, kind: "ConfigMap" | "Secret", name: string): boolean {
+  return (pod.spec?.volumes ?? []).some((volume) =>
+    kind === "ConfigMap"
+      ? volume.configMap?.name === name || volume.projected?.sources?.some((source) => source.configMap?.name === name)
+      : volume.secret?.secretName === name || volume.projected?.sources?.some((source) => source.secret?.name === name),
+  );
+}

@@ -1,0 +1,556 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { codeOf, hasCode, messageOf, rfc3339, type Timer } from "../../../base/index.ts";
+import { makeEnvironment } from "../env/environment.ts";
+import type { PodFacts } from "../env/fields.ts";
+import { NotStarted } from "../images/puller.ts";
+import type { KubeletContext } from "../context.ts";
+import { runHook } from "../probe/actions.ts";
+import { containerConfig } from "../runtime/container-config.ts";
+import { hostsFile, podDns } from "../runtime/name-resolution.ts";
+import { podHostname, podLogDirectory, sandboxConfig } from "../runtime/sandbox-config.ts";
+import type { ContainerFacts, Waiting } from "../status/container-status.ts";
+import { podStatus } from "../status/pod-status.ts";
+import type { MountedVolumes } from "../volumes/volumes.ts";
+import { Backoff } from "./backoff.ts";
+import { allContainers } from "./containers.ts";
+import type { Container, cri, Pod } from "./imports.ts";
+import { observe } from "./observe.ts";
+import { latest, plan, type Observed, type Step, type StopReason } from "./plan.ts";
+import { stopContainers } from "./stop.ts";
+import { terminationMessage } from "./termination-message.ts";
+
+/** How long after a failed round the next one comes, when nothing wakes the worker before. */
+const RETRY_MS = 2_000;
+/** A round comes at least this often, so that whatever an event failed to tell is seen. */
+const RESYNC_MS = 60_000;
+
+export interface Verdict {
+  readonly reason: string;
+  readonly message: string;
+}
+
+/**
+ * Everything about one Pod on this node, one round at a time: observe the runtime, plan, carry out, report. It holds nothing that a restart
+ * would miss: what runs is known by the runtime, what is wanted by the API.
+ */
+export class PodWorker {
+  readonly uid: string;
+  readonly #context: KubeletContext;
+  readonly #backoff: Backoff;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #messages = new Map<string, string>();
+  #pod: Pod;
+  #failure: Verdict | undefined;
+  #sandboxConfig: cri.PodSandboxConfig | undefined;
+  #running: Promise<void> | undefined;
+  #again = false;
+  #timer: Timer | undefined;
+  #abort = new AbortController();
+  #admitted = false;
+  #finished = false;
+  #graceMs: number | undefined;
+
+  constructor(context: KubeletContext, pod: Pod) {
+    this.uid = pod.metadata.uid!;
+    this.#context = context;
+    this.#pod = pod;
+    this.#backoff = new Backoff(context.clock);
+  }
+
+  /** The Pod is off this node: nothing is left of it. */
+  get finished(): boolean {
+    return this.#finished;
+  }
+
+  get pod(): Pod {
+    return this.#pod;
+  }
+
+  /** The API's newest state of the Pod. What only echoes our own status report needs no round. */
+  update(pod: Pod): void {
+    if (wakesWorker(pod, this.#pod)) this.wake(pod);
+    else this.#pod = pod;
+  }
+
+  /** Something may have changed. Rounds never overlap; several wakes during one make one more. */
+  wake(pod?: Pod): void {
+    if (pod) {
+      const leaving =
+        pod.metadata.deletionTimestamp !== undefined && this.#pod.metadata.deletionTimestamp === undefined;
+      this.#pod = pod;
+      if (leaving) this.#abort.abort(new NotStarted("Terminating", "the Pod is being deleted"));
+    }
+    this.#timer?.cancel();
+    this.#again = true;
+    this.#running ??= this.#rounds().finally(() => (this.#running = undefined));
+  }
+
+  /** Ends the Pod for good with this verdict (eviction). Its object stays, Failed. */
+  fail(verdict: Verdict): void {
+    this.#failure ??= verdict;
+    this.#abort.abort(new NotStarted(verdict.reason, verdict.message));
+    this.wake();
+  }
+
+  /** The API has no such Pod any more: kill at once. */
+  vanish(): void {
+    this.wake({
+      ...this.#pod,
+      metadata: {
+        ...this.#pod.metadata,
+        deletionTimestamp: rfc3339(this.#context.clock.nowMs()),
+        deletionGracePeriodSeconds: 0,
+      },
+    });
+    this.#graceMs = 0;
+  }
+
+  /** Lets the daemon stop: no more rounds, everything keeps running. */
+  async release(): Promise<void> {
+    this.#finished = true;
+    this.#timer?.cancel();
+    this.#abort.abort(new NotStarted("Released", "the node agent stops"));
+    await this.#running?.catch(() => {});
+  }
+
+  async #rounds(): Promise<void> {
+    while (this.#again && !this.#finished) {
+      this.#again = false;
+      let nextMs = RESYNC_MS;
+      try {
+        nextMs = await this.#round();
+      } catch (error) {
+        if (!(error instanceof NotStarted))
+          this.#context.log.warn("a Pod's round failed", {
+            pod: this.#pod.metadata.name,
+            namespace: this.#pod.metadata.namespace,
+            error,
+          });
+        nextMs = RETRY_MS;
+      }
+      if (!this.#again && !this.#finished) this.#timer = this.#context.clock.after(nextMs, () => this.wake());
+    }
+  }
+
+  /** One round. Returns after how long the next one is due. */
+  async #round(): Promise<number> {
+    const { context } = { context: this.#context };
+    const pod = this.#pod;
+    const observed = await observe(context.runtime, this.uid);
+    if (pod.metadata.deletionTimestamp) {
+      await this.#terminate(pod, observed);
+      return RETRY_MS;
+    }
+    this.#checkDeadline(pod);
+    if (!this.#failure && !this.#admitted) this.#failure = context.admit(pod, observed);
+    this.#admitted = true;
+    if (this.#failure || pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded") {
+      await this.#stop(observed);
+      await this.#report(pod, await observe(context.runtime, this.uid), true);
+      return RESYNC_MS;
+    }
+
+    const steps = plan(pod, observed, context.prober);
+    if (steps.length > 0 && observed.containers.length === 0) void this.#report(pod, observed, false);
+    const results = await this.#carryOut(pod, observed, steps);
+    const after = await observe(context.runtime, this.uid);
+    this.#watchProbes(pod, after);
+    const done = steps.some((step) => step.type === "stopPod");
+    await this.#report(pod, after, done);
+    await this.#collectDead(after);
+    if (results.changed && !done) this.#again = true;
+    return results.retryMs;
+  }
+
+  #checkDeadline(pod: Pod): void {
+    const seconds = pod.spec?.activeDeadlineSeconds;
+    if (seconds === undefined || !pod.status?.startTime) return;
+    if (this.#context.clock.nowMs() - Date.parse(pod.status.startTime) >= seconds * 1000) {
+      this.#failure ??= {
+        reason: "DeadlineExceeded",
+        message: "Pod was active on the node longer than the specified deadline",
+      };
+    }
+  }
+
+  async #carryOut(
+    pod: Pod,
+    observed: Observed,
+    steps: readonly Step[],
+  ): Promise<{ retryMs: number; changed: boolean }> {
+    let retryMs = RESYNC_MS;
+    let changed = false;
+    const notStarted = (name: string, error: unknown) => {
+      const known =
+        error instanceof NotStarted
+          ? error
+          : new NotStarted(
+              hasCode(error, "failedPrecondition", "invalidArgument")
+                ? "CreateContainerConfigError"
+                : "CreateContainerError",
+              messageOf(error),
+              RETRY_MS * 5,
+            );
+      this.#waiting.set(name, known.waiting);
+      retryMs = Math.min(retryMs, known.retryAfterMs ?? RESYNC_MS);
+    };
+    if (steps.some((step) => step.type === "stopPod")) {
+      await this.#stop(observed);
+      return { retryMs, changed: false };
+    }
+    for (const step of steps) {
+      if (step.type !== "stopContainer") continue;
+      await this.#stopOne(pod, observed, step.id, step.container, step.reason);
+      changed = true;
+    }
+    let sandboxId = observed.sandboxes[0]?.state === "SANDBOX_READY" ? observed.sandboxes[0].id : undefined;
+    let starts = steps.filter((step) => step.type === "startContainer");
+    const create = steps.find((step) => step.type === "createSandbox");
+    if (!create && starts.length === 0) return { retryMs, changed };
+
+    let volumes: MountedVolumes;
+    try {
+      volumes = await this.#context.volumes.prepare(pod, this.#facts(pod, undefined));
+    } catch (error) {
+      this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));
+      return { retryMs: RETRY_MS, changed };
+    }
+    if (create) {
+      sandboxId = await this.#createSandbox(pod, observed, create.attempt);
+      const fresh = await observe(this.#context.runtime, this.uid);
+      starts = plan(pod, fresh, this.#context.prober).filter((step) => step.type === "startContainer");
+    }
+    const sandbox = await this.#context.runtime.podSandboxStatus(sandboxId!);
+    this.#sandboxConfig ??= await this.#makeSandboxConfig(pod, sandbox.metadata.attempt);
+    await Promise.all(
+      starts.map(async (step) => {
+        try {
+          await this.#startContainer(pod, sandbox, step, volumes, observed);
+          this.#waiting.delete(step.container.name);
+          changed = true;
+        } catch (error) {
+          if (this.#abort.signal.aborted) return;
+          notStarted(step.container.name, error);
+        }
+      }),
+    );
+    return { retryMs, changed };
+  }
+
+  async #makeSandboxConfig(pod: Pod, attempt: number): Promise<cri.PodSandboxConfig> {
+    return sandboxConfig(pod, {
+      attempt,
+      logRoot: this.#context.logRoot,
+      dns: await podDns(pod, this.#context.dns),
+      hostname: podHostname(pod, this.#context.machine.hostname),
+    });
+  }
+
+  async #createSandbox(pod: Pod, observed: Observed, attempt: number): Promise<string> {
+    const { runtime } = this.#context;
+    for (const old of observed.sandboxes) {
+      await runtime.stopPodSandbox(old.id);
+      if (!observed.containers.some((container) => container.podSandboxId === old.id))
+        await runtime.removePodSandbox(old.id);
+    }
+    this.#sandboxConfig = await this.#makeSandboxConfig(pod, attempt);
+    await mkdir(this.#sandboxConfig.logDirectory, { recursive: true, mode: 0o755 });
+    const handler = await this.#context.runtimeHandler(pod);
+    try {
+      return await runtime.runPodSandbox(this.#sandboxConfig, handler, this.#abort.signal);
+    } catch (error) {
+      if (!this.#abort.signal.aborted)
+        this.#context.event(
+          pod,
+          undefined,
+          "Warning",
+          "FailedCreatePodSandBox",
+          `Failed to create pod sandbox: ${messageOf(error)}`,
+        );
+      throw error;
+    }
+  }
+
+  async #startContainer(
+    pod: Pod,
+    sandbox: cri.PodSandboxStatus,
+    step: Extract<Step, { type: "startContainer" }>,
+    volumes: MountedVolumes,
+    observed: Observed,
+  ): Promise<void> {
+    const { context } = { context: this.#context };
+    const { container, attempt } = step;
+    this.#checkBackoff(pod, container, observed);
+    const image = await context.puller.ensure(pod, container, this.#abort.signal);
+    const facts = this.#facts(pod, sandbox);
+    let id: string;
+    try {
+      const env = await makeEnvironment(pod, container, facts, context.api);
+      const mounts = await context.volumes.containerMounts(pod, container, volumes, env);
+      mounts.push(...(await this.#ownMounts(pod, container, attempt, facts)));
+      const target =
+        step.role === "ephemeral"
+          ? latest(observed, (container as { targetContainerName?: string }).targetContainerName ?? "")
+          : undefined;
+      const config = containerConfig(pod, container, {
+        attempt,
+        image,
+        env,
+        mounts,
+        devices: [],
+        memoryCapacityBytes: context.machine.memoryBytes,
+        seccompRoot: context.seccompRoot,
+        ...(target ? { targetId: target.id } : {}),
+      });
+      await mkdir(path.join(this.#sandboxConfig!.logDirectory, container.name), { recursive: true, mode: 0o755 });
+      id = await context.runtime.createContainer(sandbox.id, config, this.#sandboxConfig!, this.#abort.signal);
+    } catch (error) {
+      if (!this.#abort.signal.aborted) context.event(pod, container, "Warning", "Failed", `Error: ${messageOf(error)}`);
+      throw error;
+    }
+    context.event(pod, container, "Normal", "Created", `Created container: ${container.name}`);
+    try {
+      await context.runtime.startContainer(id);
+    } catch (error) {
+      context.event(pod, container, "Warning", "Failed", `Error: ${messageOf(error)}`);
+      throw codeOf(error) === "internal" ? error : new NotStarted("RunContainerError", messageOf(error));
+    }
+    context.event(pod, container, "Normal", "Started", `Started container ${container.name}`);
+    if (attempt > 0) this.#backoff.next(container.name);
+    await this.#postStart(pod, container, id, facts.podIps[0] ?? "");
+    context.prober.watch(this.uid, id, container, facts.podIps[0] ?? "127.0.0.1");
+  }
+
+  async #postStart(pod: Pod, container: Container, id: string, podIp: string): Promise<void> {
+    const hook = container.lifecycle?.postStart;
+    if (!hook) return;
+    try {
+      await runHook(this.#context, hook, { containerId: id, container, podIp }, 0);
+    } catch (error) {
+      this.#context.event(pod, container, "Warning", "FailedPostStartHook", "PostStartHook failed");
+      await this.#context.runtime.stopContainer(id, pod.spec?.terminationGracePeriodSeconds ?? 30);
+      throw new NotStarted("PostStartHookError", messageOf(error));
+    }
+  }
+
+  /** A container that keeps exiting is not started again before its delay is over. */
+  #checkBackoff(pod: Pod, container: Container, observed: Observed): void {
+    const last = latest(observed, container.name);
+    if (last?.state !== "CONTAINER_EXITED") return;
+    const leftMs = this.#backoff.remainingMs(container.name, this.#context.clock.nowMs(), last.finishedAt / 1e6);
+    if (leftMs <= 0) return;
+    const full = `${pod.metadata.name}_${pod.metadata.namespace}(${this.uid})`;
+    this.#context.event(
+      pod,
+      container,
+      "Warning",
+      "BackOff",
+      `Back-off restarting failed container ${container.name} in pod ${full}`,
+    );
+    throw new NotStarted(
+      "CrashLoopBackOff",
+      `back-off ${formatDelay(this.#backoff.delayMs(container.name))} restarting failed container=${container.name} pod=${full}`,
+      leftMs,
+    );
+  }
+
+  /** Mounts that the kubelet adds: the hosts file and where the termination message goes. */
+  async #ownMounts(pod: Pod, container: Container, attempt: number, facts: PodFacts): Promise<cri.Mount[]> {
+    const folder = this.#context.volumes.podFolder(this.uid);
+    const mounts: cri.Mount[] = [];
+    const bind = (hostPath: string, containerPath: string): cri.Mount => ({
+      hostPath,
+      containerPath,
+      readonly: false,
+      propagation: "PRIVATE",
+    });
+    const has = (target: string) => container.volumeMounts?.some((mount) => mount.mountPath === target);
+    await mkdir(path.join(folder, "containers", container.name), { recursive: true });
+    if (!has("/etc/hosts")) {
+      const file = path.join(folder, "etc-hosts");
+      const hostHosts = pod.spec?.hostNetwork ? await readFile("/etc/hosts", "utf8").catch(() => "") : "";
+      await writeFile(
+        file,
+        hostsFile(
+          pod,
+          facts.podIps,
+          podHostname(pod, this.#context.machine.hostname),
+          this.#context.dns.clusterDomain,
+          hostHosts,
+        ),
+        { mode: 0o644 },
+      );
+      mounts.push(bind(file, "/etc/hosts"));
+    }
+    const messagePath = container.terminationMessagePath || "/dev/termination-log";
+    if (!has(messagePath)) {
+      const file = this.#messageFile(container.name, attempt);
+      await writeFile(file, "", { mode: 0o666 });
+      mounts.push(bind(file, messagePath));
+    }
+    return mounts;
+  }
+
+  #messageFile(name: string, attempt: number): string {
+    return path.join(this.#context.volumes.podFolder(this.uid), "containers", name, `${attempt}.message`);
+  }
+
+  async #stopOne(pod: Pod, observed: Observed, id: string, container: Container, reason: StopReason): Promise<void> {
+    const why = {
+      specChanged: `Container ${container.name} definition changed, will be restarted`,
+      livenessFailed: `Container ${container.name} failed liveness probe, will be restarted`,
+      startupFailed: `Container ${container.name} failed startup probe, will be restarted`,
+      podDone: `Stopping container ${container.name}`,
+    }[reason];
+    const probe =
+      reason === "livenessFailed"
+        ? container.livenessProbe
+        : reason === "startupFailed"
+          ? container.startupProbe
+          : undefined;
+    const graceSeconds = probe?.terminationGracePeriodSeconds ?? pod.spec?.terminationGracePeriodSeconds ?? 30;
+    await stopContainers(
+      this.#context,
+      pod,
+      observed.containers.filter((status) => status.id === id),
+      graceSeconds,
+      () => why,
+    );
+  }
+
+  /** Stops everything of the Pod, its sandbox too. What the containers left (logs, exit codes) stays until the Pod is deleted. */
+  async #stop(observed: Observed, graceSeconds = this.#pod.spec?.terminationGracePeriodSeconds ?? 30): Promise<void> {
+    await stopContainers(
+      this.#context,
+      this.#pod,
+      observed.containers,
+      graceSeconds,
+      (name) => `Stopping container ${name}`,
+    );
+    this.#context.prober.forgetPod(this.uid);
+    await Promise.all(observed.sandboxes.map((sandbox) => this.#context.runtime.stopPodSandbox(sandbox.id)));
+  }
+
+  async #terminate(pod: Pod, observed: Observed): Promise<void> {
+    const { runtime, api } = this.#context;
+    const graceSeconds = this.#graceMs === 0 ? 0 : (pod.metadata.deletionGracePeriodSeconds ?? 30);
+    await this.#stop(observed, graceSeconds);
+    const after = await observe(runtime, this.uid);
+    if (this.#graceMs !== 0) await this.#report(pod, after, true);
+    await Promise.all(after.containers.map((container) => runtime.removeContainer(container.id)));
+    await Promise.all(after.sandboxes.map((sandbox) => runtime.removePodSandbox(sandbox.id)));
+    await this.#context.volumes.teardown(this.uid);
+    await this.#context.removeLogs(podLogDirectory(this.#context.logRoot, pod));
+    this.#context.puller.forget(this.uid);
+    try {
+      if (this.#graceMs !== 0) await api.removePod(pod);
+    } catch (error) {
+      if (!hasCode(error, "notFound", "conflict")) throw error;
+    }
+    this.#context.statusWriter.forget(this.uid);
+    this.#finished = true;
+  }
+
+  #watchProbes(pod: Pod, observed: Observed): void {
+    const sandbox = observed.sandboxes[0];
+    if (!sandbox) return;
+    for (const status of observed.containers) {
+      if (status.state !== "CONTAINER_RUNNING") this.#context.prober.forget(status.id);
+    }
+    const ip = pod.status?.podIP ?? "";
+    for (const { container } of allContainers(pod)) {
+      const status = latest(observed, container.name);
+      if (status?.state === "CONTAINER_RUNNING" && ip) this.#context.prober.watch(this.uid, status.id, container, ip);
+    }
+  }
+
+  async #report(pod: Pod, observed: Observed, finished: boolean): Promise<void> {
+    const { context } = { context: this.#context };
+    const newest = observed.sandboxes[0];
+    const sandbox = newest && (await context.runtime.podSandboxStatus(newest.id).catch(() => undefined));
+    for (const status of observed.containers) {
+      if (status.state === "CONTAINER_EXITED" && !this.#messages.has(status.id)) {
+        this.#messages.set(
+          status.id,
+          await terminationMessage(
+            status,
+            this.#messageFile(status.metadata.name, status.metadata.attempt),
+            status.logPath,
+          ),
+        );
+      }
+    }
+    const facts = (name: string): ContainerFacts => {
+      const history = observed.containers.filter((status) => status.metadata.name === name);
+      const current = history[0];
+      return {
+        history,
+        waiting: this.#waiting.get(name),
+        ready: current !== undefined && context.prober.isReady(current.id),
+        started: current !== undefined && context.prober.started.has(current.id),
+        terminationMessage: (id) => this.#messages.get(id) ?? "",
+      };
+    };
+    const status = podStatus(pod, {
+      sandbox,
+      facts,
+      hostIps: context.machine.hostIps,
+      nowText: rfc3339(context.clock.nowMs()),
+      finished,
+      failure: this.#failure,
+    });
+    await context.statusWriter.write(pod, status);
+  }
+
+  /** Of each container's past, one ended attempt is kept for `kubectl logs --previous`. */
+  async #collectDead(observed: Observed): Promise<void> {
+    const seen = new Map<string, number>();
+    for (const status of observed.containers) {
+      const count = (seen.get(status.metadata.name) ?? 0) + 1;
+      seen.set(status.metadata.name, count);
+      if (count > 2 && status.state === "CONTAINER_EXITED") await this.#context.runtime.removeContainer(status.id);
+    }
+  }
+
+  #facts(pod: Pod, sandbox: cri.PodSandboxStatus | undefined): PodFacts {
+    const { machine, nodeName } = this.#context;
+    const podIps = pod.spec?.hostNetwork
+      ? machine.hostIps
+      : sandbox
+        ? [sandbox.network.ip, ...sandbox.network.additionalIps]
+        : [];
+    return {
+      podIps,
+      hostIps: machine.hostIps,
+      nodeName,
+      allocatableCpuMilli: machine.cpus * 1000,
+      allocatableMemoryBytes: machine.memoryBytes,
+    };
+  }
+}
+
+/** Whether anything but the kubelet's own part of status differs. */
+function wakesWorker(next: Pod, old: Pod): boolean {
+  const wish = (pod: Pod) =>
+    JSON.stringify([
+      pod.spec,
+      pod.metadata.labels,
+      pod.metadata.annotations,
+      pod.metadata.deletionTimestamp,
+      pod.metadata.deletionGracePeriodSeconds,
+      gateConditions(pod),
+    ]);
+  return wish(next) !== wish(old);
+}
+
+/** Conditions that others set and readiness gates wait for. */
+function gateConditions(pod: Pod): unknown {
+  const gates = new Set((pod.spec?.readinessGates ?? []).map((gate) => gate.conditionType));
+  return pod.status?.conditions?.filter((condition) => gates.has(condition.type)).map((condition) => condition.status);
+}
+
+function formatDelay(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
+}
