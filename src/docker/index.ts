@@ -1,2 +1,4 @@
 export * from "./query.ts";
 export * from "./route.ts";
+export * from "./server.ts";
+export * from "./version.ts";

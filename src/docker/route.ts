@@ -102,7 +102,7 @@ async function* lines(documents: AsyncIterable<unknown>): AsyncGenerator<string>
 /**
  * Takes the connection over for both directions (attach, exec): 101 UPGRADED when the client asked for it, else 200. `serve` owns the
  * connection: its readable side is what the client types (ends when the client half-closes), its writable side what the client sees; it
- * is ended when `serve` resolves. Until the connection is handed over, errors have their own status, so check everything first.
+ * is ended when `serve` resolves. (`for await` over a stream destroys it, both sides, at its end: use `connection.iterator({ destroyOnReturn: false })`.) Until the connection is handed over, errors have their own status, so check everything first.
  */
 export function hijack(
   serve: (connection: Duplex) => Promise<void>,

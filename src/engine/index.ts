@@ -1,0 +1,1 @@
+export type { EventBus, EngineEvent } from "./events/index.ts";
