@@ -70,7 +70,7 @@ export function resourceValue(
     ? allContainers(pod).find((entry) => entry.container.name === selector.containerName)?.container
     : container;
   if (!source) throw invalidArgument(`container ${selector.containerName} not found`);
-  const [kind, name = ""] = selector.resource.split(/\.(.*)/s) as ["limits" | "requests", string];
+  const [kind, name] = selector.resource.split(/\.(.*)/s) as ["limits" | "requests", string];
   const text = source.resources?.[kind]?.[name] ?? (kind === "limits" ? allocatable(name, facts) : "0");
   const divisor = String(selector.divisor ?? "0");
   const divisorNano = parseQuantityNano(divisor);

@@ -547,7 +547,9 @@ function wakesWorker(next: Pod, old: Pod): boolean {
 /** Conditions that others set and readiness gates wait for. */
 function gateConditions(pod: Pod): unknown {
   const gates = new Set((pod.spec?.readinessGates ?? []).map((gate) => gate.conditionType));
-  return pod.status?.conditions?.filter((condition) => gates.has(condition.type)).map((condition) => condition.status);
+  return (pod.status?.conditions ?? [])
+    .filter((condition) => gates.has(condition.type))
+    .map((condition) => condition.status);
 }
 
 function formatDelay(ms: number): string {
