@@ -1,0 +1,1 @@
+export { builtinKinds } from "./kinds.ts";

@@ -1,0 +1,150 @@
+import type { KubeObject } from "../../../api/index.ts";
+import type { FieldError } from "../../machinery/kind.ts";
+import { duplicate, forbidden, invalid, required, tooLong } from "./field-errors.ts";
+import { isDns1123Label, isLabelValue, isQualifiedName } from "./names.ts";
+import type { NameCheck } from "./names.ts";
+
+const maxAnnotationBytes = 256 * 1024;
+
+/** Upstream's ValidateObjectMeta: what holds for the metadata of every kind. */
+export function validateObjectMeta(object: KubeObject, namespaced: boolean, checkName: NameCheck): FieldError[] {
+  const meta = object.metadata;
+  const errors: FieldError[] = [];
+  if (meta.generateName)
+    errors.push(
+      ...checkName(meta.generateName, true).map((detail) =>
+        invalid("metadata.generateName", meta.generateName, detail),
+      ),
+    );
+  if (!meta.name) errors.push(required("metadata.name", "name or generateName is required"));
+  else errors.push(...checkName(meta.name).map((detail) => invalid("metadata.name", meta.name, detail)));
+  if (namespaced) {
+    if (!meta.namespace) errors.push(required("metadata.namespace"));
+    else
+      errors.push(
+        ...isDns1123Label(meta.namespace).map((detail) => invalid("metadata.namespace", meta.namespace, detail)),
+      );
+  } else if (meta.namespace) {
+    errors.push(forbidden("metadata.namespace", "not allowed on this type"));
+  }
+  errors.push(...validateLabels(meta.labels, "metadata.labels"));
+  errors.push(...validateAnnotations(meta.annotations, "metadata.annotations"));
+  errors.push(...validateOwnerReferences(object));
+  errors.push(
+    ...(meta.finalizers ?? []).flatMap((name, index) => validateFinalizer(name, `metadata.finalizers[${index}]`)),
+  );
+  return errors;
+}
+
+export function validateLabels(labels: Readonly<Record<string, string>> | undefined, field: string): FieldError[] {
+  return Object.entries(labels ?? {}).flatMap(([key, value]) => [
+    ...isQualifiedName(key).map((detail) => invalid(field, key, detail)),
+    ...isLabelValue(value).map((detail) => invalid(field, value, detail)),
+  ]);
+}
+
+export function validateAnnotations(
+  annotations: Readonly<Record<string, string>> | undefined,
+  field: string,
+): FieldError[] {
+  let sizeBytes = 0;
+  const errors: FieldError[] = [];
+  for (const [key, value] of Object.entries(annotations ?? {})) {
+    errors.push(...isQualifiedName(key.toLowerCase()).map((detail) => invalid(field, key, detail)));
+    sizeBytes += Buffer.byteLength(key) + Buffer.byteLength(value);
+  }
+  if (sizeBytes > maxAnnotationBytes) errors.push(tooLong(field, maxAnnotationBytes));
+  return errors;
+}
+
+function validateFinalizer(name: string, field: string): FieldError[] {
+  const errors = isQualifiedName(name).map((detail) => invalid(field, name, detail));
+  const standard = ["orphan", "foregroundDeletion", "kubernetes"];
+  if (!name.includes("/") && !standard.includes(name))
+    errors.push(invalid(field, name, "name is neither a standard finalizer name nor is it fully qualified"));
+  return errors;
+}
+
+function validateOwnerReferences(object: KubeObject): FieldError[] {
+  const field = "metadata.ownerReferences";
+  const errors: FieldError[] = [];
+  let controller: string | undefined;
+  for (const owner of object.metadata.ownerReferences ?? []) {
+    if (!owner.apiVersion)
+      errors.push(invalid(`${field}.apiVersion`, owner.apiVersion ?? "", "version must not be empty"));
+    if (!owner.kind) errors.push(invalid(`${field}.kind`, owner.kind ?? "", "must not be empty"));
+    if (!owner.name) errors.push(invalid(`${field}.name`, owner.name ?? "", "must not be empty"));
+    if (!owner.uid) errors.push(invalid(`${field}.uid`, owner.uid ?? "", "must not be empty"));
+    if (owner.controller !== true) continue;
+    if (controller !== undefined) {
+      const detail = `Only one reference can have Controller set to true. Found "true" in references for ${controller} and ${owner.kind}/${owner.name}`;
+      errors.push(invalid(field, object.metadata.ownerReferences, detail));
+    }
+    controller = `${owner.kind}/${owner.name}`;
+  }
+  return errors;
+}
+
+/** Upstream's ValidateLabelSelector. */
+export function validateLabelSelector(
+  selector: { matchLabels?: Record<string, string>; matchExpressions?: readonly SelectorRequirement[] } | undefined,
+  field: string,
+): FieldError[] {
+  if (selector === undefined) return [];
+  const errors = validateLabels(selector.matchLabels, `${field}.matchLabels`);
+  for (const [index, { key, operator, values = [] }] of (selector.matchExpressions ?? []).entries()) {
+    const at = `${field}.matchExpressions[${index}]`;
+    if (operator === "In" || operator === "NotIn") {
+      if (values.length === 0)
+        errors.push(required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
+    } else if (operator === "Exists" || operator === "DoesNotExist") {
+      if (values.length > 0)
+        errors.push(forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+    } else {
+      errors.push(invalid(`${at}.operator`, operator, "not a valid selector operator"));
+    }
+    errors.push(...isQualifiedName(key).map((detail) => invalid(`${at}.key`, key, detail)));
+    for (const [position, value] of values.entries())
+      errors.push(...isLabelValue(value).map((detail) => invalid(`${at}.values[${position}]`, value, detail)));
+  }
+  return errors;
+}
+
+export interface SelectorRequirement {
+  key: string;
+  operator: string;
+  values?: string[];
+}
+
+export interface Selector {
+  matchLabels?: Record<string, string>;
+  matchExpressions?: SelectorRequirement[];
+}
+
+/** Whether the labels are selected. An undefined selector selects nothing, an empty one everything. */
+export function selects(selector: Selector | undefined, labels: Readonly<Record<string, string>> | undefined): boolean {
+  if (selector === undefined) return false;
+  const have = labels ?? {};
+  const pairs = Object.entries(selector.matchLabels ?? {});
+  if (pairs.some(([key, value]) => have[key] !== value)) return false;
+  return (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
+    const value = have[key];
+    if (operator === "In") return value !== undefined && values.includes(value);
+    if (operator === "NotIn") return value === undefined || !values.includes(value);
+    return operator === "Exists" ? value !== undefined : operator === "DoesNotExist" && value === undefined;
+  });
+}
+
+/** Names in a list that must be unique. */
+export function validateUnique(
+  values: readonly (string | undefined)[],
+  fieldOf: (index: number) => string,
+): FieldError[] {
+  const seen = new Set<string>();
+  return values.flatMap((value, index) => {
+    if (value === undefined || value === "") return [];
+    if (seen.has(value)) return [duplicate(fieldOf(index), value)];
+    seen.add(value);
+    return [];
+  });
+}
