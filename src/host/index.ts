@@ -9,3 +9,4 @@ export * from "./nft/index.ts";
 export * from "./cgroup/index.ts";
 export * from "./crun/index.ts";
 export * from "./socket/index.ts";
+export * from "./dns/index.ts";

@@ -147,14 +147,6 @@ export interface Sandbox {
   readonly resolvConf: string;
 }
 
-/** What happened, for the event bus. */
-export interface NetworkEvent {
-  readonly action: "create" | "connect" | "disconnect" | "destroy" | "prune";
-  readonly network?: Pick<Network, "id" | "name" | "driver">;
-  readonly sandboxId?: string;
-  readonly attributes?: Readonly<Record<string, string>>;
-}
-
 export interface NetworkService {
   /** Throws alreadyExists for a name in use, invalidArgument for bad options, conflict when pools overlap. */
   create(spec: NetworkSpec): Promise<Network>;

@@ -31,13 +31,6 @@ export interface VolumeUsage {
   readonly refCount: number;
 }
 
-/** What happened, for the event bus. */
-export interface VolumeEvent {
-  readonly action: "create" | "mount" | "unmount" | "destroy" | "prune";
-  readonly volume?: Volume;
-  readonly attributes?: Readonly<Record<string, string>>;
-}
-
 export interface VolumeService {
   /** Returns the volume of that name if there is one with the same driver and options; throws conflict when they differ. */
   create(spec: VolumeSpec): Promise<Volume>;

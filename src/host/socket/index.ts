@@ -1,0 +1,2 @@
+export { FakeSockets } from "./fake.ts";
+export * from "./socket.ts";
