@@ -110,7 +110,7 @@ test("a Pod's spec stays as it is but for images and additions to tolerations", 
 const row = (plural: string, object: unknown, nowMs: number, group = "") =>
   kindOf(plural, group)
     .strategy.columns!.filter(({ priority }) => !priority)
-    .map(({ cell }) => cell(object as KubeObject, nowMs));
+    .map((column) => column.cell(object as KubeObject, nowMs));
 
 test("rows as kubectl get shows them", () => {
   const created = "2026-01-01T00:00:00Z";

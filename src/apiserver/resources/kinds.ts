@@ -88,6 +88,8 @@ function makeKind(fact: ResourceFacts, subresources: readonly ResourceFacts[]): 
     schema: fact.schema as Schema,
     strategy: makeStrategy(own, namespaced, names),
     storageVersion: storageVersions[`${group}/${plural}`] ?? version,
+    storedAs: own.storedAs,
+    conversion: own.conversion,
   };
 }
 
@@ -97,6 +99,8 @@ function makeStrategy(own: Peculiarities, namespaced: boolean, subresources: Rea
     shortNames: _shortNames,
     categories: _categories,
     singular: _singular,
+    storedAs: _storedAs,
+    conversion: _conversion,
     ...rest
   } = own;
   const hasStatus = subresources.has("status");

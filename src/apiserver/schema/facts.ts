@@ -30,8 +30,8 @@ const scalars: Readonly<Record<string, Schema>> = {
 
 /** Definitions that are not objects with fields, by upstream's name. */
 const special: Readonly<Record<string, Omit<Schema, "name">>> = {
-  "io.k8s.apimachinery.pkg.api.resource.Quantity": { type: "any", format: "quantity" },
-  "io.k8s.apimachinery.pkg.util.intstr.IntOrString": { type: "any", format: "int-or-string" },
+  "io.k8s.apimachinery.pkg.api.resource.Quantity": { type: "string", format: "quantity" },
+  "io.k8s.apimachinery.pkg.util.intstr.IntOrString": { type: "string", format: "int-or-string" },
   "io.k8s.apimachinery.pkg.apis.meta.v1.Time": { type: "string", format: "date-time", nullable: true },
   "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": { type: "string", format: "date-time", nullable: true },
   "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1": { type: "object", preserveUnknownFields: true, mapType: "atomic" },
@@ -196,7 +196,7 @@ export function readResourceFacts(): ResourceFacts[] {
       plural,
       subresource,
       namespaced: scope === "N",
-      verbs: [...letters].map((letter) => verbNames[letter]!),
+      verbs: letters.split("").map((letter) => verbNames[letter]!),
       bodyGroup,
       bodyVersion,
       kind,

@@ -3,6 +3,7 @@ import type { FieldError } from "../../machinery/kind.ts";
 import { ageColumn, integer, nameColumn, text } from "../shared/columns.ts";
 import { invalid, nonNegative, required } from "../shared/field-errors.ts";
 import type { GroupKinds, Peculiarities } from "../shared/peculiarities.ts";
+import { hpaFromV1, hpaToV1 } from "./conversion.ts";
 import { formatTargets } from "./metrics.ts";
 
 type Hpa = k8s.HorizontalPodAutoscaler;
@@ -44,11 +45,18 @@ function validate(object: KubeObject): FieldError[] {
 export const autoscalingV1Kinds: GroupKinds = {
   horizontalpodautoscalers: {
     ...common,
+    conversion: {
+      toStorage: (objects) => objects.map(hpaFromV1),
+      fromStorage: (objects) => objects.map(hpaToV1),
+    },
     fillDefaults(object) {
       ((object as unknown as k8s.HorizontalPodAutoscalerV1).spec ??=
         {} as k8s.HorizontalPodAutoscalerSpecV1).minReplicas ??= 1;
     },
-    columns,
+    columns: columns.map((column) => ({
+      ...column,
+      cell: (object: KubeObject, nowMs: number) => column.cell(hpaFromV1(object), nowMs),
+    })),
   },
 };
 

@@ -26,6 +26,7 @@ export const certificatesKinds: GroupKinds = {
       now.spec = before.spec;
       if (subresource === "approval") now.status = { ...before.status, conditions: now.status?.conditions };
     },
+    updateSubresources: ["approval"],
     validate(object) {
       const { spec } = object as Request;
       const errors = [];

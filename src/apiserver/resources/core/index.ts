@@ -47,6 +47,7 @@ export const coreKinds: GroupKinds = {
   secrets: secret,
   serviceaccounts: {
     shortNames: ["sa"],
+    returnDeletedObject: true,
     columns: [nameColumn, integer<k8s.ServiceAccount>("Secrets", ({ secrets }) => secrets?.length ?? 0), ageColumn],
   },
   services: service,

@@ -19,8 +19,14 @@ export const namespace: Peculiarities = {
     if (!spec.finalizers?.includes("kubernetes")) spec.finalizers = [...(spec.finalizers ?? []), "kubernetes"];
   },
   prepareForUpdate(object, old, context) {
+    // Only the namespace controller ends a namespace, by the finalize subresource.
     if (context.subresource === "") (object as Namespace).spec = (old as Namespace).spec;
-    if (object.metadata.deletionTimestamp !== undefined) ((object as Namespace).status ??= {}).phase = "Terminating";
+    if (context.subresource === "finalize") (object as Namespace).status = (old as Namespace).status;
+  },
+  updateSubresources: ["finalize"],
+  hasMoreFinalizers: (object) => ((object as Namespace).spec?.finalizers?.length ?? 0) > 0,
+  prepareForDelete(object) {
+    object["status"] = { ...(object as Namespace).status, phase: "Terminating" };
   },
   selectableFields: { "status.phase": (object) => (object as Namespace).status?.phase ?? "" },
   columns: [nameColumn, text<Namespace>("Status", ({ status }) => status?.phase ?? ""), ageColumn],

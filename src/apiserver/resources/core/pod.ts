@@ -41,6 +41,8 @@ export const pod: Peculiarities = {
     "status.nominatedNodeName": (object) => (object as Pod).status?.nominatedNodeName ?? "",
   },
   gracePeriodSeconds,
+  returnDeletedObject: true,
+  updateSubresources: ["ephemeralcontainers", "resize", "binding"],
   columns: [
     nameColumn,
     text<Pod>("Ready", (object, nowMs) => podLine(object, nowMs).ready),
@@ -74,10 +76,24 @@ function keepByPart(now: Pod, old: Pod, subresource: string): void {
     now.status!.qosClass ??= old.status?.qosClass;
     return;
   }
+  if (subresource === "binding") return;
+  now.status = old.status;
   if (subresource === "ephemeralcontainers") {
     now.spec = { ...old.spec!, ephemeralContainers: now.spec?.ephemeralContainers };
     if (now.spec.ephemeralContainers === undefined) delete now.spec.ephemeralContainers;
   }
+  if (subresource === "resize") now.spec = resized(now.spec!, old.spec!);
+}
+
+/** The old spec with the new sizes. */
+function resized(now: k8s.PodSpec, old: k8s.PodSpec): k8s.PodSpec {
+  const resize = (container: k8s.Container): k8s.Container => {
+    const wanted = [...now.containers, ...(now.initContainers ?? [])].find(({ name }) => name === container.name);
+    return wanted === undefined ? container : { ...container, resources: wanted.resources };
+  };
+  const spec = { ...old, containers: old.containers.map(resize) };
+  if (old.initContainers !== undefined) spec.initContainers = old.initContainers.map(resize);
+  return spec;
 }
 
 const immutableMessage =

@@ -7,6 +7,7 @@ type ResourceQuota = k8s.ResourceQuota;
 
 export const resourceQuota: Peculiarities = {
   shortNames: ["quota"],
+  returnDeletedObject: true,
   validate: (object) =>
     Object.entries((object as ResourceQuota).spec?.hard ?? {}).flatMap(([name, quantity]) =>
       validateQuantity(`spec.hard[${name}]`, quantity),

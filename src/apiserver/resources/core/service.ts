@@ -18,9 +18,7 @@ export const service: Peculiarities = {
   prepareForCreate(object) {
     object["status"] = { loadBalancer: {} };
   },
-  prepareForUpdate(object, old) {
-    keepAllocated(object as Service, old as Service);
-  },
+  returnDeletedObject: true,
   validate,
   validateUpdate: (object, old) => [...validateKept(object as Service, old as Service), ...validate(object)],
   selectableFields: {
@@ -55,8 +53,8 @@ function fillDefaults(object: KubeObject): void {
   if (spec.type === "LoadBalancer") spec.allocateLoadBalancerNodePorts ??= true;
 }
 
-/** What was allocated stays when an update leaves it out, so that a plain replace works. */
-function keepAllocated(now: Service, old: Service): void {
+/** What was allocated stays when an update leaves it out, so that a plain replace works. The allocator asks for it first. */
+export function keepAllocated(now: Service, old: Service): void {
   if (now.spec === undefined || old.spec === undefined) return;
   const bothInCluster = now.spec.type !== "ExternalName" && old.spec.type !== "ExternalName";
   if (bothInCluster) {

@@ -24,6 +24,7 @@ const unset = "<unset>";
 
 export const persistentVolume: Peculiarities = {
   shortNames: ["pv"],
+  returnDeletedObject: true,
   fillDefaults(object) {
     const it = object as Volume;
     it.spec ??= {};
@@ -54,6 +55,7 @@ export const persistentVolume: Peculiarities = {
 
 export const persistentVolumeClaim: Peculiarities = {
   shortNames: ["pvc"],
+  returnDeletedObject: true,
   fillDefaults(object) {
     const it = object as Claim;
     it.spec ??= {};

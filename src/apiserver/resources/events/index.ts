@@ -1,5 +1,6 @@
-import type { k8s } from "../../../api/index.ts";
+import type { k8s, KubeObject } from "../../../api/index.ts";
 import { eventColumns } from "../core/event.ts";
+import { eventFromCore, eventToCore } from "./conversion.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
 
 /**
@@ -9,6 +10,11 @@ import type { GroupKinds } from "../shared/peculiarities.ts";
 export const eventsKinds: GroupKinds = {
   events: {
     shortNames: ["ev"],
+    storedAs: "/events",
+    conversion: {
+      toStorage: (objects) => objects.map(eventToCore),
+      fromStorage: (objects) => objects.map(eventFromCore),
+    },
     selectableFields: {
       "regarding.kind": (object) => (object as k8s.EventsEvent).regarding?.kind ?? "",
       "regarding.namespace": (object) => (object as k8s.EventsEvent).regarding?.namespace ?? "",
@@ -18,6 +24,9 @@ export const eventsKinds: GroupKinds = {
       type: (object) => (object as k8s.EventsEvent).type ?? "",
       reportingController: (object) => (object as k8s.EventsEvent).reportingController ?? "",
     },
-    columns: eventColumns,
+    columns: eventColumns.map((column) => ({
+      ...column,
+      cell: (object: KubeObject, nowMs: number) => column.cell(eventToCore(object), nowMs),
+    })),
   },
 };

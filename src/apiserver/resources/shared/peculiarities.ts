@@ -1,4 +1,4 @@
-import type { Strategy } from "../../machinery/kind.ts";
+import type { Conversion, Strategy } from "../../machinery/kind.ts";
 import type { NameCheck } from "./names.ts";
 
 /** What one kind states about itself; kinds.ts makes the Kind of it together with the facts table. */
@@ -9,6 +9,8 @@ export interface Peculiarities extends Omit<Strategy, "hasStatus"> {
   readonly categories?: readonly string[];
   /** The plural less its ending unless said otherwise. */
   readonly singular?: string;
+  readonly storedAs?: string;
+  readonly conversion?: Conversion;
 }
 
 /** By plural, one table per API group and version. */
