@@ -1,0 +1,1 @@
+export { podConnections, type NodeRuntimes } from "./pod-connections.ts";
