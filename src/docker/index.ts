@@ -1,3 +1,4 @@
+export * from "./api.ts";
 export * from "./query.ts";
 export * from "./route.ts";
 export * from "./server.ts";

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import https from "node:https";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { canceled, codeOf, internal, invalidArgument, type Logger } from "../base/index.ts";
@@ -12,6 +13,14 @@ import { API_VERSION, ENGINE_VERSION, splitVersion } from "./version.ts";
 
 /** Connections at one time, over all listeners of a server. */
 const MAX_CONNECTIONS = 4096;
+
+const HTTP_OPTIONS = {
+  // Uploads of build contexts and attached sessions last as long as they last; a slow head does not.
+  requestTimeout: 0,
+  headersTimeout: 20_000,
+  keepAliveTimeout: 60_000,
+  shouldUpgradeCallback: (request: IncomingMessage) => wantsUpgrade(request),
+};
 
 const COMMON_HEADERS: Readonly<Record<string, string>> = {
   "api-version": API_VERSION,
@@ -80,17 +89,7 @@ export function createHandler(routes: readonly Route[], log: Logger): DockerHand
 
 /** A plain HTTP server over the handler, for unix sockets. Not listening yet. */
 export function createServer(handler: DockerHandler): http.Server {
-  const server = http.createServer({
-    // Uploads of build contexts and attached sessions last as long as they last; a slow head does not.
-    requestTimeout: 0,
-    headersTimeout: 20_000,
-    keepAliveTimeout: 60_000,
-    shouldUpgradeCallback: wantsUpgrade,
-  });
-  server.maxConnections = MAX_CONNECTIONS;
-  server.on("request", (request, response) => handler.request(request, response));
-  server.on("upgrade", (request, socket, head) => handler.upgrade(request, socket, head));
-  return server;
+  return wire(http.createServer(HTTP_OPTIONS), handler);
 }
 
 /** Docker's raw streams say `Upgrade: tcp`, BuildKit's sessions `h2c`. Any other wish is ignored, as RFC 9110 section 7.8 allows. */
@@ -231,4 +230,23 @@ async function acceptWebSocket(
       }, reject);
     });
   });
+}
+
+/** The same over TCP, for clients that show a certificate of `ca` and for nobody else. */
+export function createTlsServer(handler: DockerHandler, tls: { ca: Buffer; cert: Buffer; key: Buffer }): https.Server {
+  const server = https.createServer({
+    ...tls,
+    requestCert: true,
+    rejectUnauthorized: true,
+    minVersion: "TLSv1.2",
+    ...HTTP_OPTIONS,
+  });
+  return wire(server, handler);
+}
+
+function wire<T extends http.Server | https.Server>(server: T, handler: DockerHandler): T {
+  server.maxConnections = MAX_CONNECTIONS;
+  server.on("request", (request, response) => handler.request(request, response));
+  server.on("upgrade", (request, socket, head) => handler.upgrade(request, socket, head));
+  return server;
 }

@@ -1,1 +1,2 @@
-export type { EventBus, EngineEvent } from "./events/index.ts";
+export * from "./engine.ts";
+export type * from "./events/index.ts";

@@ -1,0 +1,124 @@
+import { existsSync, readFileSync } from "node:fs";
+import { instanceDirs, invalidArgument, type LogLevel } from "../base/index.ts";
+
+/**
+ * What the daemon is told, from (later wins): the configuration file, the environment, flags. The file has the names of Docker's daemon.json
+ * where there is one, so that an existing one can be used as it is.
+ */
+export interface DaemonConfig {
+  readonly instance: string;
+  readonly dataDir: string;
+  readonly runtimeDir: string;
+  readonly logLevel: LogLevel;
+  /** Groups that may use the socket; the first that exists on the machine is taken. */
+  readonly socketGroups: readonly string[];
+  /** `tcp://ADDRESS:PORT`, each only with all of `tls`. */
+  readonly tcpHosts: readonly string[];
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
+  readonly registryMirrors: readonly string[];
+  readonly insecureRegistries: readonly string[];
+  readonly dns: readonly string[];
+  readonly addressPools: ReadonlyArray<{ readonly base: string; readonly size: number }>;
+  readonly defaultRuntime: string;
+  readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+type Reader = (value: unknown, key: string) => Partial<DaemonConfig>;
+
+const text = (value: unknown, key: string): string => {
+  if (typeof value === "string") return value;
+  throw invalidArgument(`configuration: "${key}" must be a text`);
+};
+const texts = (value: unknown, key: string): string[] => {
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+  throw invalidArgument(`configuration: "${key}" must be a list of texts`);
+};
+const logLevel = (value: unknown, key: string): LogLevel => {
+  if (["debug", "info", "warn", "error"].includes(value as string)) return value as LogLevel;
+  throw invalidArgument(`configuration: "${key}" must be one of debug, info, warn, error`);
+};
+
+/** Every key of the file, and how it is read. */
+const KEYS: Readonly<Record<string, Reader>> = {
+  "log-level": (value, key) => ({ logLevel: logLevel(value, key) }),
+  group: (value, key) => ({ socketGroups: [text(value, key)] }),
+  hosts: (value, key) => ({ tcpHosts: texts(value, key).filter((host) => host.startsWith("tcp://")) }),
+  "registry-mirrors": (value, key) => ({ registryMirrors: texts(value, key) }),
+  "insecure-registries": (value, key) => ({ insecureRegistries: texts(value, key) }),
+  dns: (value, key) => ({ dns: texts(value, key) }),
+  "default-runtime": (value, key) => ({ defaultRuntime: text(value, key) }),
+  runtimes: (value) => ({ runtimes: value as DaemonConfig["runtimes"] }),
+  "default-address-pools": (value) => ({ addressPools: value as DaemonConfig["addressPools"] }),
+  tlscacert: () => ({}),
+  tlscert: () => ({}),
+  tlskey: () => ({}),
+  tlsverify: () => ({}),
+};
+
+export function instanceName(env: Env): string {
+  const name = env["BERTH_INSTANCE"] || "default";
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
+    throw invalidArgument(`invalid instance name "${name}"`, {
+      hint: "1 to 32 of a-z, 0-9 and -, beginning with a letter or digit",
+    });
+  }
+  return name;
+}
+
+/** Throws invalidArgument that names the file and the key. */
+export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonConfig {
+  const file = env["BERTH_CONFIG"] ?? "/etc/berth/daemon.json";
+  const raw = existsSync(file) ? parseFile(file) : {};
+  const fromFile: Partial<DaemonConfig> = {};
+  for (const [key, value] of Object.entries(raw)) {
+    const read = KEYS[key];
+    if (!read) throw invalidArgument(`configuration: unknown key "${key}" in ${file}`);
+    Object.assign(fromFile, read(value, key));
+  }
+  const instance = flags.instance ?? instanceName(env);
+  const config: DaemonConfig = {
+    instance,
+    ...instanceDirs(instance, env),
+    logLevel: logLevel(env["BERTH_LOG_LEVEL"] ?? "info", "BERTH_LOG_LEVEL"),
+    socketGroups: ["berth", "docker"],
+    tcpHosts: [],
+    registryMirrors: [],
+    insecureRegistries: [],
+    dns: [],
+    addressPools: [],
+    defaultRuntime: "crun",
+    runtimes: {},
+    tls: tlsOf(raw),
+    ...fromFile,
+    ...mirrorsOf(env),
+    ...flags,
+  };
+  if (config.tcpHosts.length > 0 && !config.tls) {
+    throw invalidArgument("configuration: a tcp:// host needs tlscacert, tlscert and tlskey", {
+      hint: "whoever reaches the API is root on this machine, so it is served over TCP only to client certificates",
+    });
+  }
+  return config;
+}
+
+function parseFile(file: string): Record<string, unknown> {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+  } catch (error) {
+    throw invalidArgument(`configuration: ${file} is not JSON`, { cause: error });
+  }
+}
+
+function tlsOf(raw: Record<string, unknown>): DaemonConfig["tls"] {
+  const { tlscacert: ca, tlscert: cert, tlskey: key } = raw;
+  return ca && cert && key
+    ? { ca: text(ca, "tlscacert"), cert: text(cert, "tlscert"), key: text(key, "tlskey") }
+    : undefined;
+}
+
+/** A mirror for Docker Hub from the environment, space-separated: for machines that are set up by it. */
+function mirrorsOf(env: Env): Partial<DaemonConfig> {
+  const mirrors = env["BERTH_REGISTRY_MIRRORS"]?.split(/\s+/).filter(Boolean);
+  return mirrors?.length ? { registryMirrors: mirrors } : {};
+}

@@ -1,0 +1,48 @@
+import { chmodSync } from "node:fs";
+import http from "node:http";
+import path from "node:path";
+import { listenUnix } from "../listen.ts";
+import type { Service, ServiceStatus } from "../supervisor.ts";
+import type { DaemonContext } from "../context.ts";
+
+/** What `GET /status` on the control socket answers. */
+export interface DaemonStatus {
+  readonly instance: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly dataDir: string;
+  readonly runtimeDir: string;
+  readonly startedMs: number;
+  readonly services: readonly ServiceStatus[];
+}
+
+/** The socket by which `berth status` and `berth down` speak to the daemon itself, apart from any service. Root only. */
+export function controlService(context: DaemonContext, status: () => DaemonStatus, stop: () => void): Service<void> {
+  const socketPath = path.join(context.runtimeDir, "berth.sock");
+  return {
+    name: "control",
+    dependsOn: [],
+    async start() {
+      const server = http.createServer((request, response) => {
+        response.setHeader("content-type", "application/json");
+        if (request.method === "GET" && request.url === "/status") return response.end(JSON.stringify(status()));
+        if (request.method === "POST" && request.url === "/stop") {
+          response.end("{}");
+          stop();
+          return undefined;
+        }
+        response.statusCode = 404;
+        return response.end(JSON.stringify({ message: "page not found" }));
+      });
+      await listenUnix(server, socketPath);
+      chmodSync(socketPath, 0o600);
+      return {
+        value: undefined,
+        stop: () => {
+          server.close();
+          server.closeIdleConnections();
+        },
+      };
+    },
+  };
+}

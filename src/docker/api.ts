@@ -1,0 +1,16 @@
+import type { InstanceContext } from "../base/index.ts";
+import type { Engine } from "../engine/index.ts";
+import type { Route } from "./route.ts";
+import { absentRoutes } from "./routes/none.ts";
+import { systemRoutes } from "./routes/system.ts";
+import { createSystem } from "./system.ts";
+
+export interface DockerApiContext extends InstanceContext {
+  /** berth's own version. */
+  readonly version: string;
+}
+
+/** Every endpoint, over the engine. */
+export function createDockerApi(engine: Engine, context: DockerApiContext): Route[] {
+  return [...systemRoutes(createSystem(engine, context)), ...absentRoutes()];
+}
