@@ -1,3 +1,4 @@
 export type * from "./machinery/kind.ts";
 export type * from "./machinery/pipeline.ts";
 export type * from "./machinery/options.ts";
+export { createApiServer } from "./machinery/server.ts";

@@ -1,1 +1,3 @@
 export type * from "./store.ts";
+export { openMemoryStore } from "./memory/memory-store.ts";
+export { SortedMap } from "./embedded/sorted-map.ts";

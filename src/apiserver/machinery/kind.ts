@@ -51,6 +51,7 @@ export interface Strategy {
   /** After decoding and defaulting, before admission: reset status, set what the server owns. */
   prepareForCreate?(object: KubeObject, context: StrategyContext): void;
   prepareForUpdate?(object: KubeObject, old: KubeObject, context: StrategyContext): void;
+  /** Everything, metadata included. */
   validate?(object: KubeObject, context: StrategyContext): FieldError[];
   validateUpdate?(object: KubeObject, old: KubeObject, context: StrategyContext): FieldError[];
   /** Field selectors beyond metadata.name and metadata.namespace. */
@@ -62,13 +63,12 @@ export interface Strategy {
   readonly hasGeneration?: boolean;
   /** Seconds of grace for a delete; undefined deletes at once. Pods only, upstream. */
   gracePeriodSeconds?(object: KubeObject, requested: number | undefined): number | undefined;
+  /** The first delete of an object that is to wait for finalizers or grace (a namespace becomes Terminating). */
+  prepareForDelete?(object: KubeObject, context: StrategyContext): void;
+  /** Finalizers outside metadata.finalizers that hold a deletion up (a namespace's spec.finalizers). */
+  hasMoreFinalizers?(object: KubeObject): boolean;
   /** Answer a finished delete with the object instead of a Status (pods, services, volumes and a few more, upstream). */
   readonly returnDeletedObject?: boolean;
-  /**
-   * What is wrong with a name, worded as upstream's; none by default beyond a DNS-1123 subdomain. `prefix`: it is a generateName, which may
-   * end with a dash.
-   */
-  validateName?(name: string, prefix: boolean): string[];
   /** Subresources besides `status` that are updates of the object itself (`finalize`, `approval`, `ephemeralcontainers`, `resize`). */
   readonly updateSubresources?: readonly string[];
   readonly defaultPropagation?: "Background" | "Foreground" | "Orphan";

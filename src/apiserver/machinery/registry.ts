@@ -1,0 +1,46 @@
+import type { Kind } from "./kind.ts";
+import type { Endpoint } from "./pipeline.ts";
+import type { KindRegistry } from "./options.ts";
+
+/** Every resource and endpoint that is served now. `generation` counts changes, for what is derived (discovery, OpenAPI). */
+export class Registry implements KindRegistry {
+  readonly #kinds = new Map<string, Kind>();
+  readonly #endpoints = new Map<string, Endpoint>();
+  generation = 0;
+
+  add(kinds: readonly Kind[]): void {
+    for (const kind of kinds) this.#kinds.set(`${kind.group}/${kind.version}/${kind.plural}`, kind);
+    this.generation++;
+  }
+  remove(group: string, version: string, plural: string): void {
+    if (this.#kinds.delete(`${group}/${version}/${plural}`)) this.generation++;
+  }
+  find(group: string, version: string, plural: string): Kind | undefined {
+    return this.#kinds.get(`${group}/${version}/${plural}`);
+  }
+  all(): readonly Kind[] {
+    return [...this.#kinds.values()];
+  }
+  addEndpoints(endpoints: readonly Endpoint[]): void {
+    for (const endpoint of endpoints) {
+      const { group, version, resource, subresource } = endpoint;
+      this.#endpoints.set(`${group}/${version}/${resource}/${subresource}`, endpoint);
+    }
+    this.generation++;
+  }
+  endpoint(group: string, version: string, resource: string, subresource: string): Endpoint | undefined {
+    return this.#endpoints.get(`${group}/${version}/${resource}/${subresource}`);
+  }
+  endpoints(): readonly Endpoint[] {
+    return [...this.#endpoints.values()];
+  }
+}
+
+/** `{group}/{plural}` under which a kind's objects are stored. */
+export function storedAs(kind: Kind): string {
+  const own = kind.storedAs ?? `${kind.group}/${kind.plural}`;
+  return own.startsWith("/") ? `core${own}` : own.includes("/") ? own : `core/${own}`;
+}
+
+export const apiVersionOf = ({ group, version }: { group: string; version: string }) =>
+  group === "" ? version : `${group}/${version}`;

@@ -1,0 +1,97 @@
+import { SortedMap } from "../../storage/index.ts";
+import type { Entry } from "./entry.ts";
+
+export interface CacheEvent {
+  readonly type: "ADDED" | "MODIFIED" | "DELETED";
+  readonly revision: number;
+  /** For a delete the last state, as of the delete's revision. */
+  readonly entry: Entry;
+  /** What was there before; undefined for ADDED. */
+  readonly old: Entry | undefined;
+}
+
+export interface Subscriber {
+  /** Called in order with everything that changed, and with nothing when only the revision moved on. */
+  deliver(batch: EventBatch): void;
+  /** The server closes, or the cache was rebuilt and cannot tell what happened in between. */
+  end(): void;
+}
+
+/** One step of the cache. Subscribers that need the same bytes share them through `encoded`. */
+export interface EventBatch {
+  readonly events: readonly CacheEvent[];
+  readonly revision: number;
+  readonly encoded: Map<string, Uint8Array>;
+}
+
+/** Events kept for watches that begin a little in the past. */
+const MAX_HISTORY_EVENTS = 10_000;
+const MAX_HISTORY_BYTES = 16 * 1024 * 1024;
+
+/** All objects of one resource in memory, ordered by key, with their recent history. */
+export class ResourceCache {
+  readonly prefix: string;
+  readonly entries = new SortedMap<Entry>();
+  readonly #subscribers = new Set<Subscriber>();
+  #history: CacheEvent[] = [];
+  #historyBytes = 0;
+  /** Watches from this revision on can be served. */
+  #historyFrom: number;
+
+  constructor(prefix: string, revision: number) {
+    this.prefix = prefix;
+    this.#historyFrom = revision;
+  }
+
+  apply(events: readonly CacheEvent[], revision: number): void {
+    for (const event of events) {
+      if (event.type === "DELETED") this.entries.delete(event.entry.key);
+      else this.entries.set(event.entry.key, event.entry);
+      this.#history.push(event);
+      this.#historyBytes += event.entry.json.length;
+    }
+    this.#trim();
+    const batch: EventBatch = { events, revision, encoded: new Map() };
+    for (const subscriber of this.#subscribers) subscriber.deliver(batch);
+  }
+
+  /** Events after this revision, or undefined when they are no longer known. */
+  since(revision: number): readonly CacheEvent[] | undefined {
+    if (revision < this.#historyFrom) return undefined;
+    return this.#history.slice(firstAfter(this.#history, revision));
+  }
+
+  get historyFrom(): number {
+    return this.#historyFrom;
+  }
+
+  subscribe(subscriber: Subscriber): () => void {
+    this.#subscribers.add(subscriber);
+    return () => this.#subscribers.delete(subscriber);
+  }
+
+  end(): void {
+    for (const subscriber of [...this.#subscribers]) subscriber.end();
+    this.#subscribers.clear();
+  }
+
+  #trim(): void {
+    const { length } = this.#history;
+    if (length <= MAX_HISTORY_EVENTS && this.#historyBytes <= MAX_HISTORY_BYTES) return;
+    let drop = Math.min(length, Math.max(1, length >> 2));
+    while (drop < length && this.#history[drop]!.revision === this.#history[drop - 1]!.revision) drop++;
+    this.#historyFrom = this.#history[drop - 1]!.revision;
+    for (const event of this.#history.splice(0, drop)) this.#historyBytes -= event.entry.json.length;
+  }
+}
+
+function firstAfter(history: readonly CacheEvent[], revision: number): number {
+  let low = 0;
+  let high = history.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (history[middle]!.revision <= revision) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
