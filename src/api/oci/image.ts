@@ -87,7 +87,7 @@ export interface OciImageConfig {
   os: string;
   variant?: string;
   "os.version"?: string;
-  "os.features"?: string[];
+  "os.features"?: readonly string[];
   config?: OciImageRunConfig;
   rootfs: { type: "layers"; diff_ids: string[] };
   history?: OciHistory[];

@@ -145,6 +145,8 @@ export interface ImageService {
   bootstrap(name: string, options?: { onProgress?: OnProgress; signal?: AbortSignal }): Promise<Image>;
   /** The container room says who uses images. */
   setUsers(users: () => Iterable<ImageUser>): void;
+  /** Further things that garbage collection keeps: what a build cache or the registry server holds. Asked at each collection. */
+  addRoots(roots: () => { layers?: Iterable<Digest>; blobs?: Iterable<Digest> }): void;
   /** Deletes blobs and layers that no image, snapshot or lease needs. */
   collectGarbage(): Promise<{ freedBytes: number }>;
 }

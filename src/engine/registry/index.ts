@@ -1,1 +1,4 @@
+export { readBody, readJsonBody } from "./body.ts";
+export { RegistrySession, type ClientEnvironment, type FetchedManifest, type Repository } from "./client.ts";
+export { Transport } from "./transport.ts";
 export type * from "./types.ts";

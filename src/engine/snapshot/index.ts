@@ -1,4 +1,5 @@
 export { chainIdOf, chainIdsOf } from "./chain.ts";
+export { GROWING } from "./layer/growing.ts";
 export { openUnpacked } from "./layer/unpacked.ts";
 export { OverlaySnapshotStore } from "./store.ts";
 export type * from "./types.ts";

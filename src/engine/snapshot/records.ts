@@ -11,6 +11,7 @@ export interface LayerRecord {
   readonly diffId: Digest;
   readonly parent?: Digest;
   readonly sizeBytes: number;
+  readonly tarBytes: number;
   readonly createdMs: number;
   readonly blobs: readonly LayerBlob[];
   /** The diff id was computed with times clamped to this. */

@@ -205,8 +205,8 @@ export class OverlaySnapshotStore implements SnapshotStore {
     return this.#applying.run(`${parent ?? ""} ${blob.digest}`, async () => {
       const lower = this.#lowerOf(parent);
       return this.#fill(parent, async (root) => {
-        const file = options.growing?.file ?? this.#content.path(blob.digest);
-        const args = { blob: file, root, lower, growing: options.growing?.progress };
+        const growing = options.growing && { file: options.growing.file, progress: options.growing.progress };
+        const args = { blob: this.#content.path(blob.digest), root, lower, growing };
         const made = await this.#workers.run("apply", args, { signal: options.signal });
         if (options.diffId !== undefined && made.diffId !== options.diffId)
           throw invalidArgument(
@@ -215,6 +215,14 @@ export class OverlaySnapshotStore implements SnapshotStore {
         await options.growing?.verified;
         return { ...made, blobs: [blob], ownTar: false };
       });
+    });
+  }
+
+  async importBlob(parent: Digest | undefined, blob: Digest, options: { signal?: AbortSignal } = {}): Promise<Layer> {
+    const lower = this.#lowerOf(parent);
+    return this.#fill(parent, async (root) => {
+      await this.#workers.run("apply", { blob: this.#content.path(blob), root, lower }, options);
+      return { ...(await this.#workers.run("digest", { root }, options)), blobs: [], ownTar: true };
     });
   }
 
@@ -353,6 +361,7 @@ export class OverlaySnapshotStore implements SnapshotStore {
       diffId: made.diffId,
       ...(parent && { parent }),
       sizeBytes: made.sizeBytes,
+      tarBytes: made.tarBytes,
       createdMs: this.#context.clock.nowMs(),
       blobs,
       ...(clampMtimeMs !== undefined && { clampMtimeMs }),
@@ -422,8 +431,8 @@ export class OverlaySnapshotStore implements SnapshotStore {
   }
 
   #toLayer(name: string): Layer {
-    const { chainId, diffId, parent, sizeBytes, createdMs, blobs } = this.#factsOf(name);
-    return { chainId, diffId, parent, path: this.#layers.directory(name), sizeBytes, createdMs, blobs };
+    const { chainId, diffId, parent, sizeBytes, tarBytes, createdMs, blobs } = this.#factsOf(name);
+    return { chainId, diffId, parent, path: this.#layers.directory(name), sizeBytes, tarBytes, createdMs, blobs };
   }
 
   #toInfo(name: string, facts: SnapshotRecord): SnapshotInfo {

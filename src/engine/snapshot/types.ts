@@ -17,6 +17,8 @@ export interface Layer {
   readonly path: string;
   /** Bytes of file content in this layer alone. */
   readonly sizeBytes: number;
+  /** Bytes of the uncompressed tar whose digest is the diff id. */
+  readonly tarBytes: number;
   readonly createdMs: number;
   /** Compressed or original forms in the content store, best for a push first. */
   readonly blobs: readonly LayerBlob[];
@@ -112,6 +114,11 @@ export interface SnapshotStore {
   commitCopy(key: string, options?: DiffOptions): Promise<Layer>;
   /** A layer from a layer tar (plain, gzip or zstd) in the content store; `diffId` is verified. */
   applyBlob(parent: Digest | undefined, blob: LayerBlob, options?: ApplyOptions): Promise<Layer>;
+  /**
+   * A layer from any tar in the content store whose identity nobody knows yet (`docker import`): the layer's tar is then our own form of
+   * it, so that the original isn't needed any more.
+   */
+  importBlob(parent: Digest | undefined, blob: Digest, options?: { signal?: AbortSignal }): Promise<Layer>;
   /** The same directory under another parent (`COPY --link`, rebase): content is shared by hard links where the disk allows. */
   restack(layer: Digest, newParent: Digest | undefined): Promise<Layer>;
   /** A blob of the layer that a registry takes (gzip), made and remembered when there is none yet. */

@@ -8,6 +8,7 @@ import { TarParser } from "../../tar/index.ts";
 import type { Change, Usage } from "../types.ts";
 import { DEFAULT_APPLY_LIMITS, LayerApplier } from "./apply.ts";
 import { compressTo, type Compressed } from "./compress.ts";
+import { GROWING } from "./growing.ts";
 import { decompressor, sniff } from "./decompress.ts";
 import { lstat } from "./resolve.ts";
 import { changesOf, tarOf, usageOf } from "./walk.ts";
@@ -15,7 +16,7 @@ import { changesOf, tarOf, usageOf } from "./walk.ts";
 /** What a worker can be asked for. Everything here is synchronous file work or hashing, which must not hold up the daemon's one thread. */
 export interface Tasks {
   /** Unpacks a layer blob. With `growing`, the file is still being written: `[bytes there, state]` tell how far one may read. */
-  apply(args: { blob: string; root: string; lower: string[]; growing?: SharedArrayBuffer }): Applied;
+  apply(args: { blob: string; root: string; lower: string[]; growing?: Growing }): Applied;
   /** Digest and size of the tar of an overlay directory. */
   digest(args: { root: string; clampMtimeMs?: number }): Applied;
   /** A copy of an overlay directory, made by way of its tar. */
@@ -30,16 +31,21 @@ export interface Tasks {
   link(args: { root: string; target: string }): void;
 }
 
+export interface Growing {
+  /** Where the bytes arrive; when it is gone, they are all at the blob's own place. */
+  readonly file: string;
+  readonly progress: SharedArrayBuffer;
+}
+
 export interface Applied {
   readonly diffId: string;
   /** Bytes of file content. */
   readonly sizeBytes: number;
+  /** Bytes of the uncompressed tar. */
+  readonly tarBytes: number;
 }
 
 export type TaskName = keyof Tasks;
-
-/** States of a growing blob. */
-export const GROWING = { running: 0n, done: 1n, failed: 2n } as const;
 
 const READ_BYTES = 1 << 18;
 
@@ -52,8 +58,12 @@ export const tasks: {
   apply: ({ blob, root, lower, growing }) => applyBlob(blob, root, lower, growing),
   digest: ({ root, clampMtimeMs }) => {
     const hash = createHash("sha256");
-    for (const chunk of tarOf(root, { clampMtimeMs })) hash.update(chunk);
-    return { diffId: `sha256:${hash.digest("hex")}`, sizeBytes: usageOf(root).sizeBytes };
+    let tarBytes = 0;
+    for (const chunk of tarOf(root, { clampMtimeMs })) {
+      hash.update(chunk);
+      tarBytes += chunk.byteLength;
+    }
+    return { diffId: `sha256:${hash.digest("hex")}`, sizeBytes: usageOf(root).sizeBytes, tarBytes };
   },
   copy: ({ root, target, lower, clampMtimeMs }) => {
     const sink = new LayerSink(target, lower);
@@ -95,19 +105,18 @@ class LayerSink {
   finish(): Applied {
     this.#parser.end();
     this.#applier.finish();
-    return { diffId: `sha256:${this.#hash.digest("hex")}`, sizeBytes: this.#applier.sizeBytes };
+    return {
+      diffId: `sha256:${this.#hash.digest("hex")}`,
+      sizeBytes: this.#applier.sizeBytes,
+      tarBytes: this.#rawBytes,
+    };
   }
   abort(): void {
     this.#applier.abort();
   }
 }
 
-async function applyBlob(
-  blob: string,
-  root: string,
-  lower: string[],
-  growing: SharedArrayBuffer | undefined,
-): Promise<Applied> {
+async function applyBlob(blob: string, root: string, lower: string[], growing: Growing | undefined): Promise<Applied> {
   const sink = new LayerSink(root, lower);
   try {
     for await (const chunk of unpacked(readBlob(blob, growing))) sink.write(chunk);
@@ -118,9 +127,9 @@ async function applyBlob(
   }
 }
 
-async function* readBlob(file: string, growing?: SharedArrayBuffer): AsyncGenerator<Buffer> {
-  const progress = growing && new BigInt64Array(growing);
-  const handle = await open(file, "r");
+async function* readBlob(file: string, growing?: Growing): AsyncGenerator<Buffer> {
+  const progress = growing && new BigInt64Array(growing.progress);
+  const handle = await (growing ? open(growing.file, "r").catch(() => open(file, "r")) : open(file, "r"));
   try {
     for (let at = 0; ;) {
       const buffer = Buffer.allocUnsafeSlow(READ_BYTES);

@@ -1,0 +1,279 @@
+import { Readable } from "node:stream";
+import type { OciPlatform } from "../../api/index.ts";
+import { invalidArgument, KeyedMutex, notImplemented, rfc3339Nano, type InstanceContext } from "../../base/index.ts";
+import type { Digest, FileContentStore } from "../content/index.ts";
+import type { EventBus } from "../events/index.ts";
+import { RegistrySession, Transport, type ClientEnvironment, type RegistryConfig } from "../registry/index.ts";
+import type { OverlaySnapshotStore } from "../snapshot/index.ts";
+import { ArchiveFiles } from "./archive/files.ts";
+import { loadImages, type LoadedImage } from "./archive/load.ts";
+import { saveArchive, type SavedImage } from "./archive/save.ts";
+import { Catalog } from "./catalog.ts";
+import { commitContainer, createImage, ensureManifest } from "./create.ts";
+import { historyOf } from "./history.ts";
+import { Library } from "./library.ts";
+import { parseManifest } from "./manifest.ts";
+import { hostPlatform, platformText } from "./platform.ts";
+import { familiarName, familiarRepository, parseReference, type Reference } from "./reference.ts";
+import { Removal, type Roots } from "./removal.ts";
+import { pullImage, type Pulled } from "./transfer/pull.ts";
+import { pushImage } from "./transfer/push.ts";
+import { SharedRuns } from "./transfer/shared.ts";
+import type {
+  CommitOptions,
+  CreateImageOptions,
+  HistoryItem,
+  Image,
+  ImageService,
+  ImageUser,
+  ImportOptions,
+  OnProgress,
+  PruneOptions,
+  RemovedItem,
+  TransferOptions,
+} from "./types.ts";
+
+export interface ImagesOptions {
+  readonly context: InstanceContext;
+  readonly content: FileContentStore;
+  readonly snapshots: OverlaySnapshotStore;
+  readonly events: EventBus;
+  readonly registry?: RegistryConfig;
+  /** Makes a base image where no registry has it; injected, since it starts programs. */
+  readonly bootstrapper?: Bootstrapper;
+}
+
+/** Gives the root filesystem of a base image as a tar, and what the image runs. */
+export interface Bootstrapper {
+  readonly names: readonly string[];
+  make(name: string, options: { onProgress?: OnProgress; signal?: AbortSignal }): Promise<BootstrapResult>;
+}
+
+export interface BootstrapResult {
+  readonly tar: Readable;
+  readonly config: NonNullable<ImportOptions["config"]>;
+  readonly message: string;
+}
+
+/** The image service over the stores of one instance. */
+export class Images implements ImageService {
+  readonly #options: ImagesOptions;
+  readonly #library: Library;
+  readonly #removal: Removal;
+  readonly #client: ClientEnvironment;
+  readonly #blobs = new KeyedMutex();
+  readonly #pulls = new SharedRuns<Image>();
+
+  private constructor(options: ImagesOptions, catalog: Catalog) {
+    const { context, content, snapshots, events } = options;
+    const config = options.registry ?? {};
+    this.#options = options;
+    this.#library = new Library({ catalog, content, snapshots, events, clock: context.clock });
+    this.#removal = new Removal(this.#library);
+    this.#client = { transport: new Transport(config), config, clock: context.clock, random: context.random };
+  }
+
+  static async open(options: ImagesOptions): Promise<Images> {
+    return new Images(options, await Catalog.open(options.context.dataDir));
+  }
+
+  close(): void {
+    this.#client.transport.close();
+  }
+
+  resolve(refOrId: string, options: { platform?: OciPlatform } = {}): Promise<Image> {
+    return this.#library.resolve(refOrId, options.platform);
+  }
+  find(refOrId: string): Promise<Image | undefined> {
+    return this.#library.find(refOrId);
+  }
+  list(): Promise<Image[]> {
+    return this.#library.list();
+  }
+  tag(refOrId: string, name: string): Promise<void> {
+    return this.#library.tag(refOrId, name);
+  }
+  remove(refOrId: string, options: { force?: boolean; noPrune?: boolean } = {}): Promise<RemovedItem[]> {
+    return this.#removal.remove(refOrId, options);
+  }
+  prune(options: PruneOptions = {}): Promise<{ removed: RemovedItem[]; freedBytes: number }> {
+    return this.#removal.prune(options);
+  }
+  setUsers(users: () => Iterable<ImageUser>): void {
+    this.#removal.users = users;
+  }
+  addRoots(roots: () => Roots): void {
+    this.#removal.addRoots(roots);
+  }
+  collectGarbage(): Promise<{ freedBytes: number }> {
+    return this.#removal.collect();
+  }
+  create(options: CreateImageOptions): Promise<Image> {
+    return createImage(this.#library, options);
+  }
+  commit(options: CommitOptions): Promise<Image> {
+    return commitContainer(this.#library, options);
+  }
+  async history(refOrId: string): Promise<HistoryItem[]> {
+    return historyOf(this.#library, await this.resolve(refOrId));
+  }
+  async layersSizeBytes(): Promise<number> {
+    return this.#options.snapshots.layers().reduce((sum, layer) => sum + layer.sizeBytes, 0);
+  }
+
+  pull(name: string, options: TransferOptions = {}): Promise<Image> {
+    const reference = parseReference(name);
+    const key = `${familiarName(reference)} ${options.platform ? platformText(options.platform) : ""} ${JSON.stringify(options.auth ?? null)}`;
+    return this.#pulls.run(key, options, (shared) => this.#pull(reference, { ...options, ...shared }));
+  }
+
+  async ensure(name: string, options: TransferOptions = {}): Promise<Image> {
+    const there = await this.find(name);
+    if (there) return this.resolve(name, options);
+    return this.pull(name, options);
+  }
+
+  async push(name: string, options: TransferOptions = {}): Promise<{ digest: Digest; sizeBytes: number; tag: string }> {
+    const reference = parseReference(name);
+    if (reference.digest !== undefined) throw invalidArgument("cannot push a digest reference");
+    const { content, context, events } = this.#options;
+    const emit: OnProgress = options.onProgress ?? (() => {});
+    const image = await this.resolve(familiarName(reference));
+    emit({ status: `The push refers to repository [${reference.domain}/${reference.path}]` });
+    await using _lease = content.lease();
+    const made = await ensureManifest(this.#library, image.id, options.signal);
+    const tag = reference.tag!;
+    const session = new RegistrySession(this.#client, reference, options.auth, "pull,push");
+    const descriptor = { mediaType: made.mediaType, digest: made.digest, size: made.bytes.byteLength };
+    const manifest = parseManifest(made.bytes);
+    const plan = { manifest, descriptor, bytes: made.bytes, tag, mountFrom: mountSources(image, reference) };
+    await pushImage(content, context.clock, session, plan, options);
+    this.#library.setName(reference, image.id, made.digest);
+    await this.#library.save();
+    emit({ status: `${tag}: digest: ${made.digest} size: ${descriptor.size}` });
+    emit({ aux: { Tag: tag, Digest: made.digest, Size: descriptor.size } });
+    events.publish("image", "push", familiarName(reference), { name: familiarRepository(reference) });
+    return { digest: made.digest, sizeBytes: descriptor.size, tag };
+  }
+
+  save(names: readonly string[], options: { platform?: OciPlatform } = {}): Readable {
+    const { content, snapshots } = this.#options;
+    const collect = async (): Promise<SavedImage[]> => {
+      const saved = new Map<Digest, SavedImage>();
+      for (const name of names) {
+        const image = await this.resolve(name, options);
+        const full = this.#library.nameOf(name);
+        const isRepository = full !== undefined && !full.includes("@");
+        const tags = [
+          ...(saved.get(image.id)?.tags ?? []),
+          ...(isRepository ? [familiarName(parseReference(full))] : []),
+        ];
+        saved.set(image.id, { image, tags: [...new Set(tags)] });
+      }
+      return [...saved.values()];
+    };
+    const archive = async function* () {
+      await using lease = content.lease();
+      const saved = await collect();
+      for (const { image } of saved) for (const layer of image.layers) lease.protect(layer.chainId);
+      yield* saveArchive(content, snapshots, saved);
+    };
+    return Readable.from(archive(), { objectMode: false, highWaterMark: 1 << 18 });
+  }
+
+  async load(archive: Readable, options: { onProgress?: OnProgress; signal?: AbortSignal } = {}): Promise<Image[]> {
+    const { content, snapshots, events } = this.#options;
+    const emit: OnProgress = options.onProgress ?? (() => {});
+    await using _lease = content.lease();
+    const files = await ArchiveFiles.read(content, archive, options.signal);
+    const loaded = await loadImages(content, snapshots, files, emit, options.signal);
+    for (const one of loaded) this.#recordLoaded(one, emit);
+    await this.#library.save();
+    const images = await Promise.all(loaded.map((one) => this.#library.image(one.imageId)));
+    for (const image of images) events.publish("image", "load", image.id, { name: image.id });
+    return images;
+  }
+
+  async import(tar: Readable, options: ImportOptions = {}): Promise<Image> {
+    const image = await this.#import(tar, options);
+    // The tar itself isn't needed any more: the layer is its own source.
+    await this.collectGarbage();
+    this.#options.events.publish("image", "import", image.id, { name: options.tag ?? image.id });
+    return image;
+  }
+
+  async #import(tar: Readable, options: ImportOptions): Promise<Image> {
+    const { content, snapshots, context } = this.#options;
+    const created = rfc3339Nano(context.clock.nowMs());
+    await using _lease = content.lease();
+    const blob = await content.ingest(tar, { signal: options.signal });
+    const layer = await snapshots.importBlob(undefined, blob.digest, { signal: options.signal });
+    return this.create({
+      config: {
+        ...(options.platform ?? hostPlatform()),
+        created,
+        config: options.config ?? {},
+        history: [{ created, comment: options.message ?? "Imported from -" }],
+      },
+      chainId: layer.chainId,
+      tags: options.tag === undefined ? [] : [options.tag],
+    });
+  }
+
+  async bootstrap(name: string, options: { onProgress?: OnProgress; signal?: AbortSignal } = {}): Promise<Image> {
+    const reference = parseReference(name);
+    const { bootstrapper } = this.#options;
+    const familiar = familiarName(reference);
+    if (!bootstrapper) throw notImplemented(`base images can't be made here, so there is no ${familiar}`);
+    const made = await bootstrapper.make(familiar, options);
+    return this.import(made.tar, { tag: familiar, message: made.message, config: made.config, signal: options.signal });
+  }
+
+  /** For the registry server: what a local image looks like in a registry. The caller holds a lease. */
+  async manifestFor(name: string): Promise<{ digest: Digest; bytes: Buffer; mediaType: string } | undefined> {
+    const id = this.#library.findId(name);
+    return id === undefined ? undefined : ensureManifest(this.#library, id);
+  }
+
+  async #pull(reference: Reference, options: TransferOptions): Promise<Image> {
+    const { content, snapshots, context, events } = this.#options;
+    const emit: OnProgress = options.onProgress ?? (() => {});
+    const before = this.#library.findId(familiarName(reference));
+    await using _lease = content.lease();
+    const session = new RegistrySession(this.#client, reference, options.auth, "pull");
+    const environment = { content, snapshots, clock: context.clock, blobs: this.#blobs };
+    const pulled = await pullImage(environment, session, reference, options);
+    this.#recordPulled(reference, pulled);
+    await this.#library.save();
+    const news = before === pulled.imageId ? "Image is up to date for" : "Downloaded newer image for";
+    emit({ status: `Status: ${news} ${familiarName(reference)}` });
+    events.publish("image", "pull", familiarName(reference), { name: familiarRepository(reference) });
+    return this.#library.image(pulled.imageId);
+  }
+
+  #recordPulled(reference: Reference, pulled: Pulled): void {
+    this.#library.record(pulled.imageId, { manifest: pulled.manifest });
+    this.#library.setName(reference, pulled.imageId, pulled.target);
+    // `docker pull` makes an image findable by digest also when its tag moves on.
+    this.#library.setName({ ...reference, tag: undefined, digest: pulled.target }, pulled.imageId, pulled.target);
+  }
+
+  #recordLoaded({ imageId, manifest, names }: LoadedImage, emit: OnProgress): void {
+    this.#library.record(imageId, { manifest });
+    for (const reference of names) {
+      this.#library.setName(reference, imageId);
+      emit({ stream: `Loaded image: ${familiarName(reference)}\n` });
+    }
+    if (names.length === 0) emit({ stream: `Loaded image ID: ${imageId}\n` });
+  }
+}
+
+/** Repositories of the same registry from which layers can be linked. */
+function mountSources(image: Image, to: Reference): string[] {
+  const MAX_SOURCES = 2;
+  const sources = image.repoDigests
+    .map((name) => parseReference(name))
+    .filter((other) => other.domain === to.domain && other.path !== to.path)
+    .map((other) => other.path);
+  return [...new Set(sources)].slice(0, MAX_SOURCES);
+}

@@ -1,0 +1,334 @@
+import type { Readable } from "node:stream";
+import { INDEX_TYPES, MANIFEST_TYPES, MEDIA, type OciDescriptor, type RegistryErrorBody } from "../../api/index.ts";
+import {
+  BerthError,
+  errnoOf,
+  hasCode,
+  invalidArgument,
+  messageOf,
+  notFound,
+  permissionDenied,
+  resourceExhausted,
+  unauthenticated,
+  unavailable,
+  type Clock,
+  type Random,
+} from "../../base/index.ts";
+import { digestOf, type Digest } from "../content/index.ts";
+import { Authorizer, parseChallenge } from "./auth.ts";
+import { readBody } from "./body.ts";
+import { endpointsOf, type Endpoint } from "./endpoints.ts";
+import { Transport, type HttpAnswer } from "./transport.ts";
+import type { RegistryAuth, RegistryConfig } from "./types.ts";
+
+export interface Repository {
+  /** `docker.io`. */
+  readonly domain: string;
+  /** `library/busybox`. */
+  readonly path: string;
+}
+
+export interface FetchedManifest {
+  readonly descriptor: OciDescriptor;
+  readonly bytes: Buffer;
+}
+
+const ATTEMPTS = 5;
+const FIRST_BACKOFF_MS = 200;
+const MAX_BACKOFF_MS = 10_000;
+const ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(", ");
+const MAX_MANIFEST_BYTES = 4 * 2 ** 20;
+
+interface Call {
+  readonly method: string;
+  /** Below `/v2/PATH/`, or an absolute URL that the registry gave. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Called for each attempt, since a stream can be read once. */
+  readonly body?: () => Uint8Array | Promise<Readable>;
+  readonly signal?: AbortSignal;
+}
+
+/** What a session needs of the process: connections and time are shared, credentials are not. */
+export interface ClientEnvironment {
+  readonly transport: Transport;
+  readonly config: RegistryConfig;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/**
+ * One conversation with the registry of one repository, by the OCI distribution specification v1.1. Mirrors are asked first for what is
+ * read; whatever they don't have or when they fail, the registry itself is asked. Network failures and 5xx answers are tried again with
+ * growing pauses; 4xx answers are final.
+ */
+export class RegistrySession {
+  readonly #environment: ClientEnvironment;
+  readonly #repository: Repository;
+  readonly #endpoints: Endpoint[];
+  readonly #authorizers = new Map<string, Authorizer>();
+  readonly #auth: RegistryAuth | undefined;
+  readonly #actions: string;
+  /** The endpoint that answered first, for everything after. */
+  #chosen: Endpoint | undefined;
+
+  constructor(
+    environment: ClientEnvironment,
+    repository: Repository,
+    auth: RegistryAuth | undefined,
+    actions: "pull" | "pull,push",
+  ) {
+    this.#environment = environment;
+    this.#repository = repository;
+    this.#auth = auth;
+    this.#actions = actions;
+    const endpoints = endpointsOf(repository.domain, environment.config);
+    this.#endpoints = actions === "pull" ? endpoints : endpoints.filter((endpoint) => !endpoint.mirror);
+  }
+
+  /** By tag or digest; the bytes are verified. `notFound` when the registry doesn't have it. */
+  async manifest(tagOrDigest: string, signal?: AbortSignal): Promise<FetchedManifest> {
+    const answer = await this.#call({
+      method: "GET",
+      path: `manifests/${tagOrDigest}`,
+      headers: { accept: ACCEPT },
+      signal,
+    });
+    const bytes = await readBody(answer.body, MAX_MANIFEST_BYTES);
+    const digest = digestOf(bytes);
+    const expected = tagOrDigest.startsWith("sha256:") ? tagOrDigest : answer.headers["docker-content-digest"];
+    if (typeof expected === "string" && expected.startsWith("sha256:") && expected !== digest)
+      throw invalidArgument(
+        `the manifest of ${this.#name(tagOrDigest)} has digest ${digest} where ${expected} was expected`,
+      );
+    const mediaType = mediaTypeOf(answer.headers["content-type"], bytes);
+    return { descriptor: { mediaType, digest, size: bytes.byteLength }, bytes };
+  }
+
+  /** A blob's bytes from `offset` on; the caller verifies. When the registry can't resume, `from` is 0. */
+  async blob(digest: Digest, offset = 0, signal?: AbortSignal): Promise<{ body: Readable; from: number }> {
+    const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
+    const answer = await this.#call({ method: "GET", path: `blobs/${digest}`, headers, signal });
+    return { body: answer.body, from: answer.status === 206 ? offset : 0 };
+  }
+
+  async hasBlob(digest: Digest, signal?: AbortSignal): Promise<boolean> {
+    try {
+      (await this.#call({ method: "HEAD", path: `blobs/${digest}`, signal })).body.destroy();
+      return true;
+    } catch (error) {
+      if (hasCode(error, "notFound")) return false;
+      throw error;
+    }
+  }
+
+  /** True when the registry linked a blob that another of its repositories has, so that nothing needs to be sent. */
+  async mountBlob(digest: Digest, from: string, signal?: AbortSignal): Promise<boolean> {
+    const query = new URLSearchParams({ mount: digest, from });
+    const answer = await this.#call({
+      method: "POST",
+      path: `blobs/uploads/?${query}`,
+      headers: { "content-length": "0" },
+      signal,
+    });
+    answer.body.resume();
+    return answer.status === 201;
+  }
+
+  /** `open` is called for each attempt. */
+  async pushBlob(descriptor: OciDescriptor, open: () => Promise<Readable>, signal?: AbortSignal): Promise<void> {
+    await this.#retrying(async () => {
+      const begun = await this.#call(
+        { method: "POST", path: "blobs/uploads/", headers: { "content-length": "0" }, signal },
+        1,
+      );
+      begun.body.resume();
+      const location = begun.headers.location;
+      if (location === undefined) throw unavailable(`registry ${this.#repository.domain} gave no place for an upload`);
+      const url = new URL(location, begun.url);
+      url.searchParams.set("digest", descriptor.digest);
+      const headers = { "content-type": "application/octet-stream", "content-length": String(descriptor.size) };
+      const done = await this.#call({ method: "PUT", path: url.href, headers, body: open, signal }, 1);
+      done.body.resume();
+    }, signal);
+  }
+
+  async pushManifest(tagOrDigest: string, mediaType: string, bytes: Buffer, signal?: AbortSignal): Promise<void> {
+    const headers = { "content-type": mediaType };
+    const answer = await this.#call({
+      method: "PUT",
+      path: `manifests/${tagOrDigest}`,
+      headers,
+      body: () => bytes,
+      signal,
+    });
+    answer.body.resume();
+  }
+
+  /** Where to send: the first endpoint that gives an answer to this call decides for the session. */
+  async #call(call: Call, attempts = ATTEMPTS): Promise<HttpAnswer> {
+    if (this.#chosen) return this.#callAt(this.#chosen, call, attempts);
+    const failures: BerthError[] = [];
+    for (const endpoint of this.#endpoints) {
+      const last = endpoint === this.#endpoints.at(-1);
+      try {
+        const answer = await this.#callAt(endpoint, call, last && failures.length === 0 ? attempts : 1);
+        this.#chosen = endpoint;
+        return answer;
+      } catch (error) {
+        // A mirror or the wrong protocol failing is no reason to stop; a refusal by the registry itself is.
+        if (!(error instanceof BerthError) || error.code === "canceled") throw error;
+        failures.push(error);
+        const wrongProtocol = hasCode(error, "unavailable") || error.details["status"] === 400;
+        if (!endpoint.mirror && !wrongProtocol) throw error;
+      }
+    }
+    throw this.#unreachable(failures);
+  }
+
+  #unreachable(failures: BerthError[]): BerthError {
+    const plain = failures.find((failure) => failure.details["errno"] !== undefined) ?? failures.at(-1)!;
+    const mirrors = this.#endpoints.filter((endpoint) => endpoint.mirror).map((endpoint) => endpoint.base);
+    const tried = mirrors.length > 0 ? ` (mirrors tried first: ${mirrors.join(", ")})` : "";
+    if (!hasCode(plain, "unavailable")) return plain;
+    return unavailable(`registry ${this.#repository.domain}: ${plain.message}${tried}`, {
+      cause: plain,
+      hint: plain.hint,
+    });
+  }
+
+  #callAt(endpoint: Endpoint, call: Call, attempts: number): Promise<HttpAnswer> {
+    return this.#retrying(() => this.#authorized(endpoint, call), call.signal, attempts);
+  }
+
+  async #authorized(endpoint: Endpoint, call: Call): Promise<HttpAnswer> {
+    const absolute = /^https?:\/\//.test(call.path);
+    const url = new URL(absolute ? call.path : `${endpoint.base}/v2/${this.#repository.path}/${call.path}`);
+    const scope = `repository:${this.#repository.path}:${this.#actions}`;
+    const authorizer = this.#authorizer(endpoint);
+    const send = async (authorization: string | undefined) =>
+      this.#environment.transport.send({
+        method: call.method,
+        url,
+        headers: { ...call.headers, ...(authorization !== undefined && { authorization }) },
+        body: await call.body?.(),
+        signal: call.signal,
+        insecure: endpoint.insecure,
+      });
+    let answer = await send(authorizer.known(scope));
+    if (answer.status === 401) {
+      const challenge = parseChallenge(answer.headers["www-authenticate"]);
+      answer.body.destroy();
+      if (!challenge) throw unauthenticated(`registry ${this.#repository.domain} refused access`);
+      answer = await send(
+        await authorizer.answer(challenge, scope, this.#repository.domain, endpoint.insecure, call.signal),
+      );
+    }
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    throw await this.#refusal(answer, call);
+  }
+
+  #authorizer(endpoint: Endpoint): Authorizer {
+    let authorizer = this.#authorizers.get(endpoint.base);
+    if (!authorizer) {
+      // Credentials are for the registry, not for whoever mirrors it.
+      authorizer = new Authorizer(this.#environment.transport, endpoint.mirror ? undefined : this.#auth);
+      this.#authorizers.set(endpoint.base, authorizer);
+    }
+    return authorizer;
+  }
+
+  async #refusal(answer: HttpAnswer, call: Call): Promise<BerthError> {
+    const said = call.method === "HEAD" ? "" : await saidBy(answer);
+    if (call.method === "HEAD") answer.body.destroy();
+    const what = this.#name(call.path.replace(/^(manifests|blobs)\//, "").replace(/^https?:.*/, "upload"));
+    const details = { status: answer.status };
+    const { domain } = this.#repository;
+    switch (answer.status) {
+      case 401:
+        return unauthenticated(`registry ${domain} refused the login for ${what}${said}`, {
+          details,
+          hint: `docker login ${domain}`,
+        });
+      case 403:
+        return permissionDenied(`registry ${domain} denies access to ${what}${said}`, {
+          details,
+          hint: `docker login ${domain}`,
+        });
+      case 404:
+        return notFound(`${what} was not found in the registry${said}`, { details });
+      case 429:
+        return resourceExhausted(`registry ${domain} limits how often one may ask, and the limit is reached${said}`, {
+          details: { ...details, retryAfterMs: retryAfterMs(answer) },
+          hint: `wait, log in (docker login ${domain}) for a higher limit, or set up a mirror`,
+        });
+    }
+    if (answer.status >= 500)
+      return unavailable(`registry ${domain} failed with HTTP ${answer.status}${said}`, { details });
+    return invalidArgument(`registry ${domain} refused ${what} with HTTP ${answer.status}${said}`, { details });
+  }
+
+  async #retrying<T>(attempt: () => Promise<T>, signal: AbortSignal | undefined, attempts = ATTEMPTS): Promise<T> {
+    const { clock, random } = this.#environment;
+    for (let tried = 1; ; tried++) {
+      try {
+        return await attempt();
+      } catch (error) {
+        const pauseMs = retryPauseMs(error, tried, random.float());
+        if (pauseMs === undefined || tried >= attempts || signal?.aborted) throw error;
+        await clock.sleep(pauseMs, signal);
+      }
+    }
+  }
+
+  #name(tagOrDigest: string): string {
+    const { domain, path } = this.#repository;
+    return `${domain}/${path}${tagOrDigest.startsWith("sha256:") ? "@" : ":"}${tagOrDigest}`;
+  }
+}
+
+/** Undefined: don't try again. */
+function retryPauseMs(error: unknown, tried: number, jitter: number): number | undefined {
+  if (!(error instanceof BerthError)) return undefined;
+  if (error.code === "resourceExhausted") {
+    const asked = error.details["retryAfterMs"];
+    return typeof asked === "number" && asked <= MAX_BACKOFF_MS ? asked : undefined;
+  }
+  if (error.code !== "unavailable") return undefined;
+  // Nobody listens or the name is unknown: asking again in a second won't change it.
+  const errno = error.details["errno"] ?? errnoOf(error.cause);
+  if (errno === "ECONNREFUSED" || errno === "ENOTFOUND") return undefined;
+  return Math.min(FIRST_BACKOFF_MS * 2 ** (tried - 1), MAX_BACKOFF_MS) * (0.5 + jitter);
+}
+
+function retryAfterMs(answer: HttpAnswer): number | undefined {
+  const seconds = Number(answer.headers["retry-after"]);
+  return Number.isFinite(seconds) && answer.headers["retry-after"] !== undefined ? seconds * 1000 : undefined;
+}
+
+/** The registry's own words, for the end of a sentence. */
+async function saidBy(answer: HttpAnswer): Promise<string> {
+  try {
+    const body = JSON.parse((await readBody(answer.body, 65_536)).toString("utf8")) as Partial<RegistryErrorBody>;
+    const first = body.errors?.[0];
+    return first ? `: ${first.message || first.code}` : "";
+  } catch (error) {
+    return hasCode(error, "canceled") ? messageOf(error) : "";
+  }
+}
+
+/** What the manifest calls itself, since some servers send a generic content type. */
+function mediaTypeOf(header: string | undefined, bytes: Buffer): string {
+  const sent = header?.split(";")[0]?.trim() ?? "";
+  if (MANIFEST_TYPES.includes(sent) || INDEX_TYPES.includes(sent)) return sent;
+  if (sent === MEDIA.dockerSchema1 || sent === "application/vnd.docker.distribution.manifest.v1+json")
+    throw invalidArgument("the image has the old manifest format (schema 1), which isn't supported", {
+      hint: "push it again with a client of 2017 or later",
+    });
+  try {
+    const parsed = JSON.parse(bytes.toString("utf8")) as { mediaType?: string; manifests?: unknown };
+    return parsed.mediaType ?? (parsed.manifests ? MEDIA.ociIndex : MEDIA.ociManifest);
+  } catch (error) {
+    throw invalidArgument("the registry's answer is no manifest", { cause: error });
+  }
+}
