@@ -7,7 +7,7 @@
  *   worker   what the builder needs from the machine: images, layers, running a command
  *   vertex   one step as progress shows it
  */
-import type { ImageConfig } from "./config.ts";
+import type { OciImageConfig } from "../../api/index.ts";
 
 export interface Platform {
   readonly os: string;
@@ -87,7 +87,7 @@ export interface BuildResult {
   readonly imageId: string;
   /** Normalized references that now name the image. */
   readonly tags: readonly string[];
-  readonly config: ImageConfig;
+  readonly config: OciImageConfig;
   readonly warnings: readonly string[];
 }
 

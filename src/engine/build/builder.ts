@@ -1,0 +1,243 @@
+/** The builder: one build from request to image, and the care of the cache. */
+import fs from "node:fs";
+import path from "node:path";
+import {
+  codeOf,
+  canceled,
+  invalidArgument,
+  rfc3339Nano,
+  type Clock,
+  type Logger,
+  type Random,
+} from "../../base/index.ts";
+import { inlineRecords, parseCacheOption, unsupportedCache, withInlineCache } from "./cache/exchange.ts";
+import { CacheMounts } from "./cache/mounts.ts";
+import { CacheStore, planPrune } from "./cache/store.ts";
+import type { ExternalDecompressor } from "./context/decompress.ts";
+import { loadContext, type LoadedContext } from "./context/load.ts";
+import { parseDockerfile } from "./dockerfile/index.ts";
+import { BuildSession, sharedLocks, type BuildServices } from "./graph/session.ts";
+import { solve } from "./graph/solve.ts";
+import { parsePlatform, planStages } from "./graph/stages.ts";
+import type { StageState } from "./graph/state.ts";
+import type { Builder, BuildRequest, BuildResult, CacheRecord, PruneOptions, PruneResult } from "./types.ts";
+import type { Worker } from "./worker/worker.ts";
+
+export interface BuilderOptions {
+  readonly worker: Worker;
+  /** Where the cache keeps its records and mounts. */
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly decompressor?: ExternalDecompressor;
+  readonly fetch?: typeof globalThis.fetch;
+}
+
+/** Clears away what builds of a killed daemon left, and reads the cache's records. */
+export function createBuilder(options: BuilderOptions): Builder {
+  fs.rmSync(options.worker.scratchDir, { recursive: true, force: true });
+  fs.mkdirSync(options.worker.scratchDir, { recursive: true, mode: 0o700 });
+  fs.mkdirSync(options.worker.volatileDir, { recursive: true, mode: 0o700 });
+  const services: BuildServices = {
+    worker: options.worker,
+    cache: new CacheStore(path.join(options.directory, "cache"), options.clock),
+    mounts: new CacheMounts(path.join(options.directory, "mounts"), options.clock),
+    clock: options.clock,
+    random: options.random,
+    fetch: options.fetch ?? globalThis.fetch,
+    ...(options.decompressor ? { decompressor: options.decompressor } : {}),
+    ...sharedLocks(),
+  };
+  for (const record of services.cache.records()) services.worker.keep(record.chainId);
+  return new EngineBuilder(services, options.log);
+}
+
+class EngineBuilder implements Builder {
+  readonly #services: BuildServices;
+  readonly #log: Logger;
+  readonly cache: Builder["cache"];
+
+  constructor(services: BuildServices, log: Logger) {
+    this.#services = services;
+    this.#log = log;
+    this.cache = {
+      list: async () => this.#records(),
+      prune: (options) => this.#prune(options),
+      roots: async () => new Set(services.cache.records().map((record) => record.chainId)),
+    };
+  }
+
+  async build(request: BuildRequest, signal: AbortSignal): Promise<BuildResult> {
+    const { worker, fetch, decompressor } = this.#services;
+    const scratch = fs.mkdtempSync(path.join(worker.scratchDir, "b-"));
+    try {
+      const loaded = await loadContext({
+        directory: path.join(scratch, "context"),
+        dockerfile: request.dockerfile ?? "Dockerfile",
+        fetch,
+        signal,
+        ...(request.context ? { context: request.context } : {}),
+        ...(request.remote ? { remote: request.remote } : {}),
+        ...(decompressor ? { decompressor } : {}),
+      });
+      return await this.#solve(request, loaded, scratch, signal);
+    } catch (error) {
+      if (signal.aborted && codeOf(error) !== "canceled") throw canceled("the build was canceled", { cause: error });
+      throw error;
+    } finally {
+      await fs.promises.rm(scratch, { recursive: true, force: true });
+    }
+  }
+
+  async #solve(
+    request: BuildRequest,
+    loaded: LoadedContext,
+    scratch: string,
+    signal: AbortSignal,
+  ): Promise<BuildResult> {
+    const { worker } = this.#services;
+    const dockerfile = parseDockerfile(loaded.dockerfileText, loaded.dockerfileName);
+    const targetPlatform = request.platform ? parsePlatform(request.platform, worker.platform) : worker.platform;
+    const plan = planStages(dockerfile, {
+      buildArgs: request.buildArgs ?? {},
+      buildPlatform: worker.platform,
+      targetPlatform,
+      ...(request.target ? { target: request.target } : {}),
+    });
+    const cacheTo = checkCacheOptions(request);
+    await using session = new BuildSession({
+      services: this.#services,
+      request,
+      plan,
+      signal,
+      context: loaded.tree,
+      scratch,
+      epochMs: sourceDateEpoch(request),
+    });
+    for (const message of dockerfile.warnings) session.emit({ kind: "warning", message });
+    await this.#importCache(session);
+    const { state, warnings } = await solve(session);
+    const result = await this.#publish(session, state, cacheTo);
+    this.#log.info("image built", { imageId: result.id, tags: result.tags });
+    return {
+      imageId: result.id,
+      tags: result.tags,
+      config: result.config,
+      warnings: [...dockerfile.warnings, ...warnings],
+    };
+  }
+
+  async #publish(session: BuildSession, state: StageState, inline: boolean) {
+    const { request, services } = session;
+    for (const [key, value] of Object.entries(request.labels ?? {})) state.setLabel(key, value);
+    const created = session.epochMs === undefined ? state.history.at(-1)?.created : rfc3339Nano(session.epochMs);
+    const image = { ...state.image(), created: created ?? rfc3339Nano(session.nowMs()) };
+    const config = inline ? withInlineCache(image, this.#inline(session)) : image;
+    const { id, tags } = await services.worker.publish({
+      config,
+      chainId: state.chainId,
+      parent: state.parentImage,
+      tags: request.tags ?? [],
+    });
+    return { id, tags, config };
+  }
+
+  #inline(session: BuildSession) {
+    return [...session.made].flatMap(([chainId, key]) => {
+      const record = this.#services.cache.get(key);
+      return record ? [{ key, chainId, description: record.description, createdAtMs: record.createdAtMs }] : [];
+    });
+  }
+
+  /** Records that images brought along; one that cannot be had is a warning, as with BuildKit. */
+  async #importCache(session: BuildSession): Promise<void> {
+    const { request, services, signal } = session;
+    for (const option of request.cacheFrom ?? []) {
+      const { options } = parseCacheOption(option);
+      const reference = options["ref"] ?? "";
+      try {
+        const image = await services.worker.image(reference, {
+          platform: services.worker.platform,
+          pull: false,
+          signal,
+          ...(request.registryAuth ? { registryAuth: request.registryAuth } : {}),
+        });
+        for (const record of inlineRecords(image.config)) this.#adopt(record);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        session.emit({ kind: "warning", message: `cache-from ${reference} could not be used: ${String(error)}` });
+      }
+    }
+  }
+
+  #adopt({ key, chainId, description, createdAtMs }: ReturnType<typeof inlineRecords>[number]): void {
+    const { cache, worker } = this.#services;
+    const layer = worker.layer(chainId);
+    if (!layer || cache.get(key)) return;
+    cache.put(key, layer, { parent: undefined, description, type: "regular" }, createdAtMs);
+    worker.keep(chainId);
+  }
+
+  #records(): CacheRecord[] {
+    const { cache, mounts } = this.#services;
+    const records = cache.records();
+    const byChain = new Map(records.map((record) => [record.chainId, record.key]));
+    const layers = records.map((record): CacheRecord => {
+      const parent = record.parent === undefined ? undefined : byChain.get(record.parent);
+      return {
+        id: record.key.slice(0, 25),
+        parents: parent ? [parent.slice(0, 25)] : [],
+        type: record.type,
+        description: record.description,
+        inUse: cache.inUse(record.chainId),
+        shared: false,
+        sizeBytes: record.sizeBytes,
+        createdAtMs: record.createdAtMs,
+        lastUsedAtMs: record.lastUsedAtMs,
+        usageCount: record.usageCount,
+      };
+    });
+    return [...layers, ...mounts.list()];
+  }
+
+  async #prune(options: PruneOptions): Promise<PruneResult> {
+    const { cache, mounts, worker, clock } = this.#services;
+    const chosen = planPrune(this.#records(), options, clock.nowMs());
+    const mountRecords = chosen.filter((record) => record.type === "exec.cachemount");
+    for (const record of mountRecords) await mounts.remove(record.id);
+    const ids = new Set(chosen.map((record) => record.id));
+    const dropped = cache.records().filter((record) => ids.has(record.key.slice(0, 25)));
+    cache.drop(dropped.map((record) => record.key));
+    const kept = new Set(cache.records().map((record) => record.chainId));
+    const freed = await worker.forget(dropped.map((record) => record.chainId).filter((chainId) => !kept.has(chainId)));
+    return {
+      deleted: [...ids],
+      reclaimedBytes: freed + mountRecords.reduce((sum, record) => sum + record.sizeBytes, 0),
+    };
+  }
+}
+
+/** True when the image shall carry its cache records. */
+function checkCacheOptions(request: BuildRequest): boolean {
+  for (const option of request.cacheFrom ?? []) {
+    const { type } = parseCacheOption(option);
+    if (type !== "registry") throw unsupportedCache("cache-from", type);
+  }
+  let inline = ["1", "true"].includes(request.buildArgs?.["BUILDKIT_INLINE_CACHE"] ?? "");
+  for (const option of request.cacheTo ?? []) {
+    const { type } = parseCacheOption(option);
+    if (type !== "inline") throw unsupportedCache("cache-to", type);
+    inline = true;
+  }
+  return inline;
+}
+
+/** https://reproducible-builds.org/specs/source-date-epoch/ as a build argument. */
+function sourceDateEpoch(request: BuildRequest): number | undefined {
+  const text = request.buildArgs?.["SOURCE_DATE_EPOCH"];
+  if (text === undefined || text === "") return undefined;
+  if (!/^\d{1,11}$/.test(text))
+    throw invalidArgument(`invalid SOURCE_DATE_EPOCH ${JSON.stringify(text)}: it is a number of seconds since 1970`);
+  return Number(text) * 1000;
+}

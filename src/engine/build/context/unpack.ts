@@ -1,0 +1,186 @@
+/**
+ * Unpacks a tar stream into a fresh directory that is ours alone, hashing file content as it passes.
+ *
+ * Safe by construction: every path is made of plain names, every ancestor is a directory that this unpacking made itself (never a symbolic
+ * link), and links are written but not followed. So nothing outside the directory can be reached, whatever the archive says.
+ */
+import { createHash, type Hash } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { invalidArgument, resourceExhausted } from "../../../base/index.ts";
+import { MAX_PATH_BYTES, MAX_TREE_BYTES, MAX_TREE_ENTRIES } from "../limits.ts";
+import { decompressed, type ExternalDecompressor } from "./decompress.ts";
+import { TarParser, type TarHeader, type TarSink } from "./tar.ts";
+import type { FileTree } from "./tree.ts";
+
+export interface UnpackOptions {
+  /** Keep the archive's owners (ADD); otherwise everything belongs to root, as in a context. */
+  readonly keepOwner?: boolean;
+  readonly decompressor?: ExternalDecompressor;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (bytes: number) => void;
+}
+
+/** Throws invalidArgument for a broken or hostile archive, resourceExhausted beyond the limits. */
+export async function unpack(
+  source: AsyncIterable<Uint8Array>,
+  root: string,
+  options: UnpackOptions = {},
+): Promise<FileTree> {
+  const sink = new UnpackSink(root, options.keepOwner ?? false);
+  const parser = new TarParser(sink);
+  try {
+    for await (const chunk of decompressed(source, options.decompressor)) {
+      options.signal?.throwIfAborted();
+      parser.write(chunk);
+      options.onProgress?.(sink.bytes);
+    }
+    parser.end();
+    sink.finish();
+  } finally {
+    sink.close();
+  }
+  return { root, digests: sink.digests };
+}
+
+type Kind = "directory" | "other";
+
+class UnpackSink implements TarSink {
+  /** SHA-256 of files' content by path, hexadecimal. */
+  readonly digests = new Map<string, string>();
+  bytes = 0;
+  readonly #root: string;
+  readonly #keepOwner: boolean;
+  readonly #kinds = new Map<string, Kind>([["", "directory"]]);
+  /** Directories get their time last, since writing into them changes it. */
+  readonly #directoryTimes = new Map<string, number>();
+  #file: { fd: number; path: string; hash: Hash; header: TarHeader } | undefined;
+
+  constructor(root: string, keepOwner: boolean) {
+    this.#root = root;
+    this.#keepOwner = keepOwner && process.getuid?.() === 0;
+  }
+
+  entry(header: TarHeader): void {
+    const name = cleanPath(header.name);
+    if (name === "") return this.#rootEntry(header);
+    if (this.#kinds.size > MAX_TREE_ENTRIES)
+      throw resourceExhausted(`the archive has more than ${MAX_TREE_ENTRIES} entries`);
+    this.#makeParents(name);
+    const target = path.join(this.#root, name);
+    if (header.type === "directory") return this.#directory(name, target, header);
+    this.#clear(name, target);
+    if (header.type === "file") this.#openFile(name, target, header);
+    else if (header.type === "symlink") fs.symlinkSync(checkLink(header), target);
+    else if (header.type === "hardlink") this.#hardlink(name, target, header);
+    else throw invalidArgument(`${header.name}: ${header.type} devices and pipes are not taken from an archive`);
+    this.#kinds.set(name, "other");
+    if (header.type === "symlink") {
+      if (this.#keepOwner) fs.lchownSync(target, header.uid, header.gid);
+      fs.lutimesSync(target, header.mtimeSeconds, header.mtimeSeconds);
+    }
+  }
+
+  data(chunk: Buffer): void {
+    this.bytes += chunk.length;
+    if (this.bytes > MAX_TREE_BYTES)
+      throw resourceExhausted(`the archive unpacks to more than ${MAX_TREE_BYTES} bytes`);
+    const file = this.#file!;
+    file.hash.update(chunk);
+    for (let written = 0; written < chunk.length;) written += fs.writeSync(file.fd, chunk, written);
+  }
+
+  endEntry(): void {
+    const file = this.#file;
+    if (!file) return;
+    this.#file = undefined;
+    try {
+      if (this.#keepOwner) fs.fchownSync(file.fd, file.header.uid, file.header.gid);
+      fs.fchmodSync(file.fd, file.header.mode);
+      fs.futimesSync(file.fd, file.header.mtimeSeconds, file.header.mtimeSeconds);
+    } finally {
+      fs.closeSync(file.fd);
+    }
+    this.digests.set(file.path, file.hash.digest("hex"));
+  }
+
+  finish(): void {
+    for (const [name, seconds] of this.#directoryTimes) fs.utimesSync(path.join(this.#root, name), seconds, seconds);
+  }
+
+  close(): void {
+    if (this.#file) fs.closeSync(this.#file.fd);
+    this.#file = undefined;
+  }
+
+  #rootEntry(header: TarHeader): void {
+    if (header.type === "directory") this.#directoryTimes.set("", header.mtimeSeconds);
+    else if (header.type === "file")
+      throw invalidArgument(`${JSON.stringify(header.name)} is not a path inside the archive`);
+  }
+
+  #makeParents(name: string): void {
+    for (let slash = name.indexOf("/"); slash > 0; slash = name.indexOf("/", slash + 1)) {
+      const parent = name.slice(0, slash);
+      const kind = this.#kinds.get(parent);
+      if (kind === "other")
+        throw invalidArgument(`${name}: the archive goes through ${parent}, which is not a directory`);
+      if (kind) continue;
+      fs.mkdirSync(path.join(this.#root, parent), 0o755);
+      this.#kinds.set(parent, "directory");
+    }
+  }
+
+  /** A later entry of the same name replaces an earlier one. */
+  #clear(name: string, target: string): void {
+    const before = this.#kinds.get(name);
+    if (!before) return;
+    if (before === "directory") throw invalidArgument(`${name} is a directory and something else in the same archive`);
+    fs.unlinkSync(target);
+    this.digests.delete(name);
+  }
+
+  #directory(name: string, target: string, header: TarHeader): void {
+    if (this.#kinds.get(name) !== "directory") {
+      this.#clear(name, target);
+      fs.mkdirSync(target);
+      this.#kinds.set(name, "directory");
+    }
+    if (this.#keepOwner) fs.chownSync(target, header.uid, header.gid);
+    fs.chmodSync(target, header.mode);
+    this.#directoryTimes.set(name, header.mtimeSeconds);
+  }
+
+  #openFile(name: string, target: string, header: TarHeader): void {
+    const fd = fs.openSync(
+      target,
+      fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_NOFOLLOW,
+      0o600,
+    );
+    this.#file = { fd, path: name, hash: createHash("sha256"), header };
+  }
+
+  #hardlink(name: string, target: string, header: TarHeader): void {
+    const origin = cleanPath(header.linkName);
+    if (this.#kinds.get(origin) !== "other")
+      throw invalidArgument(`${name}: a hard link to ${header.linkName}, which is not a file of this archive`);
+    fs.linkSync(path.join(this.#root, origin), target);
+    const digest = this.digests.get(origin);
+    if (digest) this.digests.set(name, digest);
+  }
+}
+
+/** Relative, without `.`, `..`, empty parts. `..` is refused, not resolved: no honest archive has it. */
+export function cleanPath(name: string): string {
+  if (Buffer.byteLength(name) > MAX_PATH_BYTES)
+    throw invalidArgument(`a path in the archive is longer than ${MAX_PATH_BYTES} bytes`);
+  const parts = name.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) throw invalidArgument(`the archive has a path with "..": ${name}`);
+  return parts.join("/");
+}
+
+function checkLink(header: TarHeader): string {
+  if (header.linkName === "" || Buffer.byteLength(header.linkName) > MAX_PATH_BYTES)
+    throw invalidArgument(`${header.name}: a symbolic link without a usable target`);
+  return header.linkName;
+}

@@ -1,0 +1,2 @@
+export { ClassicProgress, type StreamMessage } from "./classic.ts";
+export { PlainProgress } from "./plain.ts";
