@@ -275,11 +275,12 @@ export class Scheduler {
     for (const { pod } of victims) {
       if (pod.metadata.deletionTimestamp) continue;
       try {
-        const conditions = [
-          ...(pod.status?.conditions ?? []).filter(({ type }) => type !== condition.type),
-          { ...condition, lastTransitionTime: rfc3339(this.#options.clock.nowMs()) },
-        ];
-        await pods.patch(pod.metadata, { status: { conditions } }, { subresource: "status", signal });
+        const conditions = [{ ...condition, lastTransitionTime: rfc3339(this.#options.clock.nowMs()) }];
+        await pods.patch(
+          pod.metadata,
+          { status: { conditions } },
+          { kind: "strategic", subresource: "status", signal },
+        );
         await pods.delete(pod.metadata, { preconditions: { uid: pod.metadata.uid }, signal });
         const note = `Preempted by pod ${by.uid} on node ${node}`;
         profile.events.event(pod, "Normal", "Preempted", note, "Preempting");
@@ -307,13 +308,16 @@ export class Scheduler {
     const now = rfc3339(this.#options.clock.nowMs());
     const lastTransitionTime = old?.status === "False" ? old.lastTransitionTime : now;
     const condition = { type: "PodScheduled", status: "False", reason, message, lastTransitionTime };
-    const conditions = [...(pod.status?.conditions ?? []).filter(({ type }) => type !== "PodScheduled"), condition];
     try {
-      const status = { conditions, ...(nominatedNodeName ? { nominatedNodeName } : {}) };
+      const status = { conditions: [condition], ...(nominatedNodeName ? { nominatedNodeName } : {}) };
       const { name, namespace, uid } = pod.metadata;
       await this.#options.client
         .of(resources.pods)
-        .patch({ name, namespace }, { metadata: { uid }, status }, { subresource: "status", signal });
+        .patch(
+          { name, namespace },
+          { metadata: { uid }, status },
+          { kind: "strategic", subresource: "status", signal },
+        );
     } catch (error) {
       if (!hasCode(error, "notFound", "conflict") && !signal.aborted) {
         this.#options.log.debug("a pod's condition was not written", { pod: info.key, error: messageOf(error) });
