@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { Endpoint, SandboxSpec } from "./types.ts";
 
 /** Docker's fallback where the host has no usable resolver (all of them loopback). */
@@ -80,4 +81,19 @@ function extraHost(entry: string, hostGateway: string): string {
   const at = entry.search(/[:=]/);
   const address = entry.slice(at + 1).replace(/^\[(.*)\]$/, "$1");
   return `${address === "host-gateway" ? hostGateway : address}\t${entry.slice(0, at)}`;
+}
+
+/** systemd-resolved's stub listens on a loopback address; its other file has the real servers. */
+export function readHostResolvConf(): string {
+  const read = (file: string) => {
+    try {
+      return readFileSync(file, "utf8");
+    } catch {
+      return "";
+    }
+  };
+  const text = read("/etc/resolv.conf");
+  const { servers } = parseResolvConf(text);
+  const stub = servers.length > 0 && servers.every((server) => server === "127.0.0.53");
+  return stub ? read("/run/systemd/resolve/resolv.conf") || text : text;
 }

@@ -1,2 +1,3 @@
+export { relayTcp } from "./relay.ts";
 export { openNetworks, type NetworkHosts, type NetworkOptions } from "./service.ts";
 export type * from "./types.ts";

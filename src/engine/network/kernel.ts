@@ -79,6 +79,12 @@ export class NetworkKernel {
     if (link) netlink.deleteLink(link.index);
   }
 
+  /** Does the host have IPv6 at all? */
+  hasIPv6(): boolean {
+    using netlink = this.#netlink.open();
+    return netlink.addresses().some((address) => address.family === 6);
+  }
+
   /** Names of the links of this instance. */
   ownLinks(): string[] {
     using netlink = this.#netlink.open();
@@ -182,6 +188,17 @@ export class NetworkKernel {
       set("0.0.0.0/0", via4, via4?.ipv4Gateway);
       set("::/0", via6, via6?.ipv6Gateway);
     });
+  }
+
+  /**
+   * Takes an endpoint off its network at once, without waiting for its link to be removed: the kernel takes 20 to 40 ms for that, and does it by itself
+   * when the namespace goes.
+   */
+  silence(attachment: Attachment): void {
+    if (attachment.network.driver !== "bridge") return;
+    using netlink = this.#netlink.open();
+    const link = netlink.link(attachment.endpoint.hostInterfaceName);
+    if (link) netlink.changeLink(link.index, { up: false, master: 0 });
   }
 
   /** Removes an endpoint's link; both ends of a veth go together. */

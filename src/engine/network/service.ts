@@ -1,38 +1,52 @@
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import {
   failedPrecondition,
-  hasCode,
-  kernelName,
   KeyedMutex,
   permissionDenied,
   randomHex,
-  Undo,
   type InstanceContext,
+  type Timer,
 } from "../../base/index.ts";
-import type { BoundSocket, NetlinkHost, NetnsHost, NftChange, NftHost, SocketHost } from "../../host/index.ts";
+import {
+  LinuxNetlinkHost,
+  LinuxNetns,
+  LinuxNft,
+  LinuxSockets,
+  type NetlinkHost,
+  type NetnsHost,
+  type NftHost,
+  type SocketHost,
+} from "../../host/index.ts";
 import type { EventBus } from "../events/index.ts";
-import { hostsFile, parseResolvConf, reachableServers, resolvConfFile, type ResolvConf } from "./files.ts";
-import { choosePool, resolvePool } from "./ipam.ts";
-import { macFor, macForAddress, NetworkKernel } from "./kernel.ts";
+import { defineNetwork, definePredefined, poolSubnets, type Surroundings } from "./define.ts";
+import { dnsNames, Endpoints } from "./endpoints.ts";
+import {
+  hostsFile,
+  parseResolvConf,
+  reachableServers,
+  readHostResolvConf,
+  resolvConfFile,
+  type ResolvConf,
+} from "./files.ts";
+import { NetworkKernel } from "./kernel.ts";
 import { EmbeddedDns } from "./names.ts";
 import { checkSpec, driverOf } from "./options.ts";
-import { PortHolder } from "./ports.ts";
+import { PublishedPorts } from "./published.ts";
 import { NetworkRegistry, registryLookup, servesNames } from "./registry.ts";
 import { relayTcp } from "./relay.ts";
-import { networkElements, portElements, ruleset } from "./ruleset.ts";
+import { gatewayEndpoints } from "./routes.ts";
+import { networkElements } from "./ruleset.ts";
 import { RecordFolder } from "./state.ts";
-import { parseSubnet } from "./subnet.ts";
+import { overlaps } from "./subnet.ts";
+import { NetworkTable } from "./table.ts";
 import type {
   Endpoint,
   EndpointSpec,
   Network,
-  NetworkDriver,
   NetworkService,
   NetworkSpec,
   PortBinding,
   PublishedPort,
-  ResolvedPool,
   Sandbox,
   SandboxSpec,
 } from "./types.ts";
@@ -49,16 +63,29 @@ export interface NetworkHosts {
 }
 
 export interface NetworkOptions {
-  readonly hosts: NetworkHosts;
+  /** Left out: this machine's kernel. */
+  readonly hosts?: NetworkHosts;
   readonly events?: Pick<EventBus, "publish">;
 }
 
 /** A network on disk; a sandbox on disk is the `Sandbox` less what is computed. */
 type SandboxRecord = Pick<Sandbox, "spec" | "netnsPath" | "endpoints" | "publishedPorts">;
 
-const TABLE_FAMILY = "inet";
+/** A sandbox's links go with its namespace, when the kernel gets to it; what is left after this is removed by hand. */
+const SWEEP_AFTER_MS = 10_000;
 
-export async function openNetworks(ctx: InstanceContext, options: NetworkOptions): Promise<NetworkService> {
+function linuxHosts(): NetworkHosts {
+  return {
+    netlink: new LinuxNetlinkHost(),
+    netns: new LinuxNetns(),
+    nft: new LinuxNft(),
+    sockets: new LinuxSockets(),
+    relay: relayTcp,
+  };
+}
+
+/** Finds again what an earlier run left; call `recover` once it is known which sandboxes still have owners. */
+export async function openNetworks(ctx: InstanceContext, options: NetworkOptions = {}): Promise<NetworkService> {
   const networks = new Networks(ctx, options);
   await networks.start();
   return networks;
@@ -66,28 +93,36 @@ export async function openNetworks(ctx: InstanceContext, options: NetworkOptions
 
 class Networks implements NetworkService {
   readonly #ctx: InstanceContext;
-  readonly #hosts: NetworkHosts;
+  readonly #resolvConf: () => string;
   readonly #events: Pick<EventBus, "publish"> | undefined;
   readonly #registry = new NetworkRegistry();
   readonly #kernel: NetworkKernel;
-  readonly #table: string;
+  readonly #table: NetworkTable;
+  readonly #endpoints: Endpoints;
   readonly #networkRecords: RecordFolder<Network>;
   readonly #sandboxRecords: RecordFolder<SandboxRecord>;
   readonly #dns: EmbeddedDns;
-  readonly #ports: PortHolder;
-  readonly #heldSockets = new Map<string, BoundSocket[]>();
+  readonly #ports: PublishedPorts;
+  #sweep: Timer | undefined;
   /** Serialises changes per sandbox and, under one key, per set of networks. */
   readonly #locks = new KeyedMutex();
 
-  constructor(ctx: InstanceContext, { hosts, events }: NetworkOptions) {
+  constructor(ctx: InstanceContext, { hosts = linuxHosts(), events }: NetworkOptions) {
     this.#ctx = ctx;
-    this.#hosts = hosts;
+    this.#resolvConf = hosts.resolvConf ?? readHostResolvConf;
     this.#events = events;
     this.#kernel = new NetworkKernel(ctx.instance, hosts.netlink, hosts.netns);
-    this.#table = kernelName(ctx.instance);
+    this.#table = new NetworkTable(ctx.instance, hosts.nft);
+    this.#endpoints = new Endpoints(ctx, this.#registry, this.#kernel);
     this.#networkRecords = new RecordFolder(path.join(ctx.dataDir, "network", "networks"));
     this.#sandboxRecords = new RecordFolder(path.join(ctx.runtimeDir, "network", "sandboxes"));
-    this.#ports = new PortHolder(hosts.sockets, () => this.#hostHasIPv6());
+    this.#ports = new PublishedPorts({
+      sockets: hosts.sockets,
+      table: this.#table,
+      relay: hosts.relay,
+      hasIPv6: () => this.#kernel.hasIPv6(),
+      log: ctx.log,
+    });
     this.#dns = new EmbeddedDns({
       netns: hosts.netns,
       sockets: hosts.sockets,
@@ -102,13 +137,13 @@ class Networks implements NetworkService {
 
   /** Start is recovery: records on disk are the truth, the kernel is brought to agree with them. */
   async start(): Promise<void> {
-    await this.#hosts.nft.load(ruleset(this.#table));
+    await this.#table.load();
     this.#kernel.enableForwarding(4);
     for (const network of this.#networkRecords.readAll()) this.#registry.addNetwork(network);
     this.#ensurePredefined();
     for (const record of this.#sandboxRecords.readAll()) this.#adopt(record);
     for (const network of this.#registry.networks.values()) this.#bringUp(network);
-    for (const sandbox of this.#registry.sandboxes.values()) this.#restore(sandbox);
+    for (const sandbox of this.#registry.sandboxes.values()) this.#ports.restore(sandbox);
   }
 
   async create(spec: NetworkSpec): Promise<Network> {
@@ -116,7 +151,7 @@ class Networks implements NetworkService {
     checkSpec(spec, driver);
     return this.#locks.run("networks", () => {
       this.#registry.refuseTakenName(spec.name);
-      const network = this.#define(spec, driver);
+      const network = defineNetwork(spec, driver, this.#surroundings());
       this.#bringUp(network);
       this.#networkRecords.write(network.id, network);
       this.#registry.addNetwork(network);
@@ -159,7 +194,7 @@ class Networks implements NetworkService {
 
   #removeNetwork(network: Network): void {
     if (network.driver === "bridge") {
-      this.#change(networkElements("delete", network));
+      this.#table.change(networkElements("delete", network));
       this.#kernel.deleteLink(network.linkName);
     } else if (network.driver === "macvlan" && network.options["parent"] !== network.linkName) {
       this.#kernel.deleteLink(network.linkName);
@@ -201,7 +236,7 @@ class Networks implements NetworkService {
       const before = this.#registry.sandbox(sandboxId);
       const on = this.#registry.find(ref);
       this.#registry.refuseSecondEndpoint(before, on);
-      const added = this.#addEndpoint(before, on, spec);
+      const added = this.#endpoints.add(before, on, spec);
       const after = this.#store({ ...before, endpoints: [...before.endpoints, added] });
       try {
         this.#follow(before, after);
@@ -214,60 +249,6 @@ class Networks implements NetworkService {
     if (servesNames(network) && sandbox.netnsPath) await this.#dns.open(sandbox);
     this.#publishEvent("connect", network, sandboxId);
     return endpoint;
-  }
-
-  #addEndpoint(sandbox: Sandbox, network: Network, spec: EndpointSpec): Endpoint {
-    if (network.driver === "host" || network.driver === "null" || !sandbox.netnsPath) {
-      return this.#bareEndpoint(sandbox, network, spec);
-    }
-    this.#refuseFixedAddress(network, spec);
-    const { ipv4, ipv6, pool4, pool6 } = this.#registry.allocate(network, spec);
-    try {
-      const bare = this.#bareEndpoint(sandbox, network, spec);
-      const endpoint: Endpoint = {
-        ...bare,
-        interfaceName: freeInterfaceName(sandbox),
-        hostInterfaceName: this.#hostInterfaceName(bare.endpointId),
-        macAddress: spec.macAddress || (ipv4 ? macForAddress(ipv4) : macFor(bare.endpointId)),
-        ipv4Address: ipv4,
-        ipv4PrefixLength: pool4 ? parseSubnet(pool4.subnet).prefixLength : 0,
-        ipv4Gateway: pool4 && !network.internal ? pool4.gateway : "",
-        ipv6Address: ipv6,
-        ipv6PrefixLength: pool6 ? parseSubnet(pool6.subnet).prefixLength : 0,
-        ipv6Gateway: pool6 && !network.internal ? pool6.gateway : "",
-      };
-      this.#kernel.attach({ network, endpoint, netnsPath: sandbox.netnsPath });
-      return endpoint;
-    } catch (error) {
-      this.#registry.release(network.id, [ipv4, ipv6]);
-      throw error;
-    }
-  }
-
-  #bareEndpoint(sandbox: Sandbox, network: Network, spec: EndpointSpec): Endpoint {
-    return {
-      networkId: network.id,
-      networkName: network.name,
-      endpointId: randomHex(this.#ctx.random, 32),
-      spec,
-      interfaceName: "",
-      hostInterfaceName: "",
-      macAddress: "",
-      ipv4Address: "",
-      ipv4PrefixLength: 0,
-      ipv4Gateway: "",
-      ipv6Address: "",
-      ipv6PrefixLength: 0,
-      ipv6Gateway: "",
-      dnsNames: dnsNames(sandbox.spec, network, spec),
-    };
-  }
-
-  #refuseFixedAddress(network: Network, spec: EndpointSpec): void {
-    if (!spec.ipv4Address && !spec.ipv6Address) return;
-    if (network.predefined) {
-      throw failedPrecondition("user specified IP address is supported on user defined networks only");
-    }
   }
 
   async disconnect(sandboxId: string, ref: string): Promise<void> {
@@ -292,64 +273,26 @@ class Networks implements NetworkService {
   }
 
   #dropEndpoint(sandbox: Sandbox, endpoint: Endpoint): Sandbox {
-    const network = this.#registry.networks.get(endpoint.networkId);
-    if (network && endpoint.interfaceName) this.#kernel.detach({ network, endpoint, netnsPath: sandbox.netnsPath });
-    this.#registry.release(endpoint.networkId, [endpoint.ipv4Address, endpoint.ipv6Address]);
+    this.#endpoints.remove(sandbox, endpoint);
     return this.#store({ ...sandbox, endpoints: sandbox.endpoints.filter((other) => other !== endpoint) });
   }
 
   /** Lets default routes and published ports follow the endpoints. */
   #follow(before: Sandbox, after: Sandbox): void {
-    if (after.netnsPath) {
-      const via = this.#gatewayEndpoints(after);
-      this.#kernel.setDefaultRoutes(after.netnsPath, via.four, via.six);
-    }
-    const [from, to] = [this.#target(before), this.#target(after)];
-    if (
-      after.publishedPorts.length === 0 ||
-      (from.ipv4Address === to.ipv4Address && from.ipv6Address === to.ipv6Address)
-    )
-      return;
-    this.#change([
-      ...portElements("delete", after.publishedPorts, from),
-      ...portElements("add", after.publishedPorts, to),
-    ]);
+    if (!after.netnsPath) return;
+    const { four, six } = gatewayEndpoints(after);
+    this.#kernel.setDefaultRoutes(after.netnsPath, four, six);
+    this.#ports.move(before, after);
   }
 
   async publish(sandboxId: string, bindings: readonly PortBinding[]): Promise<readonly PublishedPort[]> {
     return this.#locks.run(sandboxId, async () => {
       const before = this.#registry.sandbox(sandboxId);
-      this.#unpublish(before);
-      if (bindings.length === 0) return this.#store({ ...before, publishedPorts: [] }).publishedPorts;
-      await using undo = new Undo();
-      const held = await this.#ports.hold(bindings);
-      undo.defer(() => held.sockets.forEach((socket) => socket.close()));
-      const sandbox = { ...before, publishedPorts: held.ports };
-      this.#change(portElements("add", held.ports, this.#target(sandbox)));
-      this.#heldSockets.set(sandboxId, this.#withRelays(sandbox, held.sockets));
-      const stored = this.#store(sandbox);
-      undo.commit();
-      return stored.publishedPorts;
+      this.#ports.close(before);
+      const unpublished = this.#store({ ...before, publishedPorts: [] });
+      const publishedPorts = await this.#ports.open(unpublished, bindings);
+      return this.#store({ ...unpublished, publishedPorts }).publishedPorts;
     });
-  }
-
-  /** IPv6 ports of a container without IPv6 are served by a relay. */
-  #withRelays(sandbox: Pick<Sandbox, "endpoints" | "publishedPorts">, sockets: readonly BoundSocket[]): BoundSocket[] {
-    const target = this.#target(sandbox);
-    return sockets.map((socket, index) => {
-      const port = sandbox.publishedPorts[index]!;
-      const needed =
-        port.hostAddress.includes(":") && !target.ipv6Address && target.ipv4Address && port.protocol === "tcp";
-      if (!needed || !this.#hosts.relay) return socket;
-      return this.#hosts.relay(socket, { address: target.ipv4Address, port: port.containerPort });
-    });
-  }
-
-  #unpublish(sandbox: Sandbox): void {
-    for (const socket of this.#heldSockets.get(sandbox.spec.id) ?? []) socket.close();
-    this.#heldSockets.delete(sandbox.spec.id);
-    if (sandbox.publishedPorts.length > 0)
-      this.#change(portElements("delete", sandbox.publishedPorts, this.#target(sandbox)));
   }
 
   rename(sandboxId: string, name: string): void {
@@ -368,20 +311,22 @@ class Networks implements NetworkService {
       const sandbox = this.#registry.sandboxes.get(id);
       if (!sandbox) return;
       await this.#dns.close(id);
-      this.#unpublish(sandbox);
+      this.#ports.close(sandbox);
       for (const endpoint of sandbox.endpoints) {
         const network = this.#registry.networks.get(endpoint.networkId);
-        this.#dropEndpoint(sandbox, endpoint);
+        this.#endpoints.remove(sandbox, endpoint, true);
         if (network) this.#publishEvent("disconnect", network, id);
       }
       if (sandbox.netnsPath) this.#kernel.removeNamespace(sandbox.netnsPath);
       this.#registry.sandboxes.delete(id);
       this.#sandboxRecords.remove(id);
+      this.#sweepLater();
     });
   }
 
   async recover(keep: ReadonlySet<string>): Promise<void> {
-    for (const id of [...this.#registry.sandboxes.keys()]) if (!keep.has(id)) await this.destroySandbox(id);
+    const gone = [...this.#registry.sandboxes.keys()].filter((id) => !keep.has(id));
+    for (const id of gone) await this.destroySandbox(id);
     this.#removeStrayLinks();
     for (const sandbox of this.#registry.sandboxes.values()) {
       if (sandbox.endpoints.some((endpoint) => this.#isNamed(endpoint))) await this.#dns.open(sandbox);
@@ -389,83 +334,41 @@ class Networks implements NetworkService {
   }
 
   async close(): Promise<void> {
+    this.#sweep?.cancel();
     await this.#dns.closeAll();
-    for (const sockets of this.#heldSockets.values()) for (const socket of sockets) socket.close();
-    this.#heldSockets.clear();
+    this.#ports.closeSockets();
   }
 
   async destroyAll(): Promise<void> {
     await this.recover(new Set());
     for (const network of this.list()) this.#kernel.deleteLink(network.driver === "bridge" ? network.linkName : "");
     for (const name of this.#kernel.ownLinks()) this.#kernel.deleteLink(name);
-    this.#hosts.nft.deleteTable(TABLE_FAMILY, this.#table);
+    this.#table.remove();
     await this.close();
   }
 
   // What follows builds networks and brings kernel and records together.
 
-  #define(spec: NetworkSpec, driver: NetworkDriver): Network {
-    const id = randomHex(this.#ctx.random, 32);
-    const enableIPv4 = spec.enableIPv4 !== false;
-    const enableIPv6 = spec.enableIPv6 === true;
+  #surroundings(): Surroundings {
     const ownLinks = new Set(this.list().map((network) => network.linkName));
-    const ours = this.list().flatMap((network) => network.pools.map((pool) => parseSubnet(pool.subnet)));
-    const pools: ResolvedPool[] = [];
-    const asked = spec.ipam?.config ?? [];
-    for (const family of [...(enableIPv4 ? [4] : []), ...(enableIPv6 ? [6] : [])] as (4 | 6)[]) {
-      const own = asked.filter((pool) => pool.subnet && (pool.subnet.includes(":") ? 6 : 4) === family);
-      const loose = asked.find((pool) => !pool.subnet && (pool.gateway?.includes(":") ? 6 : 4) === family) ?? {};
-      const chosen =
-        own.length > 0
-          ? own.map((pool) => [pool, pool.subnet!] as const)
-          : [[loose, choosePool(family, id, [...ours, ...this.#kernel.takenSubnets(ownLinks)])] as const];
-      for (const [pool, subnet] of chosen) pools.push(resolvePool(pool, subnet, ours));
-    }
     return {
-      id,
-      name: spec.name,
-      createdMs: this.#ctx.clock.nowMs(),
-      driver,
-      internal: spec.internal === true,
-      attachable: spec.attachable === true,
-      enableIPv4,
-      enableIPv6,
-      pools,
-      ipamDriver: spec.ipam?.driver || "default",
-      ipamOptions: spec.ipam?.options ?? {},
-      options: spec.options ?? {},
-      labels: spec.labels ?? {},
-      linkName: driver === "macvlan" ? (spec.options?.["parent"] ?? this.#linkName(id)) : this.#linkName(id),
-      predefined: false,
+      instance: this.#ctx.instance,
+      id: randomHex(this.#ctx.random, 32),
+      nowMs: this.#ctx.clock.nowMs(),
+      ours: poolSubnets(this.list()),
+      host: () => this.#kernel.takenSubnets(ownLinks),
     };
   }
 
-  #linkName(id: string): string {
-    return kernelName(this.#ctx.instance, id.slice(0, 6));
-  }
-
-  #hostInterfaceName(endpointId: string): string {
-    return kernelName(this.#ctx.instance, `v${endpointId.slice(0, 5)}`);
-  }
-
   #ensurePredefined(): void {
-    const wanted: [string, NetworkDriver][] = [
-      ["bridge", "bridge"],
-      ["host", "host"],
-      ["none", "null"],
-    ];
-    for (const [name, driver] of wanted) {
+    for (const name of ["bridge", "host", "none"] as const) {
       const found = this.#registry.byName(name);
       if (found && !this.#poolIsTaken(found)) continue;
-      if (found) this.#registry.removeNetwork(found.id);
-      const defined = this.#define({ name, enableIPv4: driver === "bridge" }, driver);
-      const network: Network = {
-        ...defined,
-        predefined: true,
-        linkName: driver === "bridge" ? kernelName(this.#ctx.instance, "br0") : "",
-        options: driver === "bridge" ? defaultBridgeOptions(kernelName(this.#ctx.instance, "br0")) : {},
-      };
-      if (found) this.#networkRecords.remove(found.id);
+      if (found) {
+        this.#registry.removeNetwork(found.id);
+        this.#networkRecords.remove(found.id);
+      }
+      const network = definePredefined(name, this.#surroundings());
       this.#networkRecords.write(network.id, network);
       this.#registry.addNetwork(network);
     }
@@ -475,19 +378,14 @@ class Networks implements NetworkService {
   #poolIsTaken(network: Network): boolean {
     if (network.driver !== "bridge" || this.#kernel.hasLink(network.linkName)) return false;
     const taken = this.#kernel.takenSubnets();
-    return network.pools.some((pool) => {
-      const subnet = parseSubnet(pool.subnet);
-      return taken.some(
-        (other) => other.family === subnet.family && other.first <= subnet.last && subnet.first <= other.last,
-      );
-    });
+    return poolSubnets([network]).some((subnet) => taken.some((other) => overlaps(subnet, other)));
   }
 
   #bringUp(network: Network): void {
     if (network.driver !== "bridge") return;
     if (network.enableIPv6) this.#kernel.enableForwarding(6);
     this.#kernel.ensureBridge(network);
-    this.#change(networkElements("add", network));
+    this.#table.change(networkElements("add", network));
   }
 
   /** Takes a record of an earlier run into memory, unless its namespace is gone (the machine was restarted). */
@@ -501,21 +399,11 @@ class Networks implements NetworkService {
     this.#store({ ...record, endpoints });
   }
 
-  /** Holds the sandbox's ports again and fills the fresh table with them. A port that was lost meanwhile is reported, not fatal. */
-  #restore(sandbox: Sandbox): void {
-    if (sandbox.publishedPorts.length === 0) return;
-    this.#change(portElements("add", sandbox.publishedPorts, this.#target(sandbox)));
-    const sockets = sandbox.publishedPorts.map(({ protocol, hostAddress, hostPort }): BoundSocket => {
-      try {
-        const backlog = protocol === "tcp" ? { backlog: 16 } : {};
-        return this.#hosts.sockets.bind({ protocol, address: hostAddress, port: hostPort, ...backlog });
-      } catch (error) {
-        this.#ctx.log.warn("a published port is held by somebody else", { port: hostPort, protocol, error });
-        return { fd: -1, port: hostPort, close: () => {} };
-      }
+  #sweepLater(): void {
+    this.#sweep ??= this.#ctx.clock.after(SWEEP_AFTER_MS, () => {
+      this.#sweep = undefined;
+      this.#removeStrayLinks();
     });
-    const relayed = sockets.every((socket) => socket.fd >= 0) ? this.#withRelays(sandbox, sockets) : sockets;
-    this.#heldSockets.set(sandbox.spec.id, relayed);
   }
 
   #removeStrayLinks(): void {
@@ -566,88 +454,12 @@ class Networks implements NetworkService {
     return bridge ?? endpoints[0]?.ipv4Gateway ?? "";
   }
 
-  /** Which endpoint of each family gives the default route: highest priority, then the network's name (libnetwork's order). */
-  #gatewayEndpoints(sandbox: Pick<Sandbox, "endpoints">): { four?: Endpoint; six?: Endpoint } {
-    const order = [...sandbox.endpoints].sort(
-      (one, other) =>
-        (other.spec.gwPriority ?? 0) - (one.spec.gwPriority ?? 0) || (one.networkName < other.networkName ? -1 : 1),
-    );
-    const four = order.find((endpoint) => endpoint.ipv4Gateway !== "");
-    const six = order.find((endpoint) => endpoint.ipv6Gateway !== "");
-    return { ...(four && { four }), ...(six && { six }) };
-  }
-
-  /** Where published ports lead. */
-  #target(sandbox: Pick<Sandbox, "endpoints">): { ipv4Address: string; ipv6Address: string } {
-    const via = this.#gatewayEndpoints(sandbox);
-    return { ipv4Address: via.four?.ipv4Address ?? "", ipv6Address: via.six?.ipv6Address ?? "" };
-  }
-
-  /** Deleting what is not there is what was wanted; then the changes are made one by one, so that the others still happen. */
-  #change(changes: readonly NftChange[]): void {
-    try {
-      this.#hosts.nft.change(TABLE_FAMILY, this.#table, changes);
-    } catch (error) {
-      if (!hasCode(error, "notFound") || changes.length === 1) throw error;
-      for (const change of changes) {
-        try {
-          this.#hosts.nft.change(TABLE_FAMILY, this.#table, [change]);
-        } catch (single) {
-          if (!hasCode(single, "notFound") || change.op === "add") throw single;
-        }
-      }
-    }
-  }
-
   #hostResolvConf(): ResolvConf {
-    return parseResolvConf((this.#hosts.resolvConf ?? readHostResolvConf)());
-  }
-
-  #hostHasIPv6(): boolean {
-    using netlink = this.#hosts.netlink.open();
-    return netlink.addresses().some((address) => address.family === 6);
+    return parseResolvConf(this.#resolvConf());
   }
 
   #publishEvent(action: string, network: Network, sandboxId?: string): void {
     const container: Record<string, string> = sandboxId ? { container: sandboxId } : {};
     this.#events?.publish("network", action, network.id, { ...container, name: network.name, type: network.driver });
   }
-}
-
-/** systemd-resolved's stub listens on a loopback address; its other file has the real servers. */
-function readHostResolvConf(): string {
-  const read = (file: string) => {
-    try {
-      return readFileSync(file, "utf8");
-    } catch {
-      return "";
-    }
-  };
-  const text = read("/etc/resolv.conf");
-  const { servers } = parseResolvConf(text);
-  const stub = servers.length > 0 && servers.every((server) => server === "127.0.0.53");
-  return stub ? read("/run/systemd/resolve/resolv.conf") || text : text;
-}
-
-function freeInterfaceName(sandbox: Sandbox): string {
-  const taken = new Set(sandbox.endpoints.map((endpoint) => endpoint.interfaceName));
-  let number = 0;
-  while (taken.has(`eth${number}`)) number++;
-  return `eth${number}`;
-}
-
-function dnsNames(spec: SandboxSpec, network: Network, endpoint: EndpointSpec): string[] {
-  if (!servesNames(network)) return [];
-  return [...new Set([spec.name, ...(endpoint.aliases ?? []), spec.id.slice(0, 12), spec.hostname].filter(Boolean))];
-}
-
-function defaultBridgeOptions(linkName: string): Record<string, string> {
-  return {
-    "com.docker.network.bridge.default_bridge": "true",
-    "com.docker.network.bridge.enable_icc": "true",
-    "com.docker.network.bridge.enable_ip_masquerade": "true",
-    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-    "com.docker.network.bridge.name": linkName,
-    "com.docker.network.driver.mtu": "1500",
-  };
 }

@@ -82,7 +82,10 @@ export class DnsServer implements AsyncDisposable {
     const fail = () => reply(emptyAnswer(query, RCODE.serverFailure));
     try {
       const result = this.#handler(query, transport);
-      if (!(result instanceof Promise)) return void (result && reply(result));
+      if (!(result instanceof Promise)) {
+        if (result) reply(result);
+        return;
+      }
       this.#inFlight++;
       result.then((answer) => answer && reply(answer), fail).finally(() => this.#inFlight--);
     } catch {

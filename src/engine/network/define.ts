@@ -1,0 +1,73 @@
+import { kernelName } from "../../base/index.ts";
+import { choosePool, resolvePool } from "./ipam.ts";
+import { parseSubnet, type Subnet } from "./subnet.ts";
+import type { IpamPool, Network, NetworkDriver, NetworkSpec, ResolvedPool } from "./types.ts";
+
+export interface Surroundings {
+  readonly instance: string;
+  readonly id: string;
+  readonly nowMs: number;
+  /** Pools of our other networks: never to be overlapped. */
+  readonly ours: readonly Subnet[];
+  /** What the host reaches: avoided by pools that we choose, allowed to those that the user names. */
+  readonly host: () => readonly Subnet[];
+}
+
+/** The network that a (checked) request means. Throws conflict and invalidArgument for its pools, resourceExhausted when none is left. */
+export function defineNetwork(spec: NetworkSpec, driver: NetworkDriver, around: Surroundings): Network {
+  const { id, instance } = around;
+  const enableIPv4 = spec.enableIPv4 !== false;
+  const enableIPv6 = spec.enableIPv6 === true;
+  const linkName = kernelName(instance, id.slice(0, 6));
+  return {
+    id,
+    name: spec.name,
+    createdMs: around.nowMs,
+    driver,
+    internal: spec.internal === true,
+    attachable: spec.attachable === true,
+    enableIPv4,
+    enableIPv6,
+    pools: [...(enableIPv4 ? pools(spec, 4, around) : []), ...(enableIPv6 ? pools(spec, 6, around) : [])],
+    ipamDriver: spec.ipam?.driver || "default",
+    ipamOptions: spec.ipam?.options ?? {},
+    options: spec.options ?? {},
+    labels: spec.labels ?? {},
+    linkName: driver === "macvlan" ? (spec.options?.["parent"] ?? linkName) : linkName,
+    predefined: false,
+  };
+}
+
+function pools(spec: NetworkSpec, family: 4 | 6, around: Surroundings): ResolvedPool[] {
+  const familyOf = (address: string | undefined) => (address?.includes(":") ? 6 : 4);
+  const asked = spec.ipam?.config ?? [];
+  const named = asked.filter((pool) => pool.subnet && familyOf(pool.subnet) === family);
+  if (named.length > 0) return named.map((pool) => resolvePool(pool, pool.subnet!, around.ours));
+  const loose: IpamPool = asked.find((pool) => !pool.subnet && familyOf(pool.gateway) === family) ?? {};
+  return [resolvePool(loose, choosePool(family, around.id, [...around.ours, ...around.host()]), around.ours)];
+}
+
+/** The networks that exist always. */
+export function definePredefined(name: "bridge" | "host" | "none", around: Surroundings): Network {
+  const driver = name === "none" ? "null" : name;
+  const isBridge = driver === "bridge";
+  const linkName = isBridge ? kernelName(around.instance, "br0") : "";
+  const network = defineNetwork({ name, enableIPv4: isBridge }, driver, around);
+  // Docker shows IPv4 as enabled on host and none too, though they have no pools.
+  return { ...network, enableIPv4: true, predefined: true, linkName, options: isBridge ? bridgeOptions(linkName) : {} };
+}
+
+function bridgeOptions(linkName: string): Record<string, string> {
+  return {
+    "com.docker.network.bridge.default_bridge": "true",
+    "com.docker.network.bridge.enable_icc": "true",
+    "com.docker.network.bridge.enable_ip_masquerade": "true",
+    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
+    "com.docker.network.bridge.name": linkName,
+    "com.docker.network.driver.mtu": "1500",
+  };
+}
+
+export function poolSubnets(networks: Iterable<Network>): Subnet[] {
+  return [...networks].flatMap((network) => network.pools.map((pool) => parseSubnet(pool.subnet)));
+}
