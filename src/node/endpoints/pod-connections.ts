@@ -238,6 +238,6 @@ function upgraded(call: Call, serve: (upgrade: Upgrade) => void): ApiResponse {
   return {
     status: 101,
     headers: {},
-    takeover: (socket, head) => serve({ socket, head, headers, url: `${path}?${query}` }),
+    takeover: (socket, head) => serve({ socket, head, headers, url: `${path}?${query.toString()}` }),
   };
 }

@@ -1,0 +1,3 @@
+export { CriImages } from "./images.ts";
+export { CRI_OWNER, CriRuntime, type CriDeps } from "./service.ts";
+export type * from "./types.ts";
