@@ -10,3 +10,4 @@ export * from "./cgroup/index.ts";
 export * from "./crun/index.ts";
 export * from "./socket/index.ts";
 export * from "./dns/index.ts";
+export * from "./copy/index.ts";

@@ -16,7 +16,7 @@ interface World {
   readonly netlink: FakeNetlinkHost;
   readonly nft: FakeNft;
   readonly sockets: FakeSockets;
-  open(): Promise<NetworkService>;
+  readonly open: () => Promise<NetworkService>;
 }
 
 function world(instance = "test"): World {

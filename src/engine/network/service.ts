@@ -36,7 +36,7 @@ import { NetworkRegistry, registryLookup, servesNames } from "./registry.ts";
 import { relayTcp } from "./relay.ts";
 import { gatewayEndpoints } from "./routes.ts";
 import { networkElements } from "./ruleset.ts";
-import { RecordFolder } from "./state.ts";
+import { RecordFolder } from "../records.ts";
 import { overlaps } from "./subnet.ts";
 import { NetworkTable } from "./table.ts";
 import type {

@@ -1,1 +1,2 @@
+export { openVolumes, type VolumeOptions } from "./service.ts";
 export type * from "./types.ts";
