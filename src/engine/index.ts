@@ -1,2 +1,14 @@
 export * from "./engine.ts";
 export type * from "./events/index.ts";
+export { ClassicProgress, PlainProgress } from "./build/index.ts";
+export type {
+  Builder,
+  BuildEvent,
+  BuildRequest,
+  BuildResources,
+  BuildResult,
+  CachePruneOptions,
+  CacheRecord,
+  RegistryAuth as BuildRegistryAuth,
+  StreamMessage as ClassicMessage,
+} from "./build/index.ts";

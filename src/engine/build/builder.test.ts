@@ -7,8 +7,9 @@ import { afterEach, beforeEach, test } from "node:test";
 import tar from "tar-stream";
 import { codeOf, FakeClock, messageOf, seededRandom, silentLogger } from "../../base/index.ts";
 import { createBuilder } from "./builder.ts";
+import { CacheStore } from "./cache/store.ts";
 import { ClassicProgress } from "./progress/index.ts";
-import type { Builder, BuildRequest, ProgressEvent } from "./types.ts";
+import type { Builder, BuildRequest, BuildEvent } from "./types.ts";
 import { FakeWorker } from "./worker/fake.ts";
 
 let root: string;
@@ -32,13 +33,10 @@ afterEach(() => {
 });
 
 function open(): Builder {
-  return createBuilder({
-    worker,
-    directory: path.join(root, "build"),
-    clock: new FakeClock(),
-    random: seededRandom(1),
-    log: silentLogger,
-  });
+  const clock = new FakeClock();
+  const directory = path.join(root, "build");
+  const cache = new CacheStore(path.join(directory, "cache"), clock);
+  return createBuilder({ worker, cache, directory, clock, random: seededRandom(1), log: silentLogger });
 }
 
 function context(files: Record<string, string>, mtime = new Date(1e12)): AsyncIterable<Uint8Array> {
@@ -49,7 +47,7 @@ function context(files: Record<string, string>, mtime = new Date(1e12)): AsyncIt
 }
 
 interface Outcome {
-  events: ProgressEvent[];
+  events: BuildEvent[];
   /** Names of steps that came out of the cache. */
   cached: string[];
   config: Awaited<ReturnType<Builder["build"]>>["config"];
@@ -65,7 +63,7 @@ async function build(
   request: Partial<BuildRequest> = {},
   mtime?: Date,
 ): Promise<Outcome> {
-  const events: ProgressEvent[] = [];
+  const events: BuildEvent[] = [];
   const result = await builder.build(
     {
       context: context({ Dockerfile: dockerfile, ...files }, mtime),
@@ -362,10 +360,10 @@ test("prune takes what is old or too much, never a cache mount unless asked, and
 });
 
 test("hostile archives are refused and leave nothing outside", async () => {
-  const archive = async (entries: tar.Header[]) => {
+  const archive = async (entries: Partial<tar.Header>[]) => {
     const pack = tar.pack();
     pack.entry({ name: "Dockerfile" }, "FROM scratch\nCOPY . /\n");
-    for (const header of entries) pack.entry(header, header.type === "file" ? "x" : "");
+    for (const header of entries) pack.entry(header as tar.Header, header.type === "file" ? "x" : "");
     pack.finalize();
     return await builder.build(
       { context: Readable.from(pack) as AsyncIterable<Uint8Array> },

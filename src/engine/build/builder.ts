@@ -12,7 +12,7 @@ import {
 } from "../../base/index.ts";
 import { inlineRecords, parseCacheOption, unsupportedCache, withInlineCache } from "./cache/exchange.ts";
 import { CacheMounts } from "./cache/mounts.ts";
-import { CacheStore, planPrune } from "./cache/store.ts";
+import { planPrune, type CacheStore } from "./cache/store.ts";
 import type { ExternalDecompressor } from "./context/decompress.ts";
 import { loadContext, type LoadedContext } from "./context/load.ts";
 import { parseDockerfile } from "./dockerfile/index.ts";
@@ -20,12 +20,13 @@ import { BuildSession, sharedLocks, type BuildServices } from "./graph/session.t
 import { solve } from "./graph/solve.ts";
 import { parsePlatform, planStages } from "./graph/stages.ts";
 import type { StageState } from "./graph/state.ts";
-import type { Builder, BuildRequest, BuildResult, CacheRecord, PruneOptions, PruneResult } from "./types.ts";
+import type { Builder, BuildRequest, BuildResult, CacheRecord, CachePruneOptions, CachePruneResult } from "./types.ts";
 import type { Worker } from "./worker/worker.ts";
 
 export interface BuilderOptions {
   readonly worker: Worker;
-  /** Where the cache keeps its records and mounts. */
+  readonly cache: CacheStore;
+  /** Where cache mounts are kept. */
   readonly directory: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -41,7 +42,7 @@ export function createBuilder(options: BuilderOptions): Builder {
   fs.mkdirSync(options.worker.volatileDir, { recursive: true, mode: 0o700 });
   const services: BuildServices = {
     worker: options.worker,
-    cache: new CacheStore(path.join(options.directory, "cache"), options.clock),
+    cache: options.cache,
     mounts: new CacheMounts(path.join(options.directory, "mounts"), options.clock),
     clock: options.clock,
     random: options.random,
@@ -64,7 +65,6 @@ class EngineBuilder implements Builder {
     this.cache = {
       list: async () => this.#records(),
       prune: (options) => this.#prune(options),
-      roots: async () => new Set(services.cache.records().map((record) => record.chainId)),
     };
   }
 
@@ -201,7 +201,7 @@ class EngineBuilder implements Builder {
     return [...layers, ...mounts.list()];
   }
 
-  async #prune(options: PruneOptions): Promise<PruneResult> {
+  async #prune(options: CachePruneOptions): Promise<CachePruneResult> {
     const { cache, mounts, worker, clock } = this.#services;
     const chosen = planPrune(this.#records(), options, clock.nowMs());
     const mountRecords = chosen.filter((record) => record.type === "exec.cachemount");

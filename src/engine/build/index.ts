@@ -1,5 +1,3 @@
 export type * from "./types.ts";
-export type * from "./worker/worker.ts";
-export { createBuilder, type BuilderOptions } from "./builder.ts";
-export { createEngineWorker, type EngineWorkerOptions } from "./worker/engine.ts";
-export { ClassicProgress, PlainProgress } from "./progress/index.ts";
+export { openBuilder, type OpenBuilderOptions } from "./open.ts";
+export { ClassicProgress, PlainProgress, type StreamMessage } from "./progress/index.ts";

@@ -65,7 +65,7 @@ export interface BuildRequest {
   readonly squash?: boolean;
   /** By registry, as the X-Registry-Config header carries it. */
   readonly registryAuth?: Readonly<Record<string, RegistryAuth>>;
-  readonly onProgress?: (event: ProgressEvent) => void;
+  readonly onProgress?: (event: BuildEvent) => void;
 }
 
 export interface BuildResources {
@@ -100,7 +100,7 @@ export interface Vertex {
   readonly stage?: { readonly index: number; readonly name?: string; readonly step: number; readonly steps: number };
 }
 
-export type ProgressEvent =
+export type BuildEvent =
   | { readonly kind: "plan"; readonly steps: number }
   | { readonly kind: "started"; readonly vertex: Vertex }
   | { readonly kind: "cached"; readonly vertex: Vertex }
@@ -126,7 +126,7 @@ export interface CacheRecord {
   readonly usageCount: number;
 }
 
-export interface PruneOptions {
+export interface CachePruneOptions {
   /** Also what a build mounts and could need again (cache mounts). */
   readonly all?: boolean;
   /** Keep what was used within this time. */
@@ -144,7 +144,7 @@ export interface PruneOptions {
   };
 }
 
-export interface PruneResult {
+export interface CachePruneResult {
   readonly deleted: readonly string[];
   readonly reclaimedBytes: number;
 }
@@ -159,8 +159,6 @@ export interface Builder {
   build(request: BuildRequest, signal: AbortSignal): Promise<BuildResult>;
   cache: {
     list(): Promise<readonly CacheRecord[]>;
-    prune(options: PruneOptions): Promise<PruneResult>;
-    /** Chain IDs that the cache needs kept; a root of the engine's garbage collection. */
-    roots(): Promise<ReadonlySet<string>>;
+    prune(options: CachePruneOptions): Promise<CachePruneResult>;
   };
 }

@@ -8,7 +8,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { errnoOf, type Clock } from "../../../base/index.ts";
 import { MAX_CACHE_RECORDS } from "../limits.ts";
-import type { CacheRecord, Layer, PruneOptions } from "../types.ts";
+import type { CacheRecord, Layer, CachePruneOptions } from "../types.ts";
 
 export interface StoredRecord {
   /** The input's digest. */
@@ -169,7 +169,7 @@ function parseLine(line: string): LogLine | undefined {
 }
 
 /** Which records a prune takes. Pure. Records in use are never taken; children don't matter, since a layer's chain keeps what is below it. */
-export function planPrune(records: readonly CacheRecord[], options: PruneOptions, nowMs: number): CacheRecord[] {
+export function planPrune(records: readonly CacheRecord[], options: CachePruneOptions, nowMs: number): CacheRecord[] {
   const filters = options.filters ?? {};
   const within = (values: readonly string[] | undefined, value: (text: string) => boolean) =>
     !values || values.length === 0 || values.some(value);

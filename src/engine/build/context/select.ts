@@ -195,7 +195,7 @@ function applyClause(mode: number, [, who, operator, permissions]: RegExpExecArr
   const classes = who === "" || who!.includes("a") ? "ugo" : who!;
   let bits = 0;
   let reach = 0;
-  for (const [index, name] of [..."ugo"].entries()) {
+  for (const [index, name] of ["u", "g", "o"].entries()) {
     if (!classes.includes(name)) continue;
     const shift = 6 - 3 * index;
     reach |= 7 << shift;

@@ -28,7 +28,7 @@ export interface LogicalLine {
   readonly endLine: number;
   readonly heredocs: readonly Heredoc[];
   /** Where a character of `text` stands in the file. */
-  positionAt(offset: number): Position;
+  readonly positionAt: (offset: number) => Position;
 }
 
 export interface Directives {

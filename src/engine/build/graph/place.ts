@@ -52,7 +52,6 @@ class Planner {
       destination.mustBeDirectory || destination.path.endsWith("/") || existing?.isDirectory() === true;
     if (asDirectory && existing && !existing.isDirectory())
       throw failedPrecondition(`cannot copy to ${destination.path}: it is not a directory`);
-    const items = selected.length > 0 ? selected : [];
     if (asDirectory) this.#directory(base, undefined);
     for (const item of selected) {
       const inside = item.target !== "" ? item.target : item.stat.isDirectory() ? "" : asDirectory ? item.baseName : "";

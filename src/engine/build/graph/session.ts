@@ -18,7 +18,7 @@ import type { CacheStore } from "../cache/store.ts";
 import type { ExternalDecompressor } from "../context/decompress.ts";
 import type { FileTree } from "../context/tree.ts";
 import { MAX_PARALLEL_RUNS } from "../limits.ts";
-import type { BuildRequest, Layer, ProgressEvent, Vertex } from "../types.ts";
+import type { BuildRequest, Layer, BuildEvent, Vertex } from "../types.ts";
 import type { Draft, View, Worker } from "../worker/worker.ts";
 import type { BuildPlan } from "./stages.ts";
 
@@ -51,9 +51,9 @@ export interface LayerInput {
   readonly input: unknown;
   readonly parent: string | undefined;
   readonly description: string;
-  make(draft: Draft): Promise<void>;
+  readonly make: (draft: Draft) => Promise<void>;
   /** Called when the cache has nothing and the work begins. */
-  onStart?(): void;
+  readonly onStart?: () => void;
 }
 
 export class BuildSession implements AsyncDisposable {
@@ -91,7 +91,7 @@ export class BuildSession implements AsyncDisposable {
     this.epochMs = options.epochMs;
   }
 
-  emit(event: ProgressEvent): void {
+  emit(event: BuildEvent): void {
     this.request.onProgress?.(event);
   }
 

@@ -344,7 +344,7 @@ class Solver {
   #arg(state: StageState, name: string, fallback: string | undefined): void {
     const { plan, request } = this.#session;
     this.#consumed.add(name);
-    const scope = new Map([...state.variables()]);
+    const scope = state.variables();
     const own =
       fallback === undefined ? undefined : expandWord(fallback, scope, { escape: plan.dockerfile.directives.escape });
     const value = request.buildArgs?.[name] ?? own ?? plan.globalArgs.get(name) ?? plan.platformArgs.get(name);

@@ -5,7 +5,7 @@
  * writes at once, what later ones write waits its turn.
  */
 import { MAX_BUFFERED_OUTPUT_CHARS } from "../limits.ts";
-import type { ProgressEvent, Vertex } from "../types.ts";
+import type { BuildEvent, Vertex } from "../types.ts";
 
 /** Docker's JSON progress message. */
 export type StreamMessage = Readonly<Record<string, unknown>>;
@@ -30,7 +30,7 @@ export class ClassicProgress {
     this.#write = write;
   }
 
-  on(event: ProgressEvent): void {
+  on(event: BuildEvent): void {
     switch (event.kind) {
       case "plan":
         this.#total = event.steps;

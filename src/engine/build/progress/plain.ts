@@ -1,5 +1,5 @@
 /** Progress as BuildKit's users know it: `#5 [build 2/4] WORKDIR /app`, `#5 CACHED`, `#5 DONE 0.1s`, output with its time. */
-import type { ProgressEvent, Vertex } from "../types.ts";
+import type { BuildEvent, Vertex } from "../types.ts";
 
 export class PlainProgress {
   readonly #write: (line: string) => void;
@@ -15,7 +15,7 @@ export class PlainProgress {
     this.#monotonicMs = monotonicMs;
   }
 
-  on(event: ProgressEvent): void {
+  on(event: BuildEvent): void {
     switch (event.kind) {
       case "plan":
         return;

@@ -7,6 +7,7 @@ import type { RunOnce } from "../../container/index.ts";
 import type { ImageService } from "../../image/index.ts";
 import type { NetworkService } from "../../network/index.ts";
 import type { SnapshotStore } from "../../snapshot/index.ts";
+import { buildPlaces, DRAFT_PREFIX } from "./places.ts";
 import type { BuildResources, Layer, Platform, RegistryAuth } from "../types.ts";
 import type { Draft, PublishRequest, ResolveOptions, RunSpec, View, Worker } from "./worker.ts";
 
@@ -16,18 +17,15 @@ export interface EngineWorkerOptions {
   readonly snapshots: SnapshotStore;
   readonly networks: NetworkService;
   readonly runOnce: RunOnce;
+  /** Chain IDs that the garbage collector keeps for the build cache. */
+  readonly kept: Set<string>;
 }
 
 const ARCHITECTURES: Record<string, string> = { x64: "amd64", ia32: "386" };
 
-/** Removes drafts and mounts of builds that a former daemon didn't end. */
-export async function createEngineWorker(options: EngineWorkerOptions): Promise<Worker> {
-  const worker = new EngineWorker(options);
-  await worker.reclaim();
-  return worker;
+export function createEngineWorker(options: EngineWorkerOptions): Worker {
+  return new EngineWorker(options);
 }
-
-const DRAFT_PREFIX = "build-";
 
 class EngineWorker implements Worker {
   readonly platform: Platform = { os: "linux", architecture: ARCHITECTURES[process.arch] ?? process.arch };
@@ -35,27 +33,16 @@ class EngineWorker implements Worker {
   readonly volatileDir: string;
   readonly #options: EngineWorkerOptions;
   readonly #mountDir: string;
-  readonly #kept = new Set<string>();
+  readonly #kept: Set<string>;
   #sequence = 0;
 
   constructor(options: EngineWorkerOptions) {
-    const { context } = options;
+    const places = buildPlaces(options.context);
     this.#options = options;
-    this.scratchDir = path.join(context.dataDir, "build", "scratch");
-    this.volatileDir = path.join(context.runtimeDir, "build", "secrets");
-    this.#mountDir = path.join(context.runtimeDir, "build", "mounts");
-    options.images.addRoots(() => ({ layers: this.#kept }));
-  }
-
-  async reclaim(): Promise<void> {
-    const { snapshots } = this.#options;
-    for (const directory of fs.existsSync(this.#mountDir) ? fs.readdirSync(this.#mountDir) : []) {
-      await snapshots.unmount(path.join(this.#mountDir, directory));
-      fs.rmSync(path.join(this.#mountDir, directory), { recursive: true, force: true });
-    }
-    for (const { key } of snapshots.list()) if (key.startsWith(DRAFT_PREFIX)) await snapshots.remove(key);
-    fs.rmSync(this.volatileDir, { recursive: true, force: true });
-    fs.mkdirSync(this.#mountDir, { recursive: true, mode: 0o700 });
+    this.#kept = options.kept;
+    this.scratchDir = places.scratch;
+    this.volatileDir = places.secrets;
+    this.#mountDir = places.mounts;
   }
 
   async image(reference: string, options: ResolveOptions) {
@@ -204,7 +191,7 @@ async function openNetwork({ networks, context }: EngineWorkerOptions, spec: Run
     extraHosts: spec.extraHosts,
     host,
   });
-  const directory = fs.mkdtempSync(path.join(context.runtimeDir, "build", "net-"));
+  const directory = fs.mkdtempSync(path.join(buildPlaces(context).files, "net-"));
   const close = async () => {
     fs.rmSync(directory, { recursive: true, force: true });
     await networks.destroySandbox(spec.id);
