@@ -1,6 +1,8 @@
 import type { InstanceContext } from "../base/index.ts";
 import type { Engine } from "../engine/index.ts";
 import type { Route } from "./route.ts";
+import { distributionRoutes } from "./routes/distribution.ts";
+import { imageRoutes } from "./routes/images.ts";
 import { absentRoutes } from "./routes/none.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { createSystem } from "./system.ts";
@@ -12,5 +14,10 @@ export interface DockerApiContext extends InstanceContext {
 
 /** Every endpoint, over the engine. */
 export function createDockerApi(engine: Engine, context: DockerApiContext): Route[] {
-  return [...systemRoutes(createSystem(engine, context)), ...absentRoutes()];
+  return [
+    ...systemRoutes(createSystem(engine, context)),
+    ...imageRoutes({ images: engine.images, clock: context.clock }),
+    ...distributionRoutes(engine.images),
+    ...absentRoutes(),
+  ];
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import os from "node:os";
-import { notImplemented, rfc3339Nano } from "../base/index.ts";
+import { rfc3339Nano } from "../base/index.ts";
 import type { Engine } from "../engine/index.ts";
 import type { DockerApiContext } from "./api.ts";
 import type { SystemBackend } from "./routes/system.ts";
@@ -19,8 +19,9 @@ export function createSystem(engine: Engine, context: DockerApiContext): SystemB
   return {
     version: () => versionDocument(reportedVersion, context),
     info: () => infoDocument(engine, reportedVersion, context),
-    login: () => {
-      throw notImplemented("logging in to a registry is not served yet");
+    login: async (credentials) => {
+      await engine.images.login(credentials.serveraddress ?? "", credentials);
+      return { status: "Login Succeeded" };
     },
     usage: createUsage(engine),
     events: engine.events,

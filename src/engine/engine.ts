@@ -3,6 +3,8 @@ import { FileContentStore, type ContentStore } from "./content/index.ts";
 import { mountsBelow, unmount } from "../host/index.ts";
 import { hostFacts, type HostFacts } from "./host-facts.ts";
 import { MemoryEventBus, type EventBus } from "./events/index.ts";
+import type { RegistryConfig } from "./registry/index.ts";
+import { Images, type ImageService } from "./image/index.ts";
 import { OverlaySnapshotStore, type SnapshotStore } from "./snapshot/index.ts";
 
 /** What the engine is told by the daemon's configuration. */
@@ -27,6 +29,7 @@ export interface Counts {
 export interface Engine {
   readonly content: ContentStore;
   readonly snapshots: SnapshotStore;
+  readonly images: ImageService;
   readonly events: EventBus;
   readonly host: HostFacts;
   readonly options: EngineOptions;
@@ -41,15 +44,18 @@ export async function openEngine(context: InstanceContext, options: EngineOption
   const events = new MemoryEventBus(context.clock);
   const content = await FileContentStore.open(context);
   const snapshots = await OverlaySnapshotStore.open(context, content);
+  const images = await Images.open({ context, content, snapshots, events, registry: registryConfig(options) });
   return {
     content,
     snapshots,
+    images,
     events,
     options,
     host: hostFacts(context, options),
-    counts: async () => ({ containers: 0, running: 0, paused: 0, stopped: 0, images: 0 }),
+    counts: async () => ({ containers: 0, running: 0, paused: 0, stopped: 0, images: (await images.list()).length }),
     async close() {
       events.close();
+      images.close();
       await snapshots.close();
     },
     async destroyAll() {
@@ -57,5 +63,15 @@ export async function openEngine(context: InstanceContext, options: EngineOption
         unmount(target, { lazy: true });
       }
     },
+  };
+}
+
+/** As in Docker, mirrors are for Docker Hub. */
+function registryConfig(options: EngineOptions): RegistryConfig {
+  return {
+    mirrors: { "docker.io": options.registryMirrors },
+    insecureRegistries: options.insecureRegistries,
+    certsDir: "/etc/docker/certs.d",
+    env: process.env,
   };
 }

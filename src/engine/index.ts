@@ -12,3 +12,6 @@ export type {
   RegistryAuth as BuildRegistryAuth,
   StreamMessage as ClassicMessage,
 } from "./build/index.ts";
+export * from "./image/index.ts";
+export type { Layer } from "./snapshot/index.ts";
+export type { RegistryAuth } from "./registry/index.ts";

@@ -1,9 +1,24 @@
 import { Readable } from "node:stream";
-import type { OciPlatform } from "../../api/index.ts";
-import { invalidArgument, KeyedMutex, notImplemented, rfc3339Nano, type InstanceContext } from "../../base/index.ts";
+import type { OciDescriptor, OciPlatform } from "../../api/index.ts";
+import {
+  invalidArgument,
+  KeyedMutex,
+  notImplemented,
+  rfc3339Nano,
+  unavailable,
+  type InstanceContext,
+} from "../../base/index.ts";
 import type { Digest, FileContentStore } from "../content/index.ts";
 import type { EventBus } from "../events/index.ts";
-import { RegistrySession, Transport, type ClientEnvironment, type RegistryConfig } from "../registry/index.ts";
+import {
+  checkLogin,
+  readJsonBody,
+  RegistrySession,
+  Transport,
+  type ClientEnvironment,
+  type RegistryAuth,
+  type RegistryConfig,
+} from "../registry/index.ts";
 import type { OverlaySnapshotStore } from "../snapshot/index.ts";
 import { ArchiveFiles } from "./archive/files.ts";
 import { loadImages, type LoadedImage } from "./archive/load.ts";
@@ -18,6 +33,7 @@ import { familiarName, familiarRepository, parseReference, type Reference } from
 import { Removal, type Roots } from "./removal.ts";
 import { pullImage, type Pulled } from "./transfer/pull.ts";
 import { pushImage } from "./transfer/push.ts";
+import { inspectRemote } from "./transfer/remote.ts";
 import { SharedRuns } from "./transfer/shared.ts";
 import type {
   CommitOptions,
@@ -30,6 +46,7 @@ import type {
   OnProgress,
   PruneOptions,
   RemovedItem,
+  SearchResult,
   TransferOptions,
 } from "./types.ts";
 
@@ -227,6 +244,33 @@ export class Images implements ImageService {
     if (!bootstrapper) throw notImplemented(`base images can't be made here, so there is no ${familiar}`);
     const made = await bootstrapper.make(familiar, options);
     return this.import(made.tar, { tag: familiar, message: made.message, config: made.config, signal: options.signal });
+  }
+
+  async inspectRemote(
+    name: string,
+    options: TransferOptions = {},
+  ): Promise<{ descriptor: OciDescriptor; platforms: OciPlatform[] }> {
+    const reference = parseReference(name);
+    const session = new RegistrySession(this.#client, reference, options.auth, "pull");
+    return inspectRemote(session, reference, options.signal);
+  }
+
+  login(serverAddress: string, auth: RegistryAuth): Promise<void> {
+    return checkLogin(this.#client, serverAddress, auth);
+  }
+
+  async search(term: string, options: { limit?: number; signal?: AbortSignal } = {}): Promise<SearchResult[]> {
+    const query = new URLSearchParams({ q: term, n: String(options.limit ?? 25) });
+    const body = await this.fetchUrl(`https://index.docker.io/v1/search?${query}`, options.signal);
+    return (await readJsonBody<{ results?: SearchResult[] }>(body)).results ?? [];
+  }
+
+  async fetchUrl(url: string, signal?: AbortSignal): Promise<Readable> {
+    if (!/^https?:\/\//.test(url) || !URL.canParse(url)) throw invalidArgument(`"${url}" is no http or https address`);
+    const answer = await this.#client.transport.send({ method: "GET", url: new URL(url), signal });
+    if (answer.status === 200) return answer.body;
+    answer.body.destroy();
+    throw unavailable(`${url} answered with HTTP ${answer.status}`);
   }
 
   /** For the registry server: what a local image looks like in a registry. The caller holds a lease. */

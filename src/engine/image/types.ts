@@ -112,6 +112,14 @@ export interface LayerUse {
   readonly layersSizeBytes: number;
 }
 
+export interface SearchResult {
+  readonly name: string;
+  readonly description: string;
+  readonly star_count: number;
+  readonly is_official: boolean;
+  readonly is_automated: boolean;
+}
+
 export interface ImageService {
   /**
    * By name (`busybox`, `busybox:1`, `host/repo@sha256:…`), id, or unique id prefix. `notFound` with Docker's words when there is none.
@@ -143,6 +151,17 @@ export interface ImageService {
   layersSizeBytes(): Promise<number>;
   /** A base image from the operating system's packages: `busybox`, `debian`, `python:3.9-slim`. */
   bootstrap(name: string, options?: { onProgress?: OnProgress; signal?: AbortSignal }): Promise<Image>;
+  /** What a registry has under a name, without fetching it. */
+  inspectRemote(
+    name: string,
+    options?: TransferOptions,
+  ): Promise<{ descriptor: OciDescriptor; platforms: OciPlatform[] }>;
+  /** Docker Hub's search. */
+  search(term: string, options?: { limit?: number; signal?: AbortSignal }): Promise<SearchResult[]>;
+  /** The bytes behind an http(s) address, through the configured proxies and authorities. */
+  fetchUrl(url: string, signal?: AbortSignal): Promise<Readable>;
+  /** Whether a registry takes these credentials; `unauthenticated` when not. */
+  login(serverAddress: string, auth: RegistryAuth): Promise<void>;
   /** The container room says who uses images. */
   setUsers(users: () => Iterable<ImageUser>): void;
   /** Further things that garbage collection keeps: what a build cache or the registry server holds. Asked at each collection. */

@@ -287,6 +287,48 @@ export class RegistrySession {
   }
 }
 
+/** Asks a registry's root with the credentials; `unauthenticated` when it doesn't take them. */
+export async function checkLogin(
+  environment: ClientEnvironment,
+  serverAddress: string,
+  auth: RegistryAuth,
+): Promise<void> {
+  const host = serverAddress.replace(/^https?:\/\//, "").replace(/\/.*$/, "");
+  const domain = host === "" || host === "index.docker.io" ? "docker.io" : host;
+  let failure: unknown;
+  for (const endpoint of endpointsOf(domain, { ...environment.config, mirrors: {} })) {
+    try {
+      return await loginAt(environment, endpoint, domain, auth);
+    } catch (error) {
+      failure = error;
+      if (!hasCode(error, "unavailable")) throw error;
+    }
+  }
+  throw failure;
+}
+
+async function loginAt(
+  environment: ClientEnvironment,
+  { base, insecure }: Endpoint,
+  domain: string,
+  auth: RegistryAuth,
+): Promise<void> {
+  const url = new URL(`${base}/v2/`);
+  const authorizer = new Authorizer(environment.transport, auth);
+  const send = (headers: Record<string, string>) =>
+    environment.transport.send({ method: "GET", url, headers, insecure });
+  let answer = await send({});
+  answer.body.resume();
+  const challenge = answer.status === 401 ? parseChallenge(answer.headers["www-authenticate"]) : undefined;
+  if (challenge) {
+    answer = await send({ authorization: await authorizer.answer(challenge, "", domain, insecure) });
+    answer.body.resume();
+  }
+  if (answer.status === 401 || answer.status === 403)
+    throw unauthenticated(`registry ${domain}: incorrect username or password`);
+  if (answer.status !== 200) throw unavailable(`registry ${domain} answered the login with HTTP ${answer.status}`);
+}
+
 /** Undefined: don't try again. */
 function retryPauseMs(error: unknown, tried: number, jitter: number): number | undefined {
   if (!(error instanceof BerthError)) return undefined;

@@ -1,0 +1,104 @@
+import { invalidArgument, PushQueue } from "../../base/index.ts";
+import {
+  applyChanges,
+  familiarName,
+  parsePlatform,
+  parseReference,
+  type ImageService,
+  type OnProgress,
+  type ProgressMessage,
+} from "../../engine/index.ts";
+import { jsonLines, stream, type DockerRequest, type Route } from "../route.ts";
+import { withTag } from "./images.ts";
+import { registryAuth } from "./registry-auth.ts";
+
+/** Images coming and going: pull, import, push, save, load. */
+export function imageTransferRoutes(images: ImageService): Route[] {
+  return [
+    {
+      method: "POST",
+      path: "/images/create",
+      handle: (request) => (request.query.text("fromSrc") ? importImage(images, request) : pull(images, request)),
+    },
+    { method: "POST", path: "/images/load", handle: (request) => load(images, request) },
+    {
+      method: "GET",
+      path: "/images/get",
+      handle: (request) =>
+        save(
+          images,
+          request,
+          request.query.all("names").flatMap((names) => names.split(",")),
+        ),
+    },
+    {
+      method: "GET",
+      path: "/images/{name...}/get",
+      handle: (request) => save(images, request, [request.params["name"]!]),
+    },
+    { method: "POST", path: "/images/{name...}/push", handle: (request) => push(images, request) },
+  ];
+}
+
+function pull(images: ImageService, request: DockerRequest) {
+  const { query, headers, signal } = request;
+  const name = withTag(query.required("fromImage"), query.text("tag"));
+  parseReference(name);
+  const options = { auth: registryAuth(headers), platform: platformOf(request), signal };
+  return jsonLines(progress(async (onProgress) => void (await images.pull(name, { ...options, onProgress }))));
+}
+
+function push(images: ImageService, { params, query, headers, signal }: DockerRequest) {
+  const name = withTag(params["name"]!, query.text("tag"));
+  const auth = registryAuth(headers);
+  return jsonLines(progress(async (onProgress) => void (await images.push(name, { auth, signal, onProgress }))));
+}
+
+function load(images: ImageService, { query, body, signal }: DockerRequest) {
+  const quiet = query.bool("quiet");
+  const work = async (emit: OnProgress) => {
+    const onProgress: OnProgress = (message) => {
+      if (!quiet || message.stream !== undefined) emit(message);
+    };
+    await images.load(body, { onProgress, signal });
+  };
+  return jsonLines(progress(work));
+}
+
+async function save(images: ImageService, request: DockerRequest, names: readonly string[]) {
+  const wanted = names.filter((name) => name !== "");
+  if (wanted.length === 0) throw invalidArgument("no image is named");
+  // Told while an error can still have its own status.
+  for (const name of wanted) await images.resolve(name, { platform: platformOf(request) });
+  return stream(images.save(wanted, { platform: platformOf(request), signal: request.signal }), "application/x-tar");
+}
+
+function importImage(images: ImageService, request: DockerRequest) {
+  const { query, body, signal } = request;
+  const repository = query.text("repo");
+  const tag = repository ? familiarName(parseReference(withTag(repository, query.text("tag")))) : undefined;
+  const config = applyChanges({}, query.all("changes"));
+  const source = query.required("fromSrc");
+  const work = async (emit: OnProgress) => {
+    const tar = source === "-" ? body : await images.fetchUrl(source, signal);
+    const message = query.text("message") || `Imported from ${source}`;
+    const image = await images.import(tar, { tag, config, platform: platformOf(request), message, signal });
+    emit({ status: image.id });
+  };
+  return jsonLines(progress(work));
+}
+
+function platformOf({ query }: DockerRequest) {
+  const text = query.text("platform");
+  return text ? parsePlatform(text) : undefined;
+}
+
+/** Messages of `work` as they come; its failure ends the sequence. */
+export async function* progress(work: (onProgress: OnProgress) => Promise<void>): AsyncGenerator<ProgressMessage> {
+  const queue = new PushQueue<ProgressMessage>();
+  work((message) => queue.push(message)).then(
+    () => queue.end(),
+    (error: unknown) => queue.fail(error),
+  );
+  yield* queue;
+}
