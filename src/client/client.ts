@@ -125,13 +125,25 @@ export class ResourceClient<T extends AnyObject> {
     return decode(response);
   }
 
-  async create(object: T, options: CallOptions & { namespace?: string; name?: string } = {}): Promise<Stored<T>> {
+  async create(object: T, options: CallOptions & { namespace?: string } = {}): Promise<Stored<T>> {
     const namespace = options.namespace ?? object.metadata?.namespace;
     const response = await this.#client.send({
       method: "POST",
-      path: resourcePath(this.resource, namespace, options.name, options.subresource),
+      path: resourcePath(this.resource, namespace),
       query: writeQuery(options),
-      object: options.subresource ? object : this.#typed(object),
+      object: this.#typed(object),
+      signal: options.signal,
+    });
+    return decode(response);
+  }
+
+  /** What is asked of one object through a subresource of another type: `binding`, `eviction`, `token`. */
+  async post<R>(ref: ObjectRef, subresource: string, body: unknown, options: CallOptions = {}): Promise<R> {
+    const response = await this.#client.send({
+      method: "POST",
+      path: this.#path(ref, subresource),
+      query: writeQuery(options),
+      object: body,
       signal: options.signal,
     });
     return decode(response);

@@ -3,7 +3,6 @@ import { defineResource } from "./resource.ts";
 
 /** The built-in resources that berth's own programs use. */
 export const resources = {
-  bindings: defineResource<k8s.Binding>("v1", "bindings", "Binding"),
   configMaps: defineResource<k8s.ConfigMap>("v1", "configmaps", "ConfigMap"),
   endpoints: defineResource<k8s.Endpoints>("v1", "endpoints", "Endpoints"),
   coreEvents: defineResource<k8s.Event>("v1", "events", "Event"),

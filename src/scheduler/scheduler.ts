@@ -219,7 +219,7 @@ export class Scheduler {
       for (const plugin of profile.plugins) await plugin.preBind?.(info, node, this.#cluster, signal);
       const target = { apiVersion: "v1", kind: "Node", name: node.name };
       const binding: k8s.Binding = { apiVersion: "v1", kind: "Binding", metadata: { name, namespace, uid }, target };
-      await this.#options.client.of(resources.bindings).create(binding, { namespace, signal });
+      await this.#options.client.of(resources.pods).post({ name, namespace }, "binding", binding, { signal });
     } catch (error) {
       return this.#bindingFailed(queued, profile, error, signal);
     }
