@@ -10,3 +10,4 @@ export {
 export { ALL_CAPABILITIES, DEFAULT_CAPABILITIES, effectiveCapabilities } from "./spec/capabilities.ts";
 export { lookUpUser, resolveUser, type ResolvedUser } from "./spec/user.ts";
 export { resolveInRoot } from "./paths.ts";
+export * from "./docker/index.ts";

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFile } from "node:fs";
+import path from "node:path";
 
 /** How this host mounts control groups. `hybrid` is v1 controllers with an empty or partly used v2 tree beside them. */
 export interface CgroupLayout {
@@ -51,4 +52,19 @@ export function hierarchyRoots(layout: CgroupLayout): string[] {
   const roots = new Set(layout.controllers.values());
   if (layout.unified !== undefined && existsSync(layout.unified)) roots.add(layout.unified);
   return [...roots];
+}
+
+/**
+ * Asks the kernel for cheap process moves soon: the first write to a cgroup.procs after 50 ms of rest waits 11 to 15 ms for a grace period, later ones
+ * don't. Moving ourselves to where we are changes nothing but takes that wait now, beside other work.
+ */
+export function tryPrimeCgroups(layout: CgroupLayout): void {
+  const root = layout.controllers.get("pids") ?? layout.unified;
+  if (root === undefined) return;
+  const own = readFileSync("/proc/self/cgroup", "utf8")
+    .split("\n")
+    .map((line) => line.split(":"))
+    .find(([, controllers]) => (layout.controllers.has("pids") ? controllers === "pids" : controllers === ""));
+  if (own?.[2] === undefined) return;
+  writeFile(path.join(root, own[2], "cgroup.procs"), String(process.pid), () => {});
 }

@@ -1,0 +1,11 @@
+export { DockerContainers, type CreateOptions, type WaitCondition } from "./service.ts";
+export type { ContainerDeps } from "./deps.ts";
+export type { ContainerRecord, ContainerState, MountRecord } from "./record.ts";
+export { isRunning } from "./record.ts";
+export { inspectContainer, sizes, summarizeContainer } from "./views.ts";
+export { LIST_FILTERS, listContainers, pruneContainers, hasLabel } from "./list.ts";
+export { streamStats, topContainer } from "./stats.ts";
+export { dockerTime, readLogs, type LogEntry, type LogQuery } from "./logs.ts";
+export { DetachFilter, parseDetachKeys } from "./detach.ts";
+export { healthCommand } from "./health.ts";
+export { ISOLATION_ANNOTATION } from "./launcher.ts";

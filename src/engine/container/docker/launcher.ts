@@ -1,0 +1,261 @@
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { conflict, failedPrecondition, invalidArgument, Undo } from "../../../base/index.ts";
+import type { Sandbox as NetworkSandbox } from "../../network/index.ts";
+import type { Isolation, RuntimeContainer, Sandbox } from "../runtime/index.ts";
+import { resolveInRoot } from "../paths.ts";
+import { resolveUser } from "../spec/user.ts";
+import type { ContainerDeps } from "./deps.ts";
+import { endpointSpec } from "./endpoints.ts";
+import { portBindings } from "./ports.ts";
+import { isRunning, type ContainerRecord } from "./record.ts";
+import { dockerSpec, environment } from "./spec.ts";
+import type { ContainerStore } from "./store.ts";
+
+/** Annotation that chooses the isolation of one container: `docker run --annotation berth.isolation=vm`. */
+export const ISOLATION_ANNOTATION = "berth.isolation";
+/** Label of sandboxes that belong to a Docker container. */
+export const OWNER_LABEL = "berth.owner";
+
+const INIT_BINARIES = [
+  "/usr/bin/tini-static",
+  "/usr/bin/docker-init",
+  "/usr/bin/catatonit",
+  "/usr/libexec/podman/catatonit",
+];
+
+/** Brings up what a container runs on (root filesystem, network, volumes, files, spec), and takes it down again. */
+export class Launcher {
+  readonly #deps: ContainerDeps;
+  readonly #store: ContainerStore;
+
+  constructor(deps: ContainerDeps, store: ContainerStore) {
+    this.#deps = deps;
+    this.#store = store;
+  }
+
+  /** A runtime container, created and not yet started. Everything is undone when a step fails. */
+  async up(record: ContainerRecord): Promise<{ container: RuntimeContainer; sandbox: Sandbox; warnings: string[] }> {
+    const rootfs = this.rootfs(record);
+    await using undo = new Undo();
+    let sandbox: Sandbox | undefined;
+    undo.defer(() => this.down(record, sandbox));
+    const mounting = this.#mountRoot(record);
+    const [network, , sources] = await settled([
+      this.#network(record),
+      mounting,
+      mounting.then(() => this.#sources(record, rootfs)),
+    ] as const);
+    const user = await resolveUser(rootfs, record.config.User ?? "", record.hostConfig.GroupAdd ?? []);
+    const files = await this.#files(record, network);
+    const { spec, warnings } = dockerSpec(record, {
+      rootfs,
+      user,
+      env: environment(record, user.home),
+      namespaces: this.#namespaces(record, network),
+      files,
+      sources,
+      initPath: record.hostConfig.Init ? initBinary() : undefined,
+      cgroupVersion: this.#deps.core.cgroups.mode === "unified" ? 2 : 1,
+      procStatus: await readFile("/proc/self/status", "utf8"),
+    });
+    if (record.config.WorkingDir) {
+      await mkdir(await resolveInRoot(rootfs, record.config.WorkingDir), { recursive: true });
+    }
+    sandbox = await this.#isolation(record).createSandbox({
+      id: record.id,
+      netnsPath: network?.netnsPath || undefined,
+      labels: { [OWNER_LABEL]: "docker" },
+    });
+    const container = await sandbox.createContainer({
+      id: record.id,
+      spec,
+      runtime: record.hostConfig.Runtime,
+      stdin: record.config.OpenStdin,
+      stdinOnce: record.config.StdinOnce,
+      logPath: this.logPath(record),
+    });
+    undo.commit();
+    return { container, sandbox, warnings };
+  }
+
+  /** Gives back everything that `up` took. Idempotent, and safe for what a crash left half done. */
+  async down(record: ContainerRecord, sandbox?: Sandbox): Promise<void> {
+    const { networks, snapshots, volumes, core } = this.#deps;
+    await sandbox?.destroy();
+    if (!sandbox) await this.#strayContainer(record);
+    await Promise.all([
+      networks.destroySandbox(record.id),
+      (async () => {
+        await snapshots.unmount(this.rootfs(record));
+        await rm(core.layout.bundle(record.id), { recursive: true, force: true });
+      })(),
+      ...record.mounts
+        .filter((mount) => mount.Type === "volume")
+        .map((mount) => volumes.unmount(mount.Name!, record.id)),
+    ]);
+  }
+
+  /** What an interrupted `up` left in the runtime core. */
+  async #strayContainer(record: ContainerRecord): Promise<void> {
+    const { core } = this.#deps;
+    const group = core.cgroup(
+      record.hostConfig.CgroupParent
+        ? path.join("/", record.hostConfig.CgroupParent, record.id)
+        : `${core.cgroupParent}/${record.id}`,
+    );
+    await group.killAll();
+    await group.remove();
+    await rm(core.layout.sandbox(record.id), { recursive: true, force: true });
+  }
+
+  rootfs(record: ContainerRecord): string {
+    return this.#deps.core.layout.rootfs(record.id);
+  }
+  logPath(record: ContainerRecord): string | undefined {
+    if (record.hostConfig.LogConfig?.Type === "none") return undefined;
+    return path.join(this.#store.directory(record.id), "container.log");
+  }
+
+  #isolation(record: ContainerRecord): Isolation {
+    const name = record.hostConfig.Annotations?.[ISOLATION_ANNOTATION] ?? "process";
+    const found = name === "process" || name === "vm" ? this.#deps.isolations.get(name) : undefined;
+    if (!found) throw invalidArgument(`isolation "${name}" is not available here`);
+    return found;
+  }
+
+  async #mountRoot(record: ContainerRecord): Promise<void> {
+    await mkdir(this.#deps.core.layout.bundle(record.id), { recursive: true, mode: 0o711 });
+    await this.#deps.snapshots.mount(record.id, this.rootfs(record), { volatile: record.hostConfig.AutoRemove });
+  }
+
+  async #network(record: ContainerRecord): Promise<NetworkSandbox | undefined> {
+    const { networks } = this.#deps;
+    const mode = record.hostConfig.NetworkMode ?? "bridge";
+    if (mode.startsWith("container:")) return undefined;
+    const host = record.hostConfig;
+    await networks.createSandbox({
+      id: record.id,
+      name: record.name,
+      hostname: record.config.Hostname ?? "",
+      domainname: record.config.Domainname,
+      dns: host.Dns ?? [],
+      dnsSearch: host.DnsSearch ?? [],
+      dnsOptions: host.DnsOptions ?? [],
+      extraHosts: host.ExtraHosts ?? [],
+      host: mode === "host",
+    });
+    for (const [network, settings] of Object.entries(record.endpoints)) {
+      await networks.connect(record.id, network, endpointSpec(record, settings));
+    }
+    const bindings = portBindings(record.config, host);
+    if (bindings.length > 0 && mode !== "host" && mode !== "none") await networks.publish(record.id, bindings);
+    return networks.sandbox(record.id);
+  }
+
+  #namespaces(record: ContainerRecord, network: NetworkSandbox | undefined) {
+    const { hostConfig: host } = record;
+    const result: Partial<Record<"network" | "pid" | "ipc" | "uts", string>> = {};
+    const mode = host.NetworkMode ?? "";
+    if (mode === "host") result.network = "host";
+    else if (mode.startsWith("container:")) result.network = `/proc/${this.#joined(mode, "network").state.pid}/ns/net`;
+    else result.network = network!.netnsPath;
+    if (host.PidMode === "host") result.pid = "host";
+    else if (host.PidMode?.startsWith("container:"))
+      result.pid = `/proc/${this.#joined(host.PidMode, "PID").state.pid}/ns/pid`;
+    if (host.IpcMode === "host") result.ipc = "host";
+    else if (host.IpcMode?.startsWith("container:"))
+      result.ipc = `/proc/${this.#joined(host.IpcMode, "IPC").state.pid}/ns/ipc`;
+    if (host.UTSMode === "host") result.uts = "host";
+    return result;
+  }
+
+  #joined(mode: string, what: string): ContainerRecord {
+    const record = this.#store.get(mode.slice("container:".length));
+    if (!isRunning(record)) {
+      throw conflict(
+        `cannot join ${what} namespace of a non running container: container ${record.id} is ${record.state.status}`,
+      );
+    }
+    return record;
+  }
+
+  /** The files that every container gets from us, by their place in it. */
+  async #files(record: ContainerRecord, network: NetworkSandbox | undefined): Promise<Record<string, string>> {
+    const mode = record.hostConfig.NetworkMode ?? "";
+    const owner = mode.startsWith("container:") ? this.#joined(mode, "network") : record;
+    const directory = this.#store.directory(owner.id);
+    const files: Record<string, string> = {
+      "/etc/hostname": path.join(directory, "hostname"),
+      "/etc/hosts": path.join(directory, "hosts"),
+      "/etc/resolv.conf": path.join(directory, "resolv.conf"),
+    };
+    const ipc = record.hostConfig.IpcMode ?? "";
+    if (ipc.startsWith("container:")) {
+      files["/dev/shm"] = `/proc/${this.#joined(ipc, "IPC").state.pid}/root/dev/shm`;
+    }
+    if (network) await this.writeNetworkFiles(record, network);
+    return files;
+  }
+
+  /** hosts and resolv.conf follow the networks; written in place, since they are bind mounts. */
+  async writeNetworkFiles(record: ContainerRecord, network: NetworkSandbox): Promise<void> {
+    const directory = this.#store.directory(record.id);
+    await Promise.all([
+      writeFile(path.join(directory, "hostname"), `${record.config.Hostname ?? ""}\n`),
+      writeFile(path.join(directory, "hosts"), network.hostsFile),
+      writeFile(path.join(directory, "resolv.conf"), network.resolvConf),
+    ]);
+  }
+
+  /** Where each mount's content is, in order; volumes are mounted and filled, missing sources of `-v` made. */
+  async #sources(record: ContainerRecord, rootfs: string): Promise<string[]> {
+    const { volumes } = this.#deps;
+    const sources: string[] = [];
+    for (const mount of record.mounts) {
+      if (mount.Type === "volume") {
+        const directory = await volumes.mount(mount.Name!, record.id);
+        if (!mount.noCopy && !mount.subpath) await volumes.populate(mount.Name!, rootfs, mount.Destination);
+        sources.push(mount.subpath ? await volumes.subpath(mount.Name!, mount.subpath) : directory);
+      } else if (mount.Type === "bind") {
+        if (mount.createSource) await mkdir(mount.Source, { recursive: true }).catch(ignoreExisting(mount.Source));
+        else if (!existsSync(mount.Source))
+          throw invalidArgument(
+            `invalid mount config for type "bind": bind source path does not exist: ${mount.Source}`,
+          );
+        sources.push(mount.Source);
+      } else sources.push("");
+    }
+    return sources;
+  }
+
+  /** Removes the bundle directory of a container that is gone. */
+  async forget(record: ContainerRecord): Promise<void> {
+    await rmdir(this.#deps.core.layout.bundle(record.id)).catch(() => {});
+  }
+}
+
+function ignoreExisting(source: string) {
+  return async (error: unknown) => {
+    // A file is as good a source as a directory.
+    if (!(await stat(source).catch(() => undefined))) throw error;
+  };
+}
+
+function initBinary(): string {
+  const found = INIT_BINARIES.find((file) => existsSync(file));
+  if (found === undefined)
+    throw failedPrecondition("--init needs an init program, and none is installed", {
+      hint: "install the package tini",
+    });
+  return found;
+}
+
+/** Promise.all that leaves nothing running behind: waits for all, then throws the first error. */
+async function settled<T extends readonly unknown[]>(promises: { [K in keyof T]: Promise<T[K]> }): Promise<T> {
+  const results = await Promise.allSettled(promises);
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed) throw failed.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<unknown>).value) as unknown as T;
+}

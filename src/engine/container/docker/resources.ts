@@ -1,0 +1,134 @@
+import { statSync } from "node:fs";
+import { cpus } from "node:os";
+import { invalidArgument } from "../../../base/index.ts";
+import type {
+  DockerHostConfig,
+  DockerResources,
+  OciDevice,
+  OciDeviceRule,
+  OciResources,
+  OciThrottle,
+} from "../../../api/index.ts";
+
+const MIN_MEMORY_BYTES = 6 * 1024 * 1024;
+const CPU_PERIOD_US = 100_000;
+
+/** Refuses limits that no kernel takes, in Docker's words. */
+export function checkResources(limits: DockerResources): void {
+  if (limits.Memory && limits.Memory > 0 && limits.Memory < MIN_MEMORY_BYTES)
+    throw invalidArgument("Minimum memory limit allowed is 6MB");
+  if (limits.MemorySwap && limits.MemorySwap > 0 && !limits.Memory)
+    throw invalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage");
+  if (limits.Memory && limits.MemorySwap && limits.MemorySwap > 0 && limits.MemorySwap < limits.Memory)
+    throw invalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage");
+  if (limits.Memory && limits.MemoryReservation && limits.MemoryReservation > limits.Memory)
+    throw invalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage");
+  if (limits.NanoCpus) {
+    const most = cpus().length;
+    if (limits.NanoCpus < 0 || limits.NanoCpus > most * 1e9)
+      throw invalidArgument(`range of CPUs is from 0.01 to ${most}.00, as there are only ${most} CPUs available`);
+    if (limits.CpuQuota || limits.CpuPeriod)
+      throw invalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+  }
+  if (limits.CpuQuota && limits.CpuQuota > 0 && limits.CpuQuota < 1000)
+    throw invalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+  if (limits.BlkioWeight && (limits.BlkioWeight < 10 || limits.BlkioWeight > 1000))
+    throw invalidArgument("Range of blkio weight is from 10 to 1000");
+}
+
+/** Docker's limits as the OCI spec has them; device rules apart. */
+export function ociResources(limits: DockerResources): OciResources {
+  const memory = limits.Memory || undefined;
+  const quota = limits.NanoCpus ? Math.round((limits.NanoCpus / 1e9) * CPU_PERIOD_US) : limits.CpuQuota || undefined;
+  const resources: OciResources = {
+    memory: {
+      limit: memory,
+      // As Docker: twice the memory when only that is given.
+      swap: limits.MemorySwap || (memory !== undefined && hasSwapAccounting() ? memory * 2 : undefined),
+      reservation: limits.MemoryReservation || undefined,
+      swappiness: limits.MemorySwappiness ?? undefined,
+      disableOOMKiller: limits.OomKillDisable || undefined,
+    },
+    cpu: {
+      shares: limits.CpuShares || undefined,
+      quota,
+      period: limits.NanoCpus ? CPU_PERIOD_US : limits.CpuPeriod || undefined,
+      cpus: limits.CpusetCpus || undefined,
+      mems: limits.CpusetMems || undefined,
+      realtimePeriod: limits.CpuRealtimePeriod || undefined,
+      realtimeRuntime: limits.CpuRealtimeRuntime || undefined,
+    },
+  };
+  if (limits.PidsLimit && limits.PidsLimit > 0) resources.pids = { limit: limits.PidsLimit };
+  const blockIO = {
+    weight: limits.BlkioWeight || undefined,
+    throttleReadBpsDevice: throttles(limits.BlkioDeviceReadBps),
+    throttleWriteBpsDevice: throttles(limits.BlkioDeviceWriteBps),
+    throttleReadIOPSDevice: throttles(limits.BlkioDeviceReadIOps),
+    throttleWriteIOPSDevice: throttles(limits.BlkioDeviceWriteIOps),
+  };
+  if (Object.values(blockIO).some((value) => value !== undefined)) resources.blockIO = blockIO;
+  return JSON.parse(JSON.stringify(resources)) as OciResources;
+}
+
+let swapAccounting: boolean | undefined;
+function hasSwapAccounting(): boolean {
+  swapAccounting ??= ["/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "/sys/fs/cgroup/cgroup.controllers"].some(
+    (file) => statSync(file, { throwIfNoEntry: false }) !== undefined,
+  );
+  return swapAccounting;
+}
+
+function throttles(list: Array<{ Path: string; Rate: number }> | null | undefined): OciThrottle[] | undefined {
+  if (!list?.length) return undefined;
+  return list.map(({ Path, Rate }) => ({ ...deviceNumbers(Path), rate: Rate }));
+}
+
+function deviceNumbers(file: string): { major: number; minor: number; type: "c" | "b"; mode: number } {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  if (!stat || !(stat.isCharacterDevice() || stat.isBlockDevice())) {
+    throw invalidArgument(
+      `error gathering device information while adding custom device "${file}": ${stat ? "not a device node" : "no such file or directory"}`,
+    );
+  }
+  const { rdev } = stat;
+  return {
+    // Linux' encoding of dev_t for user space.
+    major: ((rdev >> 8) & 0xfff) | 0,
+    minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
+    type: stat.isBlockDevice() ? "b" : "c",
+    mode: stat.mode & 0o777,
+  };
+}
+
+/** `--device` and `--device-cgroup-rule`. */
+export function ociDevices(host: DockerHostConfig): { devices: OciDevice[]; rules: OciDeviceRule[] } {
+  const devices: OciDevice[] = [];
+  const rules: OciDeviceRule[] = [];
+  for (const device of host.Devices ?? []) {
+    const { major, minor, type, mode } = deviceNumbers(device.PathOnHost ?? "");
+    devices.push({
+      type,
+      path: device.PathInContainer || device.PathOnHost!,
+      major,
+      minor,
+      fileMode: mode,
+      uid: 0,
+      gid: 0,
+    });
+    rules.push({ allow: true, type, major, minor, access: device.CgroupPermissions || "rwm" });
+  }
+  for (const rule of host.DeviceCgroupRules ?? []) {
+    const match = /^([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})$/.exec(rule);
+    if (!match) throw invalidArgument(`invalid device cgroup rule format: '${rule}'`);
+    const number = (text: string) => (text === "*" ? undefined : Number(text));
+    rules.push({
+      allow: true,
+      type: match[1] as "a" | "b" | "c",
+      major: number(match[2]!),
+      minor: number(match[3]!),
+      access: match[4],
+    });
+  }
+  return { devices, rules };
+}

@@ -1,0 +1,288 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { invalidArgument } from "../../../base/index.ts";
+import type { OciMount, OciNamespaceType, OciSeccomp, OciSpec } from "../../../api/index.ts";
+import { defaultSeccompProfile } from "../../../host/index.ts";
+import {
+  baseSpec,
+  DEFAULT_DEVICE_RULES,
+  DEFAULT_SHM_BYTES,
+  defaultMounts,
+  MASKED_PATHS,
+  READONLY_PATHS,
+} from "../spec/defaults.ts";
+import { boundingSet, effectiveCapabilities } from "../spec/capabilities.ts";
+import type { ResolvedUser } from "../spec/user.ts";
+import type { ContainerRecord, MountRecord } from "./record.ts";
+import { ociDevices, ociResources } from "./resources.ts";
+
+/** What a spec takes besides the record: what was found out or made for this start. */
+export interface SpecInputs {
+  readonly rootfs: string;
+  readonly user: ResolvedUser;
+  readonly env: readonly string[];
+  /** Namespaces to join instead of making them; `host` for none. */
+  readonly namespaces: Readonly<Partial<Record<"network" | "pid" | "ipc" | "uts", string>>>;
+  /** hostname, hosts and resolv.conf, by their place in the container. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Where the mounts' sources are, in the record's order. */
+  readonly sources: readonly string[];
+  readonly initPath?: string;
+  readonly cgroupVersion: 1 | 2;
+  /** Capabilities that this daemon has to give. */
+  readonly procStatus: string;
+}
+
+/** A record as an OCI spec. Warnings name what this host can't do and was left out. */
+export function dockerSpec(record: ContainerRecord, inputs: SpecInputs): { spec: OciSpec; warnings: string[] } {
+  const { config, hostConfig: host } = record;
+  const warnings: string[] = [];
+  const privileged = host.Privileged ?? false;
+  const available = boundingSet(inputs.procStatus);
+  const wanted = effectiveCapabilities(host.CapAdd, host.CapDrop, privileged);
+  const capabilities = wanted.filter((name) => available.has(name));
+  const spec = baseSpec({
+    rootfs: inputs.rootfs,
+    args: inputs.initPath ? [INIT_TARGET, "--", ...record.args] : record.args,
+    env: inputs.env,
+    cwd: config.WorkingDir || "/",
+    hostname: inputs.namespaces.uts === undefined ? config.Hostname : undefined,
+    privileged,
+    capabilities,
+    readonlyRootfs: host.ReadonlyRootfs,
+  });
+  const security = securityOptions(host.SecurityOpt ?? []);
+  spec.domainname = inputs.namespaces.uts === undefined ? config.Domainname || undefined : undefined;
+  setProcess(record, inputs, spec, security.noNewPrivileges, warnings);
+  spec.linux.namespaces = namespaces(record, inputs);
+  spec.mounts = mounts(record, inputs, privileged);
+  const { devices, rules } = ociDevices(host);
+  spec.linux.devices = devices;
+  spec.linux.resources = {
+    ...ociResources(host),
+    devices: privileged ? [{ allow: true, access: "rwm" }] : [...DEFAULT_DEVICE_RULES, ...rules],
+  };
+  if (Object.keys(host.Sysctls ?? {}).length > 0) spec.linux.sysctl = { ...host.Sysctls };
+  const shown = privileged || security.unmasked;
+  spec.linux.maskedPaths = shown ? [] : [...(host.MaskedPaths ?? MASKED_PATHS)];
+  spec.linux.readonlyPaths = shown ? [] : [...(host.ReadonlyPaths ?? READONLY_PATHS)];
+  if (!privileged) {
+    spec.linux.seccomp =
+      security.seccomp === "default" ? defaultSeccompProfile(capabilities, process.arch) : security.seccomp;
+  }
+  const shared = spec.mounts.some((mount) => mount.options?.some((option) => /^r?shared$/.test(option)));
+  const slave = spec.mounts.some((mount) => mount.options?.some((option) => /^r?slave$/.test(option)));
+  if (shared || slave) spec.linux.rootfsPropagation = shared ? "shared" : "slave";
+  if (host.Annotations) spec.annotations = { ...host.Annotations };
+  if (host.CgroupParent) spec.linux.cgroupsPath = path.join("/", host.CgroupParent, record.id);
+  return { spec, warnings };
+}
+
+export const INIT_TARGET = "/sbin/docker-init";
+
+function setProcess(
+  record: ContainerRecord,
+  inputs: SpecInputs,
+  spec: OciSpec,
+  noNewPrivileges: boolean,
+  warnings: string[],
+): void {
+  const { config, hostConfig: host } = record;
+  const { uid, gid, additionalGids } = inputs.user;
+  spec.process.user = { uid, gid, additionalGids: [...additionalGids] };
+  spec.process.terminal = config.Tty ?? false;
+  if (config.Tty && host.ConsoleSize?.[0]) {
+    spec.process.consoleSize = { height: host.ConsoleSize[0], width: host.ConsoleSize[1] ?? 0 };
+  }
+  spec.process.noNewPrivileges = noNewPrivileges;
+  if (uid !== 0 && spec.process.capabilities) {
+    spec.process.capabilities = { ...spec.process.capabilities, effective: [], permitted: [] };
+  }
+  const mayRaise = boundingSet(inputs.procStatus).has("CAP_SYS_RESOURCE");
+  if (host.OomScoreAdj) {
+    if (host.OomScoreAdj < 0 && !mayRaise)
+      warnings.push("a negative --oom-score-adj needs CAP_SYS_RESOURCE, which this host lacks");
+    else spec.process.oomScoreAdj = host.OomScoreAdj;
+  }
+  const limits = (host.Ulimits ?? []).map(({ Name, Soft, Hard }) => ({
+    name: Name.toLowerCase(),
+    soft: Soft,
+    hard: Hard,
+  }));
+  const own = ownLimits();
+  spec.process.rlimits = limits.map(({ name, soft, hard }) => {
+    const type = `RLIMIT_${name.toUpperCase()}`;
+    const most = own.get(type);
+    const [softValue, hardValue] = [soft, hard].map((value) => (value < 0 ? RLIM_INFINITY : value));
+    if (mayRaise || most === undefined || hardValue! <= most) return { type, soft: softValue!, hard: hardValue! };
+    warnings.push(`--ulimit ${name}: this host allows at most ${most}`);
+    return { type, soft: Math.min(softValue!, most), hard: most };
+  });
+}
+
+const RLIM_INFINITY = 2 ** 63;
+const LIMIT_NAMES: Readonly<Record<string, string>> = {
+  "Max cpu time": "RLIMIT_CPU",
+  "Max file size": "RLIMIT_FSIZE",
+  "Max data size": "RLIMIT_DATA",
+  "Max stack size": "RLIMIT_STACK",
+  "Max core file size": "RLIMIT_CORE",
+  "Max resident set": "RLIMIT_RSS",
+  "Max processes": "RLIMIT_NPROC",
+  "Max open files": "RLIMIT_NOFILE",
+  "Max locked memory": "RLIMIT_MEMLOCK",
+  "Max address space": "RLIMIT_AS",
+  "Max file locks": "RLIMIT_LOCKS",
+  "Max pending signals": "RLIMIT_SIGPENDING",
+  "Max msgqueue size": "RLIMIT_MSGQUEUE",
+  "Max nice priority": "RLIMIT_NICE",
+  "Max realtime priority": "RLIMIT_RTPRIO",
+  "Max realtime timeout": "RLIMIT_RTTIME",
+};
+
+/** Our own hard limits, which are the most we can give without CAP_SYS_RESOURCE. */
+function ownLimits(): Map<string, number> {
+  const limits = new Map<string, number>();
+  for (const line of readFileSync("/proc/self/limits", "utf8").split("\n")) {
+    const match = /^(.{26})(\S+)\s+(\S+)/.exec(line);
+    const type = match && LIMIT_NAMES[match[1]!.trim()];
+    if (type) limits.set(type, match[3] === "unlimited" ? RLIM_INFINITY : Number(match[3]));
+  }
+  return limits;
+}
+
+function namespaces(record: ContainerRecord, inputs: SpecInputs): OciSpec["linux"]["namespaces"] {
+  const list: Array<{ type: OciNamespaceType; path?: string }> = [{ type: "mount" }];
+  for (const type of ["network", "pid", "ipc", "uts"] as const) {
+    const join = inputs.namespaces[type];
+    if (join !== "host") list.push({ type, path: join });
+  }
+  // Docker's defaults: private on v2, the host's on v1.
+  const mode = record.hostConfig.CgroupnsMode || (inputs.cgroupVersion === 2 ? "private" : "host");
+  if (mode === "private" && !record.hostConfig.Privileged) list.push({ type: "cgroup" });
+  return list;
+}
+
+function mounts(record: ContainerRecord, inputs: SpecInputs, privileged: boolean): OciMount[] {
+  const { hostConfig: host } = record;
+  const targets = new Set(record.mounts.map((mount) => mount.Destination));
+  const ipcHost = inputs.namespaces.ipc !== undefined;
+  const base = defaultMounts({
+    privileged,
+    shmBytes: host.ShmSize || DEFAULT_SHM_BYTES,
+    shmSource: ipcHost ? (inputs.namespaces.ipc === "host" ? "/dev/shm" : inputs.files["/dev/shm"]) : undefined,
+  }).filter((mount) => !targets.has(mount.destination));
+  const files = Object.entries(inputs.files)
+    .filter(([target]) => target !== "/dev/shm" && !targets.has(target))
+    .map(([target, source]) => ({ destination: target, type: "bind", source, options: ["rbind", "rprivate"] }));
+  const init = inputs.initPath
+    ? [{ destination: INIT_TARGET, type: "bind", source: inputs.initPath, options: ["bind", "ro"] }]
+    : [];
+  const wanted = record.mounts.map((mount, index) => userMount(mount, inputs.sources[index] ?? mount.Source));
+  return [...base, ...files, ...init, ...wanted];
+}
+
+function userMount(mount: MountRecord, source: string): OciMount {
+  const mode = mount.RW ? "rw" : "ro";
+  if (mount.Type === "tmpfs") {
+    const given = mount.options ?? [];
+    const defaults = ["noexec", "nosuid", "nodev"].filter((name) => !given.includes(name.slice(2)));
+    return { destination: mount.Destination, type: "tmpfs", source: "tmpfs", options: [...defaults, ...given, mode] };
+  }
+  const bind = mount.nonRecursive ? "bind" : "rbind";
+  return {
+    destination: mount.Destination,
+    type: "bind",
+    source,
+    options: [bind, mode, mount.Type === "bind" ? mount.Propagation || "rprivate" : "rprivate"],
+  };
+}
+
+interface SecurityOptions {
+  noNewPrivileges: boolean;
+  unmasked: boolean;
+  seccomp: OciSeccomp | "default" | undefined;
+}
+
+/** `--security-opt`. The client sends a seccomp profile's content, not its path. */
+export function securityOptions(options: readonly string[]): SecurityOptions {
+  const result: SecurityOptions = { noNewPrivileges: false, unmasked: false, seccomp: "default" };
+  for (const option of options) {
+    const [, name = "", value = ""] = /^([^=:]+)(?:[=:]([\s\S]*))?$/.exec(option) ?? [];
+    if (name === "no-new-privileges") result.noNewPrivileges = value !== "false";
+    else if (name === "systempaths" && value === "unconfined") result.unmasked = true;
+    else if (name === "seccomp") result.seccomp = seccompOption(value);
+    else if (name !== "apparmor" && name !== "label" && name !== "writable-cgroups")
+      throw invalidArgument(`invalid --security-opt 1: "${option}"`);
+  }
+  return result;
+}
+
+interface DockerSeccompRule {
+  name?: string;
+  names?: string[];
+  action: string;
+  errnoRet?: number;
+  args?: Array<{ index: number; value: number; valueTwo?: number; op: string }> | null;
+  includes?: { caps?: string[]; arches?: string[] };
+  excludes?: { caps?: string[]; arches?: string[] };
+}
+
+const ARCHITECTURE = process.arch === "arm64" ? "arm64" : "amd64";
+
+function seccompOption(value: string): SecurityOptions["seccomp"] {
+  if (value === "unconfined") return undefined;
+  if (value === "builtin" || value === "") return "default";
+  let profile: OciSeccomp & {
+    archMap?: Array<{ architecture: string; subArchitectures?: string[] | null }>;
+    syscalls?: DockerSeccompRule[];
+  };
+  try {
+    profile = JSON.parse(value) as typeof profile;
+  } catch (error) {
+    throw invalidArgument("Decoding seccomp profile failed: it is not JSON", { cause: error });
+  }
+  const applies = (rule: DockerSeccompRule) =>
+    (!rule.includes?.arches?.length || rule.includes.arches.includes(ARCHITECTURE)) &&
+    !rule.excludes?.arches?.includes(ARCHITECTURE);
+  return {
+    defaultAction: profile.defaultAction,
+    defaultErrnoRet: profile.defaultErrnoRet,
+    architectures:
+      profile.architectures ??
+      profile.archMap
+        ?.filter((entry) => /X86_64|AARCH64/.test(entry.architecture))
+        .flatMap((entry) => [entry.architecture, ...(entry.subArchitectures ?? [])]),
+    syscalls: ((profile.syscalls ?? []) as DockerSeccompRule[])
+      .filter(applies)
+      .filter((rule) => !rule.includes?.caps?.length)
+      .map((rule) => ({
+        names: rule.names ?? (rule.name ? [rule.name] : []),
+        action: rule.action,
+        errnoRet: rule.errnoRet,
+        args: rule.args ?? undefined,
+      })),
+  };
+}
+
+/** Environment: PATH, HOSTNAME, TERM for a terminal, HOME; what image and user say wins. */
+export function environment(record: ContainerRecord, home: string): string[] {
+  const defaults = [
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    `HOSTNAME=${record.config.Hostname ?? ""}`,
+    ...(record.config.Tty ? ["TERM=xterm"] : []),
+  ];
+  return mergeEnv([...defaults, ...(record.config.Env ?? [])], [`HOME=${home}`]);
+}
+
+/** Later entries win; one without `=` takes the name away. `ifAbsent` only adds. */
+export function mergeEnv(entries: readonly string[], ifAbsent: readonly string[] = []): string[] {
+  const merged = new Map<string, string>();
+  const nameOf = (entry: string) => entry.slice(0, entry.includes("=") ? entry.indexOf("=") : undefined);
+  for (const entry of entries) {
+    if (entry.includes("=")) merged.set(nameOf(entry), entry);
+    else merged.delete(entry);
+  }
+  for (const entry of ifAbsent) if (!merged.has(nameOf(entry))) merged.set(nameOf(entry), entry);
+  return [...merged.values()];
+}
