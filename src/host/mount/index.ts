@@ -1,3 +1,4 @@
+export * from "./beneath.ts";
 export * from "./mount.ts";
 export * from "./nodes.ts";
 export * from "./overlay.ts";

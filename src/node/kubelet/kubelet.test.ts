@@ -40,6 +40,7 @@ async function start(t: TestContext) {
     nodeName: "node",
     dns: { clusterDomain: "cluster.local", clusterDns: ["10.96.0.10"], resolvConf: "/dev/null" },
     dataDir,
+    runtimeDir: `${dataDir}/run`,
     kubeletPort: 10250,
   });
   t.after(async () => {
@@ -218,6 +219,7 @@ test("after a restart the kubelet takes over what runs and removes what nobody w
     nodeName: "node",
     dns: { clusterDomain: "cluster.local", clusterDns: [], resolvConf: "/dev/null" },
     dataDir,
+    runtimeDir: `${dataDir}/run`,
     kubeletPort: 10250,
   });
   t.after(() => second.stop().then(() => rm(dataDir, { recursive: true, force: true })));

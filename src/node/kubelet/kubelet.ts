@@ -29,6 +29,8 @@ export interface KubeletOptions {
   readonly dns: DnsOptions;
   /** Pod folders and logs. Survives a reboot. */
   readonly dataDir: string;
+  /** Mounts made for Pods. Gone after a reboot. */
+  readonly runtimeDir: string;
   readonly kubeletPort: number;
 }
 
@@ -115,7 +117,13 @@ export class Kubelet {
       prober,
       dns,
       puller: new ImagePuller({ images, clock, event, auth: (pod, image) => registryAuth(api, pod, image) }),
-      volumes: new Volumes({ api, host, clock, podsRoot: path.join(dataDir, "pods") }),
+      volumes: new Volumes({
+        api,
+        host,
+        clock,
+        podsRoot: path.join(dataDir, "pods"),
+        mountsRoot: path.join(this.#options.runtimeDir, "pods"),
+      }),
       statusWriter: new StatusWriter(api, log),
       logRoot: path.join(dataDir, "pod-logs"),
       seccompRoot: path.join(dataDir, "seccomp"),

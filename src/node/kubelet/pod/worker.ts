@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { codeOf, hasCode, messageOf, rfc3339, type Timer } from "../../../base/index.ts";
+import { BerthError, codeOf, hasCode, messageOf, rfc3339, type Timer } from "../../../base/index.ts";
 import { makeEnvironment } from "../env/environment.ts";
 import type { PodFacts } from "../env/fields.ts";
 import { NotStarted } from "../images/puller.ts";
@@ -183,15 +183,7 @@ export class PodWorker {
     let changed = false;
     const notStarted = (name: string, error: unknown) => {
       const known =
-        error instanceof NotStarted
-          ? error
-          : new NotStarted(
-              hasCode(error, "failedPrecondition", "invalidArgument")
-                ? "CreateContainerConfigError"
-                : "CreateContainerError",
-              messageOf(error),
-              RETRY_MS * 5,
-            );
+        error instanceof NotStarted ? error : new NotStarted(reasonOf(error), messageOf(error), RETRY_MS * 5);
       this.#waiting.set(name, known.waiting);
       retryMs = Math.min(retryMs, known.retryAfterMs ?? RESYNC_MS);
     };
@@ -528,6 +520,14 @@ export class PodWorker {
       allocatableMemoryBytes: machine.memoryBytes,
     };
   }
+}
+
+/** What `kubectl get pods` shows for a container that could not be made: its process, its configuration, or anything else. */
+function reasonOf(error: unknown): string {
+  if (error instanceof BerthError && error.details["exitCode"] !== undefined) return "RunContainerError";
+  return hasCode(error, "failedPrecondition", "invalidArgument")
+    ? "CreateContainerConfigError"
+    : "CreateContainerError";
 }
 
 /** Whether anything but the kubelet's own part of status differs. */

@@ -22,8 +22,10 @@ export interface VolumesOptions {
   readonly api: KubeletApi;
   readonly host: KubeletHost;
   readonly clock: Clock;
-  /** `podsRoot/UID/volumes/NAME` holds each volume that the node makes. */
+  /** `podsRoot/UID` holds what a Pod has on disk. */
   readonly podsRoot: string;
+  /** `mountsRoot/UID` holds what is mounted for it: volumes in memory, pinned subpaths. Below the runtime directory, which the OCI runtime shares. */
+  readonly mountsRoot: string;
 }
 
 /**
@@ -41,6 +43,10 @@ export class Volumes {
 
   podFolder(uid: string): string {
     return path.join(this.#options.podsRoot, uid);
+  }
+
+  #mountFolder(uid: string): string {
+    return path.join(this.#options.mountsRoot, uid);
   }
 
   async prepare(pod: Pod, facts: PodFacts): Promise<MountedVolumes> {
@@ -69,7 +75,11 @@ export class Volumes {
       return this.#claim(pod, volume.persistentVolumeClaim.claimName, volume.persistentVolumeClaim.readOnly ?? false);
     if (volume.ephemeral) return this.#claim(pod, `${pod.metadata.name}-${volume.name}`, false);
 
-    const folder = path.join(this.podFolder(pod.metadata.uid!), "volumes", volume.name);
+    const root =
+      volume.emptyDir && volume.emptyDir.medium !== "Memory"
+        ? this.podFolder(pod.metadata.uid!)
+        : this.#mountFolder(pod.metadata.uid!);
+    const folder = path.join(root, "volumes", volume.name);
     if (volume.emptyDir) return this.#emptyDir(pod, folder, volume.emptyDir);
     const payload = await this.#payload(pod, volume, facts);
     if (!payload) {
@@ -173,7 +183,7 @@ export class Volumes {
   async #subPath(pod: Pod, container: Container, index: number, root: string, subPath: string): Promise<string> {
     if (path.isAbsolute(subPath) || subPath.split("/").includes(".."))
       throw failedPrecondition(`subPath ${JSON.stringify(subPath)} must be relative and without '..'`);
-    const target = path.join(this.podFolder(pod.metadata.uid!), "subpaths", container.name, String(index));
+    const target = path.join(this.#mountFolder(pod.metadata.uid!), "subpaths", container.name, String(index));
     await this.#options.host.unmount(target);
     await this.#options.host.bindBeneath(root, subPath, target);
     return target;
@@ -181,14 +191,17 @@ export class Volumes {
 
   async teardown(uid: string): Promise<void> {
     this.#tokens.forget(uid);
-    const folder = this.podFolder(uid);
-    for (const mount of await this.#options.host.mountsBelow(folder)) await this.#options.host.unmount(mount);
-    await rm(folder, { recursive: true, force: true });
+    const mounts = this.#mountFolder(uid);
+    for (const mount of await this.#options.host.mountsBelow(mounts)) await this.#options.host.unmount(mount);
+    await Promise.all([mounts, this.podFolder(uid)].map((folder) => rm(folder, { recursive: true, force: true })));
   }
 
   /** Pods that left something on this node. */
   async known(): Promise<string[]> {
-    return readdir(this.#options.podsRoot).catch(() => []);
+    const lists = await Promise.all(
+      [this.#options.podsRoot, this.#options.mountsRoot].map((root) => readdir(root).catch(() => [])),
+    );
+    return [...new Set(lists.flat())];
   }
 }
 
