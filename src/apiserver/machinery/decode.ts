@@ -2,7 +2,7 @@ import { MAX_JSON_BODY_BYTES, MAX_JSON_DEPTH } from "../../base/index.ts";
 import type { ApiRequest, KubeObject } from "../../api/index.ts";
 import { badRequestError, tooLargeError, unsupportedMediaTypeError } from "./status.ts";
 
-const ACCEPTED = ["application/json", "application/yaml"];
+const ACCEPTED = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 export interface Decoded {
   readonly value: unknown;
@@ -25,6 +25,10 @@ export async function decodeBody(request: ApiRequest, expects: string): Promise<
   const type = mediaType(request.headers["content-type"]) || "application/json";
   if (type === "application/json" || type.endsWith("+json") || type === "*/*") return parseJson(body, expects);
   if (type === "application/yaml" || type.endsWith("+yaml")) return parseYaml(body, expects);
+  if (type === "application/vnd.kubernetes.protobuf") {
+    const { decodeProtobuf } = await import("./protobuf/decode.ts");
+    return { value: decodeProtobuf(body), keyCount: undefined, text: undefined };
+  }
   throw unsupportedMediaTypeError(ACCEPTED);
 }
 

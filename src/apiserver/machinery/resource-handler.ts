@@ -48,7 +48,10 @@ function handleSubresource(core: Core, call: Call, kind: Kind): Promise<ApiRespo
   const { subresource, verb } = call.info;
   const { strategy } = kind;
   if (subresource === "scale" && strategy.scale) return scale(core, call, kind);
-  const known = (subresource === "status" && strategy.hasStatus) || strategy.updateSubresources?.includes(subresource);
+  const known =
+    (subresource === "status" && strategy.hasStatus) ||
+    strategy.updateSubresources?.includes(subresource) ||
+    (strategy.internalSubresources?.includes(subresource) && call.user.name === "system:apiserver");
   if (!known || call.info.tail !== "") throw unknownPathError();
   if (verb === "get") return get(core, call, kind);
   if (verb === "update") return update(core, call, kind);
