@@ -1,4 +1,4 @@
-import { assert, canceled, failedPrecondition, type Clock, type Logger } from "../base/index.ts";
+import { assert, canceled, failedPrecondition, messageOf, type Clock, type Logger } from "../base/index.ts";
 
 /**
  * One part of the daemon with a life of its own. `start` resolves when the service is ready to be used by those that depend on it; what it
@@ -68,7 +68,9 @@ export class Supervisor {
       const dependants = [...this.#entries.values()].filter(({ service }) => service.dependsOn.includes(entry.service));
       stopped.set(
         entry.service.name,
-        Promise.all(dependants.map(({ service }) => stopped.get(service.name))).then(() => this.#stopOne(entry)),
+        Promise.all(dependants.map(({ service }) => stopped.get(service.name) ?? Promise.resolve())).then(() =>
+          this.#stopOne(entry),
+        ),
       );
     }
     await Promise.all(stopped.values());
@@ -79,7 +81,7 @@ export class Supervisor {
       name: service.name,
       state,
       startMs,
-      error: error === undefined ? undefined : String(error),
+      error: error === undefined ? undefined : messageOf(error),
     }));
   }
 
@@ -116,12 +118,9 @@ export class Supervisor {
       entry.state = "failed";
       entry.error = error;
       this.#log.error("service failed to start", { service: service.name, error });
-      throw failedPrecondition(
-        `${service.name} did not start: ${error instanceof Error ? error.message : String(error)}`,
-        {
-          cause: error,
-        },
-      );
+      throw failedPrecondition(`${service.name} did not start: ${messageOf(error)}`, {
+        cause: error,
+      });
     }
     entry.startMs = Math.round(this.#clock.monotonicMs() - beganMs);
     entry.state = "ready";

@@ -1,7 +1,12 @@
 import type { InstanceContext } from "../base/index.ts";
 import type { Engine } from "../engine/index.ts";
 import type { Route } from "./route.ts";
+import { berthRoutes } from "./routes/berth.ts";
+import { buildRoutes } from "./routes/build.ts";
+import { containerRoutes } from "./routes/containers.ts";
 import { distributionRoutes } from "./routes/distribution.ts";
+import { execRoutes } from "./routes/exec.ts";
+import { imageTransferRoutes } from "./routes/image-transfer.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { networkRoutes } from "./routes/networks.ts";
 import { absentRoutes } from "./routes/none.ts";
@@ -16,12 +21,19 @@ export interface DockerApiContext extends InstanceContext {
 
 /** Every endpoint, over the engine. */
 export function createDockerApi(engine: Engine, context: DockerApiContext): Route[] {
+  const { builder, containers, images, networks, volumes } = engine;
+  const { clock } = context;
   return [
     ...systemRoutes(createSystem(engine, context)),
-    ...imageRoutes({ images: engine.images, clock: context.clock }),
-    ...distributionRoutes(engine.images),
-    ...networkRoutes(engine.networks, engine.containers, () => context.clock.nowMs()),
-    ...volumeRoutes(engine.volumes),
+    ...containerRoutes(containers),
+    ...execRoutes(containers),
+    ...imageTransferRoutes(images),
+    ...imageRoutes({ images, clock }),
+    ...distributionRoutes(images),
+    ...buildRoutes({ builder, clock }),
+    ...networkRoutes(networks, containers, () => clock.nowMs()),
+    ...volumeRoutes(volumes),
     ...absentRoutes(),
+    ...berthRoutes(images),
   ];
 }

@@ -8,6 +8,9 @@ import type { SystemBackend } from "./routes/system.ts";
 import { createUsage } from "./usage.ts";
 import { API_VERSION, ENGINE_VERSION, MIN_API_VERSION } from "./version.ts";
 
+/** The name by which clients know Docker Hub's credentials. */
+const DOCKER_HUB = "https://index.docker.io/v1/";
+
 /** Go's names for what Node calls x64 and so on; Docker's clients expect Go's. */
 const ARCHITECTURE: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
 /** And the kernel's own, for /info. */
@@ -19,8 +22,8 @@ export function createSystem(engine: Engine, context: DockerApiContext): SystemB
   return {
     version: () => versionDocument(reportedVersion, context),
     info: () => infoDocument(engine, reportedVersion, context),
-    login: async (credentials) => {
-      await engine.images.login(credentials.serveraddress ?? "", credentials);
+    async login({ serveraddress, ...auth }) {
+      await engine.images.login(serveraddress || DOCKER_HUB, auth);
       return { status: "Login Succeeded" };
     },
     usage: createUsage(engine),
@@ -78,7 +81,7 @@ async function infoDocument(engine: Engine, version: string, context: DockerApiC
     Architecture: MACHINE[process.arch] ?? process.arch,
     NCPU: os.availableParallelism(),
     MemTotal: os.totalmem(),
-    IndexServerAddress: "https://index.docker.io/v1/",
+    IndexServerAddress: DOCKER_HUB,
     RegistryConfig: registryInfo(engine),
     GenericResources: null,
     HttpProxy: withoutPassword(process.env["HTTP_PROXY"]),

@@ -1,22 +1,26 @@
-import type { Engine } from "../engine/index.ts";
+import { listContainers, type Engine } from "../engine/index.ts";
+import { buildCacheRecord } from "./routes/build.ts";
 import { imageSummary } from "./routes/image-shapes.ts";
 import { sharedSizes } from "./routes/images.ts";
 import type { UsageSource } from "./routes/system.ts";
-
-/** Since v1.44 summaries have no fields that repeat each other. */
-const OLDEST_PLAIN_MINOR = 44;
+import { volumeUsageView } from "./routes/volumes.ts";
+import { MAX_API_MINOR } from "./version.ts";
 
 /** What `docker system df` shows, from each part of the engine. */
-export function createUsage(engine: Engine): UsageSource {
+export function createUsage({ images, containers, volumes, builder }: Engine): UsageSource {
   return {
-    layersSizeBytes: () => engine.images.layersSizeBytes(),
-    images: async () => {
-      const images = await engine.images.list();
-      const shared = sharedSizes(images);
-      return images.map((image) => imageSummary(image, shared.get(image.id) ?? 0, 0, OLDEST_PLAIN_MINOR));
+    layersSizeBytes: () => images.layersSizeBytes(),
+    async images() {
+      const all = await images.list();
+      const shared = sharedSizes(all);
+      const users = new Map<string, number>();
+      for (const { imageId } of containers.store.list()) users.set(imageId, (users.get(imageId) ?? 0) + 1);
+      return all.map((image) =>
+        imageSummary(image, shared.get(image.id) ?? 0, users.get(image.id) ?? 0, MAX_API_MINOR),
+      );
     },
-    containers: async () => [],
-    volumes: async () => [],
-    buildCache: async () => [],
+    containers: () => listContainers(containers, { all: true, size: true }),
+    volumes: async () => (await volumes.usage()).map(volumeUsageView),
+    buildCache: async () => (await builder.cache.list()).map(buildCacheRecord),
   };
 }

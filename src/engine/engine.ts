@@ -1,11 +1,22 @@
 import type { InstanceContext } from "../base/index.ts";
-import { FileContentStore, type ContentStore } from "./content/index.ts";
 import { mountsBelow, unmount } from "../host/index.ts";
-import { hostFacts, type HostFacts } from "./host-facts.ts";
+import { openBuilder, type Builder } from "./build/index.ts";
+import {
+  Core,
+  createRunOnce,
+  DockerContainers,
+  isRunning,
+  ProcessIsolation,
+  type Isolation,
+  type IsolationName,
+} from "./container/index.ts";
+import { FileContentStore, type ContentStore } from "./content/index.ts";
 import { MemoryEventBus, type EventBus } from "./events/index.ts";
-import type { RegistryConfig } from "./registry/index.ts";
+import { hostFacts, type HostFacts } from "./host-facts.ts";
 import { Images, type ImageService } from "./image/index.ts";
+import { openNetworks, type NetworkService } from "./network/index.ts";
 import { OverlaySnapshotStore, type SnapshotStore } from "./snapshot/index.ts";
+import { openVolumes, type VolumeService } from "./volume/index.ts";
 
 /** What the engine is told by the daemon's configuration. */
 export interface EngineOptions {
@@ -15,6 +26,8 @@ export interface EngineOptions {
   readonly addressPools: ReadonlyArray<{ readonly base: string; readonly size: number }>;
   readonly defaultRuntime: string;
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
+  /** Ways to isolate besides `process`; the daemon injects the VM room's. */
+  readonly isolations?: readonly Isolation[];
 }
 
 export interface Counts {
@@ -30,7 +43,14 @@ export interface Engine {
   readonly content: ContentStore;
   readonly snapshots: SnapshotStore;
   readonly images: ImageService;
+  readonly builder: Builder;
+  readonly containers: DockerContainers;
+  readonly networks: NetworkService;
+  readonly volumes: VolumeService;
   readonly events: EventBus;
+  /** The runtime core and the isolations, for the CRI. */
+  readonly core: Core;
+  readonly isolations: ReadonlyMap<IsolationName, Isolation>;
   readonly host: HostFacts;
   readonly options: EngineOptions;
   counts(): Promise<Counts>;
@@ -40,38 +60,100 @@ export interface Engine {
   destroyAll(): Promise<void>;
 }
 
+/**
+ * Puts the rooms together and finds again what a former daemon left. The order matters: runtimes' mount namespace before any mount below
+ * the runtime directory, sandboxes before who owns them, owners before networks and volumes, which drop what nobody owns.
+ */
 export async function openEngine(context: InstanceContext, options: EngineOptions): Promise<Engine> {
   const events = new MemoryEventBus(context.clock);
-  const content = await FileContentStore.open(context);
+  const core = new Core(context, {
+    defaultRuntime: options.defaultRuntime,
+    runtimes: Object.fromEntries(Object.entries(options.runtimes).map(([name, runtime]) => [name, runtime.path])),
+  });
+  const [content] = await Promise.all([FileContentStore.open(context), core.open()]);
   const snapshots = await OverlaySnapshotStore.open(context, content);
-  const images = await Images.open({ context, content, snapshots, events, registry: registryConfig(options) });
+  const [images, networks, volumes] = await Promise.all([
+    Images.open({ context, content, snapshots, events, registry: registryConfig(options) }),
+    openNetworks(context, { events }),
+    openVolumes(context, { events }),
+  ]);
+  const process = new ProcessIsolation(core);
+  const isolations = new Map([process, ...(options.isolations ?? [])].map((isolation) => [isolation.name, isolation]));
+  const containers = new DockerContainers({
+    ctx: context,
+    core,
+    isolations,
+    images,
+    snapshots,
+    networks,
+    volumes,
+    events,
+  });
+  const builder = await openBuilder({ context, images, snapshots, networks, runOnce: createRunOnce(process) });
+
+  await containers.load();
+  const sandboxes = (await Promise.all([...isolations.values()].map((isolation) => isolation.recover()))).flat();
+  await Promise.all([
+    networks.recover(new Set([...containers.runningIds(), ...sandboxes.map(({ id }) => id)])),
+    volumes.recover(containers.ids()),
+  ]);
+  await containers.recover(sandboxes);
+
   return {
     content,
     snapshots,
     images,
+    builder,
+    containers,
+    networks,
+    volumes,
     events,
+    core,
+    isolations,
     options,
     host: hostFacts(context, options),
-    counts: async () => ({ containers: 0, running: 0, paused: 0, stopped: 0, images: (await images.list()).length }),
+    counts: () => count(containers, images),
     async close() {
-      events.close();
+      await containers.close();
+      await Promise.all([...isolations.values()].map((isolation) => isolation.close()));
+      await Promise.all([networks.close(), volumes.close()]);
       images.close();
+      events.close();
       await snapshots.close();
     },
     async destroyAll() {
-      for (const target of [context.dataDir, context.runtimeDir].flatMap((folder) => mountsBelow(folder))) {
-        unmount(target, { lazy: true });
+      for (const { id } of containers.store.list()) await containers.remove(id, { force: true, volumes: false });
+      for (const isolation of isolations.values()) {
+        for (const sandbox of await isolation.recover()) await sandbox.destroy();
       }
+      await networks.destroyAll();
+      unmountAll([context.runtimeDir, context.dataDir]);
     },
   };
 }
 
-/** As in Docker, mirrors are for Docker Hub. */
-function registryConfig(options: EngineOptions): RegistryConfig {
+async function count(containers: DockerContainers, images: ImageService): Promise<Counts> {
+  const records = containers.store.list();
+  const running = records.filter((record) => isRunning(record));
+  const paused = running.filter(({ state }) => state.status === "paused").length;
   return {
-    mirrors: { "docker.io": options.registryMirrors },
-    insecureRegistries: options.insecureRegistries,
-    certsDir: "/etc/docker/certs.d",
-    env: process.env,
+    containers: records.length,
+    running: running.length - paused,
+    paused,
+    stopped: records.length - running.length,
+    images: (await images.list()).length,
   };
+}
+
+function registryConfig({ registryMirrors, insecureRegistries }: EngineOptions) {
+  return {
+    mirrors: { "docker.io": registryMirrors },
+    insecureRegistries,
+    certsDir: "/etc/docker/certs.d",
+    env: globalThis.process.env,
+  };
+}
+
+function unmountAll(folders: readonly string[]): void {
+  for (const target of folders.flatMap((folder) => mountsBelow(folder))) unmount(target, { lazy: true });
 }

@@ -15,3 +15,20 @@ export type {
 export * from "./image/index.ts";
 export type { Layer } from "./snapshot/index.ts";
 export type { RegistryAuth } from "./registry/index.ts";
+export type * from "./host-facts.ts";
+export * from "./container/index.ts";
+export { relayTcp } from "./network/index.ts";
+export type {
+  Endpoint,
+  EndpointSpec,
+  Network,
+  NetworkService,
+  NetworkSpec,
+  PortBinding,
+  PublishedPort,
+  Sandbox as NetworkSandbox,
+  SandboxSpec as NetworkSandboxSpec,
+} from "./network/index.ts";
+export type { Volume, VolumeService, VolumeSpec, VolumeUsage } from "./volume/index.ts";
+export type * from "./content/index.ts";
+export type { SnapshotStore } from "./snapshot/index.ts";

@@ -1,0 +1,35 @@
+import { currentInstance } from "../instance.ts";
+import { startDetached, stopDaemon } from "../daemon-process.ts";
+import { dockerAct } from "../demo/docker.ts";
+import { Story } from "../demo/story.ts";
+import { ensurePackages } from "../packages.ts";
+import { reset } from "./daemon.ts";
+
+/** One act per layer, played in order on an instance of the demo's own. */
+const ACTS = [dockerAct];
+
+export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<void> {
+  process.env["BERTH_INSTANCE"] = "demo";
+  await ensurePackages(["engine"], options);
+  const instance = currentInstance();
+  const story = new Story();
+  story.say('An instance of its own, "demo", so that nothing of yours is touched.');
+  await story.act("berth --instance demo up -d", async () => {
+    await stopDaemon(instance);
+    const status = await startDetached(instance);
+    return `ready: ${status.services.map(({ name, startMs }) => `${name} ${startMs} ms`).join(", ")}`;
+  });
+  try {
+    for (const act of ACTS) await act(story, instance);
+  } finally {
+    if (options.keep) story.say("Left running: berth --instance demo status; berth --instance demo reset");
+    else {
+      story.say("Leaving nothing behind.");
+      await story.act("berth --instance demo reset --yes", async () => {
+        await reset({ yes: true });
+        return "";
+      });
+    }
+  }
+  story.end();
+}

@@ -1,0 +1,60 @@
+import type { Command } from "commander";
+
+/** The commands about berth itself. */
+export function declareDaemonCommands(berth: Command): void {
+  const commands = () => import("../commands/daemon.ts");
+
+  berth
+    .command("up")
+    .description("start berth; in the foreground unless -d")
+    .option("-d, --detach", "return when everything is ready")
+    .option("-y, --yes", "install missing system packages without asking")
+    .addHelpText("after", "\nExamples:\n  berth up -d\n  berth --instance ci up -d --yes")
+    .action(async (options) => (await commands()).up(options));
+  berth
+    .command("down")
+    .description("stop the daemon; containers keep running unless --all")
+    .option("--all", "stop the containers too")
+    .action(async (options) => (await commands()).down(options));
+  berth
+    .command("status")
+    .description("say what runs; exit code 3 when nothing does")
+    .option("--json", "as JSON")
+    .action(async (options) => (await commands()).status(options));
+  berth
+    .command("reset")
+    .description(
+      "remove everything of this instance: containers, images, volumes, links, rules, mounts, cgroups, files",
+    )
+    .option("-y, --yes", "do not ask")
+    .action(async (options) => (await commands()).reset(options));
+  berth
+    .command("env")
+    .description("print the exports that point docker and kubectl at this instance")
+    .addHelpText("after", '\nExample:\n  eval "$(berth env)" && docker ps')
+    .action(async () => (await commands()).env());
+  berth
+    .command("demo")
+    .description("build and run the example application, as a short story")
+    .option("-y, --yes", "install what is missing without asking")
+    .option("--no-open", "never open a browser")
+    .option("--keep", "leave the demo's instance running")
+    .action(async (options) => (await import("../commands/demo.ts")).demo(options));
+  berth
+    .command("test [filter...]")
+    .description("run berth's own checks and tests")
+    .option("-y, --yes", "install what is missing without asking")
+    .option("--unit", "only the unit tests")
+    .option("--e2e", "only the end-to-end tests")
+    .action(async (filters, options) => (await import("../commands/test.ts")).test(filters, options));
+  berth
+    .command("version")
+    .description("print versions of berth and of the daemon")
+    .option("--json", "as JSON")
+    .action(async (options) => (await import("../commands/version.ts")).version(options));
+  berth
+    .command("completion <shell>")
+    .description("print a completion script for bash, zsh or fish")
+    .addHelpText("after", '\nExample:\n  eval "$(berth completion bash)"')
+    .action(async (shell) => (await import("../commands/completion.ts")).completion(shell, berth));
+}
