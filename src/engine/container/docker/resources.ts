@@ -46,7 +46,8 @@ export function ociResources(limits: DockerResources): OciResources {
       // As Docker: twice the memory when only that is given.
       swap: limits.MemorySwap || (memory !== undefined && hasSwapAccounting() ? memory * 2 : undefined),
       reservation: limits.MemoryReservation || undefined,
-      swappiness: limits.MemorySwappiness ?? undefined,
+      // The CLI says -1 for "as the host has it".
+      swappiness: (limits.MemorySwappiness ?? -1) < 0 ? undefined : limits.MemorySwappiness!,
       disableOOMKiller: limits.OomKillDisable || undefined,
     },
     cpu: {
