@@ -6,7 +6,9 @@
  */
 import type { BuildCacheRecord, BuildPruneResponse, BuildUlimit } from "../../api/index.ts";
 import {
+  BerthError,
   conflict,
+  messageOf,
   invalidArgument,
   notFound,
   notImplemented,
@@ -66,7 +68,10 @@ function build({ builder, clock }: BuildBackend, request: DockerRequest, running
     })
     .catch((error: unknown) => {
       progress?.flush?.();
-      messages.fail(error);
+      const failure = commandFailure(error);
+      if (!failure) return messages.fail(error);
+      messages.push(failure);
+      return messages.end();
     })
     .finally(() => buildId && running.delete(buildId));
   return jsonLines(untilDone(messages, work));
@@ -104,6 +109,14 @@ function closing(result: BuildResult, quiet: boolean): ClassicMessage[] {
     { stream: `Successfully built ${result.imageId.replace("sha256:", "").slice(0, 12)}\n` },
     ...result.tags.map((tag) => ({ stream: `Successfully tagged ${tag}\n` })),
   ];
+}
+
+/** A command's own exit code is told, and the CLI exits with it. */
+function commandFailure(error: unknown): ClassicMessage | undefined {
+  const code = error instanceof BerthError ? error.details["exitCode"] : undefined;
+  if (typeof code !== "number") return undefined;
+  const message = messageOf(error);
+  return { errorDetail: { code, message }, error: message };
 }
 
 function refuseUnsupported(query: Query): void {

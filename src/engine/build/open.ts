@@ -10,7 +10,6 @@ import type { ImageService } from "../image/index.ts";
 import type { NetworkService } from "../network/index.ts";
 import type { SnapshotStore } from "../snapshot/index.ts";
 import { CacheStore } from "./cache/store.ts";
-import type { ExternalDecompressor } from "./context/decompress.ts";
 import type { Builder } from "./types.ts";
 import { buildPlaces, reclaimBuilds } from "./worker/places.ts";
 
@@ -20,20 +19,20 @@ export interface OpenBuilderOptions {
   readonly snapshots: SnapshotStore;
   readonly networks: NetworkService;
   readonly runOnce: RunOnce;
-  readonly decompressor?: ExternalDecompressor;
 }
 
 export async function openBuilder(options: OpenBuilderOptions): Promise<Builder> {
-  const { context, images, snapshots, decompressor } = options;
+  const { context, images, snapshots } = options;
   await reclaimBuilds(context, snapshots);
   const places = buildPlaces(context);
   const cache = new CacheStore(path.join(places.state, "cache"), context.clock);
   const kept = new Set(cache.records().map((record) => record.chainId));
   images.addRoots(() => ({ layers: kept }));
   const load = async (): Promise<Builder> => {
-    const [{ createBuilder }, { createEngineWorker }] = await Promise.all([
+    const [{ createBuilder }, { createEngineWorker }, { externalDecompressor }] = await Promise.all([
       import("./builder.ts"),
       import("./worker/engine.ts"),
+      import("./context/external.ts"),
     ]);
     for (const directory of [places.mounts, places.secrets, places.files])
       fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -44,7 +43,7 @@ export async function openBuilder(options: OpenBuilderOptions): Promise<Builder>
       clock: context.clock,
       random: context.random,
       log: context.log.with({ room: "build" }),
-      ...(decompressor ? { decompressor } : {}),
+      decompressor: externalDecompressor,
     });
   };
   let loading: Promise<Builder> | undefined;

@@ -5,8 +5,11 @@ import { BerthError, invalidArgument, messageOf, notImplemented } from "../../..
 
 export type Compression = "none" | "gzip" | "bzip2" | "xz" | "zstd";
 
-/** Starts `bzip2 -dc` or `xz -dc`; undefined where the host has no way to run programs. */
-export type ExternalDecompressor = (compression: "bzip2" | "xz") => Duplex;
+/** Undoes bzip2 or xz by a program of the host. */
+export type ExternalDecompressor = (
+  compression: "bzip2" | "xz",
+  source: AsyncIterable<Buffer>,
+) => AsyncIterable<Buffer>;
 
 export const MAGIC_BYTES = 6;
 
@@ -38,15 +41,11 @@ export async function* decompressed(
   const whole = replay(head, iterator, ended);
   const compression = compressionOf(Buffer.concat(head.slice(0, MAGIC_BYTES)));
   if (compression === "none") yield* whole;
-  else yield* through(whole, decompressor(compression, external), compression);
-}
-
-function decompressor(compression: Exclude<Compression, "none">, external?: ExternalDecompressor): Duplex {
-  if (compression === "gzip") return createGunzip();
-  if (compression === "zstd") return createZstdDecompress();
-  if (!external)
+  else if (compression === "gzip") yield* through(whole, createGunzip(), compression);
+  else if (compression === "zstd") yield* through(whole, createZstdDecompress(), compression);
+  else if (external) yield* external(compression, whole);
+  else
     throw notImplemented(`${compression} archives cannot be read here`, { hint: "Use gzip, zstd or no compression." });
-  return external(compression);
 }
 
 async function* replay(head: Buffer[], iterator: AsyncIterator<Uint8Array>, ended: boolean): AsyncGenerator<Buffer> {
