@@ -21,6 +21,7 @@ const OUTSIDE = path.join(root, "outside");
 /** TEST-NET-2 (RFC 5737): the stretch of network between this machine and the outside that the tests make. */
 const HOST_ADDRESS = "198.51.100.1";
 const OUTSIDE_ADDRESS = "198.51.100.2";
+const OUTSIDE_HOST6 = "fd00:6::1";
 const OUTSIDE_LINK = `bt${process.pid}`;
 const netns = new LinuxNetns();
 const netlinkHost = new LinuxNetlinkHost();
@@ -48,10 +49,12 @@ before(async () => {
   });
   netns.close(fd);
   netlink.addAddress(link, `${HOST_ADDRESS}/24`);
+  netlink.addAddress(link, `${OUTSIDE_HOST6}/64`);
   netns.enter(OUTSIDE, () => {
     using inside = netlinkHost.open();
     const up = inside.link("up")!;
     inside.addAddress(up.index, `${OUTSIDE_ADDRESS}/24`);
+    inside.addAddress(up.index, "fd00:6::2/64");
     inside.changeLink(up.index, { up: true });
     inside.replaceRoute({ destination: "0.0.0.0/0", gateway: HOST_ADDRESS, link: up.index });
   });
@@ -201,7 +204,13 @@ test("IPv6: neighbours, names and published ports", async () => {
   const two = await container("six");
   assert.match(await fetchIn(two.netnsPath, `[${one.address6}]:5000`), new RegExp(`^${one.id} fd`));
   assert.equal(await digIn(two.netnsPath, "@127.0.0.11", one.id, "AAAA"), one.address6);
-  assert.match(await fetchIn("", `127.0.0.1:${one.port}`), new RegExp(`^${one.id} `));
+  for (const host of ["127.0.0.1", "[::1]"])
+    assert.match(await fetchIn("", `${host}:${one.port}`), new RegExp(`^${one.id} `), host);
+  assert.match(
+    await fetchIn(OUTSIDE, `[${OUTSIDE_HOST6}]:${one.port}`),
+    new RegExp(`^${one.id} fd00:6::2`),
+    "the client's address is kept",
+  );
 });
 
 test("macvlan: a container on the link itself", async () => {

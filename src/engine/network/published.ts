@@ -85,15 +85,15 @@ export class PublishedPorts {
     }
   }
 
-  /** IPv6 ports of a container without IPv6 are served by a relay. */
+  /** IPv6 connections that the table does not take, to a container without IPv6 or from ::1, are served by a relay. */
   #relayed(sandbox: Sandbox, ports: readonly PublishedPort[], sockets: readonly BoundSocket[]): BoundSocket[] {
     const target = portTarget(sandbox);
+    const address = target.ipv6Address || target.ipv4Address;
     const { relay } = this.#options;
     return sockets.map((socket, index) => {
       const port = ports[index]!;
-      const needed =
-        port.hostAddress.includes(":") && port.protocol === "tcp" && !target.ipv6Address && target.ipv4Address;
-      return needed && relay ? relay(socket, { address: target.ipv4Address, port: port.containerPort }) : socket;
+      const needed = port.hostAddress.includes(":") && port.protocol === "tcp" && address !== "";
+      return needed && relay ? relay(socket, { address, port: port.containerPort }) : socket;
     });
   }
 }

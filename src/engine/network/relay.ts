@@ -4,8 +4,8 @@ import type { BoundSocket } from "../../host/index.ts";
 const MAX_CONNECTIONS = 1024;
 
 /**
- * IPv6 clients of a container that has only IPv4: no rule of the kernel translates between the two, so these connections (and only these: `::1` and the
- * host's IPv6 addresses) are copied by this process. Takes over the socket; returns how to close it.
+ * IPv6 clients of a container that has only IPv4, and clients on ::1: no rule of the kernel translates between the families, nor leads ::1 to another link,
+ * so these connections (and only these) are copied by this process. Takes over the socket; returns how to close it.
  */
 export function relayTcp(
   socket: BoundSocket,

@@ -17,6 +17,8 @@ import type { Network, PublishedPort } from "./types.ts";
  *   same       (bridge, the same bridge)       subnets4/6 addresses that are masqueraded on their way out
  *   ports…     published ports: to the address and port of a container; …at: on one address of the host only
  *
+ * Connections to ::1 are left to the relay (relay.ts): IPv6 has no route_localnet, so they could not be led to another link.
+ *
  * What reaches a container: its own network, what it has asked for, and published ports. Nothing else, whatever the host's routes are.
  */
 export function ruleset(table: string): string {
@@ -57,6 +59,7 @@ table inet ${table} {
 	chain published {
 		dnat ip to ip daddr . meta l4proto . th dport map @ports4at
 		dnat ip to meta l4proto . th dport map @ports4
+		ip6 daddr ::1 return
 		dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6at
 		dnat ip6 to meta l4proto . th dport map @ports6
 	}
@@ -71,7 +74,6 @@ table inet ${table} {
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
 		oifname @bridges ip saddr 127.0.0.0/8 masquerade
-		oifname @bridges ip6 saddr ::1 masquerade
 		oifname @bridges ct status dnat ip saddr @subnets4 masquerade
 		oifname @bridges ct status dnat ip6 saddr @subnets6 masquerade
 		oifname != @bridges ip saddr @subnets4 masquerade
