@@ -1,6 +1,6 @@
 import type { InstanceContext } from "../base/index.ts";
 import { mountsBelow, unmount } from "../host/index.ts";
-import { openBuilder, type Builder } from "./build/index.ts";
+import { openBuilder, reclaimRuns, type Builder } from "./build/index.ts";
 import {
   Core,
   createRunOnce,
@@ -9,11 +9,12 @@ import {
   ProcessIsolation,
   type Isolation,
   type IsolationName,
+  type Sandbox,
 } from "./container/index.ts";
 import { FileContentStore, type ContentStore } from "./content/index.ts";
 import { MemoryEventBus, type EventBus } from "./events/index.ts";
 import { hostFacts, type HostFacts } from "./host-facts.ts";
-import { Images, type ImageService } from "./image/index.ts";
+import { Images, PackageBootstrapper, type ImageService } from "./image/index.ts";
 import { openNetworks, type NetworkService } from "./network/index.ts";
 import { OverlaySnapshotStore, type SnapshotStore } from "./snapshot/index.ts";
 import { openVolumes, type VolumeService } from "./volume/index.ts";
@@ -51,6 +52,8 @@ export interface Engine {
   /** The runtime core and the isolations, for the CRI. */
   readonly core: Core;
   readonly isolations: ReadonlyMap<IsolationName, Isolation>;
+  /** What the isolations found still there at start, whoever owns it. */
+  readonly recovered: readonly Sandbox[];
   readonly host: HostFacts;
   readonly options: EngineOptions;
   counts(): Promise<Counts>;
@@ -73,7 +76,14 @@ export async function openEngine(context: InstanceContext, options: EngineOption
   const [content] = await Promise.all([FileContentStore.open(context), core.open()]);
   const snapshots = await OverlaySnapshotStore.open(context, content);
   const [images, networks, volumes] = await Promise.all([
-    Images.open({ context, content, snapshots, events, registry: registryConfig(options) }),
+    Images.open({
+      context,
+      content,
+      snapshots,
+      events,
+      registry: registryConfig(options),
+      bootstrapper: new PackageBootstrapper(context),
+    }),
     openNetworks(context, { events }),
     openVolumes(context, { events }),
   ]);
@@ -98,6 +108,7 @@ export async function openEngine(context: InstanceContext, options: EngineOption
     volumes.recover(containers.ids()),
   ]);
   await containers.recover(sandboxes);
+  await reclaimRuns(sandboxes);
 
   return {
     content,
@@ -110,6 +121,7 @@ export async function openEngine(context: InstanceContext, options: EngineOption
     events,
     core,
     isolations,
+    recovered: sandboxes,
     options,
     host: hostFacts(context, options),
     counts: () => count(containers, images),

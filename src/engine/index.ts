@@ -17,6 +17,7 @@ export type { Layer } from "./snapshot/index.ts";
 export type { RegistryAuth } from "./registry/index.ts";
 export type * from "./host-facts.ts";
 export * from "./container/index.ts";
+export * from "./cri/index.ts";
 export { relayTcp } from "./network/index.ts";
 export type {
   Endpoint,

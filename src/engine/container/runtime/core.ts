@@ -95,7 +95,7 @@ export class Core {
   /** Removes control groups and bundles of containers that nobody has a record of. */
   async reclaim(known: ReadonlySet<string>): Promise<void> {
     for (const name of await childGroups(this.cgroups, this.cgroupParent)) {
-      if (known.has(name)) continue;
+      if (known.has(name) || name === POD_GROUP) continue;
       const group = this.cgroup(`${this.cgroupParent}/${name}`);
       await group.killAll();
       await group.remove();
@@ -116,6 +116,9 @@ export class Core {
     });
   }
 }
+
+/** Below it are the groups of Pods, each of which the CRI removes with its sandbox. */
+const POD_GROUP = "kubepods";
 
 const DEFAULT_RUNTIMES: Readonly<Record<string, readonly string[]>> = {
   crun: ["/usr/bin/crun", "/usr/local/bin/crun"],
