@@ -1,6 +1,7 @@
 import { conflict, invalidArgument } from "../../base/index.ts";
 import type { DockerCreateBody, DockerHostConfig } from "../../api/index.ts";
 import {
+  changesOf,
   dockerTime,
   inspectContainer,
   LIST_FILTERS,
@@ -49,9 +50,8 @@ export function containerRoutes(containers: DockerContainers): Route[] {
       method: "GET",
       path: "/containers/{id}/changes",
       handle: async (request) => {
-        const { id: full } = containers.store.get(id(request));
         const kinds = { modified: 0, added: 1, deleted: 2 } as const;
-        const changes = await containers.deps.snapshots.changes(full);
+        const changes = await changesOf(containers, id(request));
         return json(changes.map(({ path, kind }) => ({ Path: path, Kind: kinds[kind] })));
       },
     },
@@ -156,8 +156,8 @@ function wait(containers: DockerContainers, { query, params, signal }: DockerReq
   const condition = (query.text("condition") || "not-running") as WaitCondition;
   if (!["not-running", "next-exit", "removed"].includes(condition))
     throw invalidArgument(`invalid condition: "${condition}"`);
-  const exit = containers.wait(params["id"]!, condition, signal);
-  containers.store.get(params["id"]!);
+  const { id } = containers.store.get(params["id"]!);
+  const exit = containers.wait(id, condition, signal);
   exit.catch(() => {});
   const answer = async function* () {
     yield JSON.stringify({ StatusCode: await exit }) + "\n";

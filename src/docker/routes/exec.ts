@@ -1,7 +1,7 @@
 import type { DockerExecConfig } from "../../api/index.ts";
-import { parseDetachKeys, type DockerContainers } from "../../engine/index.ts";
-import { empty, hijack, json, type DockerRequest, type DockerResponse, type Route } from "../route.ts";
-import { serveStream } from "../stdio.ts";
+import { parseDetachKeys, type AttachStream, type DockerContainers } from "../../engine/index.ts";
+import { empty, hijack, json, userMessage, type DockerRequest, type DockerResponse, type Route } from "../route.ts";
+import { frame, serveStream } from "../stdio.ts";
 import { terminalSize } from "./containers.ts";
 
 interface ExecStart {
@@ -40,17 +40,23 @@ async function start(containers: DockerContainers, request: DockerRequest): Prom
   const options = (await request.json<ExecStart>({ optional: true })) ?? {};
   const exec = containers.execs.get(id);
   const { config } = exec;
-  // Started before the connection is handed over, so that a failure has its own status; its output waits meanwhile.
-  const live = await containers.execs.start(id, options.ConsoleSize);
-  live.pause();
+  containers.execs.checkStartable(id);
   if (options.Detach) {
-    live.onData(() => {});
-    live.resume();
+    (await containers.execs.start(id, options.ConsoleSize)).onData(() => {});
     return empty(200);
   }
   const tty = config.Tty ?? false;
   return hijack(
     async (connection) => {
+      let live: AttachStream;
+      try {
+        live = await containers.execs.start(id, options.ConsoleSize);
+      } catch (error) {
+        // As Docker: a program that cannot be started is said in the stream, and its exit code is for inspect.
+        const message = Buffer.from(`${userMessage(error)}\r\n`);
+        connection.write(tty ? message : frame("stdout", message));
+        return;
+      }
       const serving = serveStream(
         live,
         {
@@ -63,7 +69,6 @@ async function start(containers: DockerContainers, request: DockerRequest): Prom
         },
         connection,
       );
-      live.resume();
       // The client asks for the exit code as soon as the connection ends.
       if (!(await serving) && !connection.destroyed) await containers.execs.ended(id);
     },

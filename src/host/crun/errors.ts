@@ -10,7 +10,10 @@ export const EXIT_NOT_EXECUTABLE = 126;
  */
 export function runtimeError(message: string, command: string, action = "create"): BerthError {
   const text = lastMessage(message);
-  const prefix = `failed to create task for container: failed to create shim task: OCI runtime ${action} failed: `;
+  const prefix =
+    action === "exec"
+      ? "OCI runtime exec failed: exec failed: "
+      : "failed to create task for container: failed to create shim task: OCI runtime create failed: ";
   const exec = `unable to start container process: exec: ${JSON.stringify(command)}: `;
   const options = (exitCode: number) => ({ details: { exitCode, runtimeMessage: text } });
   if (/executable file.*not found in \$PATH/i.test(text)) {

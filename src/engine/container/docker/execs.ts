@@ -1,4 +1,4 @@
-import { conflict, notFound, randomHex, type Timer } from "../../../base/index.ts";
+import { conflict, invalidArgument, notFound, randomHex, type Timer } from "../../../base/index.ts";
 import type { DockerExecConfig, OciProcess } from "../../../api/index.ts";
 import type { AttachStream, RuntimeExec, TtySize } from "../runtime/index.ts";
 import { ALL_CAPABILITIES } from "../spec/capabilities.ts";
@@ -39,7 +39,7 @@ export class ExecRegistry {
     if (record.state.status === "paused")
       throw conflict(`container ${record.id} is paused, unpause the container before exec`);
     this.#owner.live(record);
-    if (!config.Cmd?.length) throw Object.assign(conflict("No exec command specified"));
+    if (!config.Cmd?.length) throw invalidArgument("No exec command specified");
     if (this.idsOf(record.id).length >= MAX_EXECS_PER_CONTAINER)
       throw conflict(`container ${record.id} has too many execs`);
     const exec: ExecRecord = {
@@ -66,10 +66,20 @@ export class ExecRegistry {
       .map((exec) => exec.id);
   }
 
-  async start(id: string, consoleSize?: number[] | null): Promise<AttachStream> {
+  /** Throws what `start` would throw for an exec that ran already, or whose container doesn't run. */
+  checkStartable(id: string): ContainerRecord {
     const exec = this.get(id);
     const record = this.#owner.store.get(exec.containerId);
     if (exec.running || exec.exitCode !== null) throw conflict(`Error: Exec command ${id} has already run`);
+    if (record.state.status === "paused")
+      throw conflict(`container ${record.id} is paused, unpause the container before exec`);
+    this.#owner.live(record);
+    return record;
+  }
+
+  async start(id: string, consoleSize?: number[] | null): Promise<AttachStream> {
+    const exec = this.get(id);
+    const record = this.checkStartable(id);
     const { container } = this.#owner.live(record);
     exec.running = true;
     try {

@@ -9,3 +9,4 @@ export { dockerTime, readLogs, type LogEntry, type LogQuery } from "./logs.ts";
 export { DetachFilter, parseDetachKeys } from "./detach.ts";
 export { healthCommand } from "./health.ts";
 export { ISOLATION_ANNOTATION } from "./launcher.ts";
+export { changesOf } from "./changes.ts";
