@@ -8,6 +8,7 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import type { Image } from "../../src/engine/image/index.ts";
+import { startBerth } from "../support/daemon.ts";
 import { importBusybox, startBuildEngine, type BuildEngine, type CliResult } from "../support/build-engine.ts";
 
 let engine: BuildEngine;
@@ -303,14 +304,11 @@ test("a client that goes away ends the build and what it ran", async () => {
     if (output.includes("started-42\n")) break;
   }
   client.kill("SIGKILL");
-  for (let tries = 0; engine.mounts().length > 0 || engine.snapshots.list().length > 0; tries++) {
-    assert.ok(tries < 500, "the build goes on without its client");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  for (let tries = 0; fs.readdirSync(path.join(engine.context.dataDir, "build/scratch")).length > 0; tries++) {
-    assert.ok(tries < 100, "scratch files stay");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  const scratch = path.join(engine.context.dataDir, "build/scratch");
+  await until(
+    () => engine.mounts().length + engine.snapshots.list().length + fs.readdirSync(scratch).length === 0,
+    "the build has ended",
+  );
 });
 
 test("the same build four times at once makes each layer once", async () => {
@@ -337,3 +335,46 @@ test("pruning gives the space back and leaves images whole", async () => {
   assert.equal(await built.look((root) => fs.statSync(`${root}/big`).size), 2 << 20);
   assert.deepEqual(await engine.builder.cache.list(), []);
 });
+
+test("kill -9 in the middle of a RUN: after the restart nothing of it runs or is mounted, and the steps before are cached", async () => {
+  const berth = await startBerth();
+  try {
+    await berth.docker("version");
+    assert.equal((await berth.berth("image", "bootstrap", "busybox")).code, 0);
+    const seconds = 100_000 + process.pid;
+    const build = (last: string) => {
+      const directory = context({ Dockerfile: `FROM busybox\nRUN touch /before\nRUN ${last}\n` });
+      return berth.dockerWith({}, "build", directory);
+    };
+    const interrupted = build(`sleep ${seconds}`);
+    const sleeping = () =>
+      fs.readdirSync("/proc").some((pid) => /^\d+$/.test(pid) && commandLine(pid) === `sleep\0${seconds}\0`);
+    await until(sleeping, "the step runs");
+    await berth.kill();
+    assert.notEqual((await interrupted).code, 0);
+    await berth.start();
+    await until(() => !sleeping(), "the step is gone");
+    assert.doesNotMatch(fs.readFileSync("/proc/mounts", "utf8"), new RegExp(`${berth.runtimeDir}/build`));
+    const again = await build("echo done");
+    assert.equal(again.code, 0, again.stderr);
+    assert.match(again.stdout, /RUN touch \/before\n ---> Using cache/);
+  } finally {
+    await berth.stop();
+  }
+});
+
+function commandLine(pid: string): string {
+  try {
+    return fs.readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+async function until(condition: () => boolean, what: string): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!condition()) {
+    assert.ok(Date.now() < deadline, `waited too long until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

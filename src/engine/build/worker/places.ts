@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { InstanceContext } from "../../../base/index.ts";
+import type { Sandbox } from "../../container/index.ts";
 import type { SnapshotStore } from "../../snapshot/index.ts";
 
 /** Keys of snapshots, and ids of containers, that belong to a build. */
@@ -39,3 +40,10 @@ export async function reclaimBuilds(context: InstanceContext, snapshots: Snapsho
     await fs.promises.rm(directory, { recursive: true, force: true });
   }
 }
+
+/** Ends RUN steps of a killed daemon, which nobody waits for any more. */
+export async function reclaimRuns(sandboxes: Iterable<Pick<Sandbox, "id" | "destroy">>): Promise<void> {
+  for (const sandbox of sandboxes) if (RUN_ID.test(sandbox.id)) await sandbox.destroy();
+}
+
+const RUN_ID = new RegExp(`^${DRAFT_PREFIX}[0-9a-f]{32}$`);
