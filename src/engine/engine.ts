@@ -1,5 +1,5 @@
 import type { InstanceContext } from "../base/index.ts";
-import { mountsBelow, unmount } from "../host/index.ts";
+import { Cgroup, mountsBelow, unmount } from "../host/index.ts";
 import { openBuilder, reclaimRuns, type Builder } from "./build/index.ts";
 import {
   Core,
@@ -140,6 +140,7 @@ export async function openEngine(context: InstanceContext, options: EngineOption
       }
       await networks.destroyAll();
       unmountAll([context.runtimeDir, context.dataDir]);
+      await new Cgroup(core.cgroups, core.cgroupParent).remove();
     },
   };
 }

@@ -1,3 +1,4 @@
+export { BOOTSTRAP_NAMES, PackageBootstrapper } from "./bootstrap/index.ts";
 export { applyChanges } from "./changes.ts";
 export { Images, type Bootstrapper, type BootstrapResult, type ImagesOptions } from "./service.ts";
 export { choosePlatform, hostPlatform, parsePlatform, platformScore, platformText } from "./platform.ts";
