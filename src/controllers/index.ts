@@ -1,13 +1,37 @@
 import type { Controller } from "./controller.ts";
+import { cronJobController } from "./cronjob/index.ts";
+import { daemonSetController } from "./daemonset/index.ts";
 import { deploymentController } from "./deployment/index.ts";
+import { endpointsController, endpointSliceController, endpointSliceMirroringController } from "./endpoints/index.ts";
+import { garbageCollector } from "./garbage-collector/index.ts";
+import { jobController } from "./job/index.ts";
+import { namespaceController } from "./namespace/index.ts";
+import { nodeLifecycleController, taintEvictionController } from "./node-lifecycle/index.ts";
+import { podGarbageCollector } from "./pod-gc/index.ts";
 import { replicaSetController, replicationController } from "./replicaset/index.ts";
+import { rootCaPublisher, serviceAccountController } from "./serviceaccount/index.ts";
+import { statefulSetController } from "./statefulset/index.ts";
 
 export type * from "./controller.ts";
 export { controllerUser, runControllers, type ControllerManager, type ControllerManagerOptions } from "./manager.ts";
 
-/** Everything that a cluster runs, in upstream's order of start. */
+/** Everything that a cluster runs. */
 export const allControllers: readonly Controller[] = [
+  serviceAccountController,
+  rootCaPublisher,
+  namespaceController,
+  garbageCollector,
+  endpointsController,
+  endpointSliceController,
+  endpointSliceMirroringController,
   deploymentController,
   replicaSetController,
   replicationController,
+  statefulSetController,
+  daemonSetController,
+  jobController,
+  cronJobController,
+  nodeLifecycleController,
+  taintEvictionController,
+  podGarbageCollector,
 ];

@@ -4,3 +4,6 @@ export * from "./json.ts";
 export * from "./owners.ts";
 export * from "./podcontrol.ts";
 export * from "./pods.ts";
+export * from "./revisions.ts";
+export * from "./watch.ts";
+export * from "./nodes.ts";

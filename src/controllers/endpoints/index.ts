@@ -1,0 +1,1 @@
+export { endpointsController, endpointSliceController, endpointSliceMirroringController } from "./controller.ts";

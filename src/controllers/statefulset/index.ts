@@ -1,0 +1,204 @@
+import type { k8s } from "../../api/index.ts";
+import { hasCode, messageOf } from "../../base/index.ts";
+import { keyOf, resources, splitKey } from "../../client/index.ts";
+import {
+  availableInMs,
+  claim,
+  controllerOf,
+  ensureRevision,
+  ownerReference,
+  podFromTemplate,
+  REVISION_LABEL,
+  sameJson,
+  templateOf,
+  trimRevisions,
+  watchOwnersAndPods,
+  type Pod,
+  type Revision,
+} from "../common/index.ts";
+import type { Controller, ControllerContext } from "../controller.ts";
+import {
+  ordinalOf,
+  planStatefulSet,
+  revisionOf,
+  statusOf,
+  type Observed,
+  type StatefulSet,
+  type Step,
+} from "./plan.ts";
+
+/** https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/ */
+export const statefulSetController: Controller = {
+  name: "statefulset-controller",
+  setup(context) {
+    watchOwnersAndPods(context, resources.statefulSets);
+    context.informer(resources.controllerRevisions);
+    context.informer(resources.persistentVolumeClaims);
+    return {
+      async reconcile(key, signal) {
+        const set = context.informer(resources.statefulSets).get(key);
+        if (!set || set.metadata.deletionTimestamp) return;
+        const pods = await claimPods(context, set);
+        const { all, update } = await ensureRevision(context, set, resources.statefulSets, signal);
+        const current = all.find(({ metadata }) => metadata.name === set.status?.currentRevision) ?? update;
+        const observed: Observed = {
+          set,
+          pods,
+          current: current.metadata.name,
+          update: update.metadata.name,
+          nowMs: context.clock.nowMs(),
+        };
+        for (const step of planStatefulSet(observed)) await execute(context, set, step, { current, update }, signal);
+        const status = statusOf(observed);
+        if (!sameJson(status, set.status))
+          await context.client.of(resources.statefulSets).updateStatus({ ...set, status }, { signal });
+        const used = new Set([current.metadata.name, update.metadata.name, ...observed.pods.map(revisionOf)]);
+        await trimRevisions(context, all, used, set.spec?.revisionHistoryLimit ?? 10, signal);
+        return recheck(observed);
+      },
+    };
+  },
+};
+
+function claimPods(context: ControllerContext, set: StatefulSet): Promise<Pod[]> {
+  return claim({
+    owner: set,
+    resource: resources.statefulSets,
+    selector: set.spec?.selector,
+    informer: context.informer(resources.pods),
+    client: context.client.of(resources.pods),
+    freshOwner: () => context.client.of(resources.statefulSets).get(splitKey(keyOf(set))),
+    filter: (pod) => pod.metadata.name === `${set.metadata.name}-${ordinalOf(pod)}`,
+  });
+}
+
+function recheck({ set, pods, nowMs }: Observed): { requeueAfterMs: number } | undefined {
+  const seconds = set.spec?.minReadySeconds ?? 0;
+  const waits = pods.map((pod) => availableInMs(pod, seconds, nowMs) ?? 0).filter((waitMs) => waitMs > 0);
+  return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) + 1 } : undefined;
+}
+
+async function execute(
+  context: ControllerContext,
+  set: StatefulSet,
+  step: Step,
+  revisions: { current: Revision; update: Revision },
+  signal: AbortSignal,
+): Promise<void> {
+  if (step.kind === "delete") return removePod(context, set, step.pod, signal);
+  const revision = revisions[step.revision];
+  const pod = podFor(set, step.ordinal, revision);
+  await ensureClaims(context, set, pod, step.ordinal, signal);
+  const say = (type: "Normal" | "Warning", reason: string, outcome: string) =>
+    context.events.event(
+      set,
+      type,
+      reason,
+      `create Pod ${pod.metadata.name} in StatefulSet ${set.metadata.name} ${outcome}`,
+    );
+  try {
+    await context.client.of(resources.pods).create(pod, { signal });
+    say("Normal", "SuccessfulCreate", "successful");
+  } catch (error) {
+    // The cache is behind: the pod is there already, ours or somebody's, and the informer will show it.
+    if (hasCode(error, "alreadyExists") && (await isOurs(context, set, pod, signal))) return;
+    say("Warning", "FailedCreate", `failed error: ${messageOf(error)}`);
+    throw error;
+  }
+}
+
+async function isOurs(
+  context: ControllerContext,
+  set: StatefulSet,
+  pod: k8s.Pod,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const live = await context.client
+    .of(resources.pods)
+    .get({ name: pod.metadata.name!, namespace: pod.metadata.namespace }, { signal });
+  return controllerOf(live)?.uid === set.metadata.uid;
+}
+
+async function removePod(context: ControllerContext, set: StatefulSet, pod: Pod, signal: AbortSignal): Promise<void> {
+  const { name, namespace, uid } = pod.metadata;
+  try {
+    await context.client.of(resources.pods).delete({ name, namespace }, { preconditions: { uid }, signal });
+    context.events.event(
+      set,
+      "Normal",
+      "SuccessfulDelete",
+      `delete Pod ${name} in StatefulSet ${set.metadata.name} successful`,
+    );
+  } catch (error) {
+    if (hasCode(error, "notFound", "conflict")) return;
+    context.events.event(
+      set,
+      "Warning",
+      "FailedDelete",
+      `delete Pod ${name} in StatefulSet ${set.metadata.name} failed error: ${messageOf(error)}`,
+    );
+    throw error;
+  }
+}
+
+function podFor(set: StatefulSet, ordinal: number, revision: Revision): k8s.Pod {
+  const name = `${set.metadata.name}-${ordinal}`;
+  const pod = podFromTemplate(templateOf(revision), set, resources.statefulSets);
+  const claims = (set.spec?.volumeClaimTemplates ?? []).map((template) => ({
+    name: template.metadata.name!,
+    persistentVolumeClaim: { claimName: `${template.metadata.name}-${name}` },
+  }));
+  const replaced = new Set(claims.map((volume) => volume.name));
+  const volumes = [...claims, ...(pod.spec?.volumes ?? []).filter((volume) => !replaced.has(volume.name))];
+  return {
+    ...pod,
+    metadata: {
+      ...pod.metadata,
+      name,
+      labels: {
+        ...pod.metadata.labels,
+        "statefulset.kubernetes.io/pod-name": name,
+        "apps.kubernetes.io/pod-index": String(ordinal),
+        [REVISION_LABEL]: revision.metadata.name,
+      },
+    },
+    spec: {
+      ...pod.spec!,
+      hostname: name,
+      subdomain: set.spec?.serviceName,
+      volumes: volumes.length > 0 ? volumes : undefined,
+    },
+  };
+}
+
+async function ensureClaims(
+  context: ControllerContext,
+  set: StatefulSet,
+  pod: k8s.Pod,
+  ordinal: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const policy = set.spec?.persistentVolumeClaimRetentionPolicy;
+  const owners =
+    policy?.whenDeleted === "Delete"
+      ? [{ ...ownerReference(set, resources.statefulSets), controller: undefined, blockOwnerDeletion: undefined }]
+      : undefined;
+  for (const template of set.spec?.volumeClaimTemplates ?? []) {
+    const name = `${template.metadata.name}-${set.metadata.name}-${ordinal}`;
+    const namespace = set.metadata.namespace!;
+    if (context.informer(resources.persistentVolumeClaims).get(`${namespace}/${name}`)) continue;
+    const labels = { ...template.metadata.labels, ...set.spec?.selector?.matchLabels };
+    try {
+      await context.client
+        .of(resources.persistentVolumeClaims)
+        .create(
+          { metadata: { ...template.metadata, name, namespace, labels, ownerReferences: owners }, spec: template.spec },
+          { signal },
+        );
+      const message = `create Claim ${name} Pod ${pod.metadata.name} in StatefulSet ${set.metadata.name} success`;
+      context.events.event(set, "Normal", "SuccessfulCreate", message);
+    } catch (error) {
+      if (!hasCode(error, "alreadyExists")) throw error;
+    }
+  }
+}
