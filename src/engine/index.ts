@@ -33,3 +33,4 @@ export type {
 export type { Volume, VolumeService, VolumeSpec, VolumeUsage } from "./volume/index.ts";
 export type * from "./content/index.ts";
 export type { SnapshotStore } from "./snapshot/index.ts";
+export { RegistryServer } from "./registry/server/index.ts";

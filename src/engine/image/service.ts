@@ -279,6 +279,13 @@ export class Images implements ImageService {
     return id === undefined ? undefined : ensureManifest(this.#library, id);
   }
 
+  /** Whether some image here has this manifest, so that a registry may show it. */
+  hasManifest(digest: Digest): boolean {
+    for (const record of this.#library.parts.catalog.images.values())
+      if (record.manifest?.digest === digest) return true;
+    return false;
+  }
+
   async #pull(reference: Reference, options: TransferOptions): Promise<Image> {
     const { content, snapshots, context, events } = this.#options;
     const emit: OnProgress = options.onProgress ?? (() => {});

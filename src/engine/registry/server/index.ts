@@ -1,0 +1,1 @@
+export { RegistryServer, type LocalImages, type RegistryServerOptions } from "./server.ts";

@@ -1,0 +1,223 @@
+/** Images with the real kernel, the real docker CLI, Debian's docker-registry and skopeo. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import {
+  openImageEngine,
+  program,
+  startDebianRegistry,
+  temporaryDirectory,
+  type ImageEngine,
+} from "../support/image-engine.ts";
+
+let directory: string;
+let engine: ImageEngine;
+let debian: Awaited<ReturnType<typeof startDebianRegistry>>;
+
+before(async () => {
+  directory = temporaryDirectory();
+  debian = await startDebianRegistry(directory);
+  engine = await openImageEngine(directory);
+  await engine.images.bootstrap("busybox");
+});
+
+after(async () => {
+  await engine?.stop();
+  await debian?.stop();
+  fs.rmSync(directory, { recursive: true, force: true });
+});
+
+async function docker(...args: string[]): Promise<string> {
+  const result = await engine.docker(...args);
+  assert.equal(result.code, 0, `docker ${args.join(" ")}: ${result.stderr}`);
+  return result.stdout.trim();
+}
+
+test("the bootstrapped busybox is listed, inspected and has a history", async () => {
+  assert.match(await docker("images", "--format", "{{.Repository}}:{{.Tag}}"), /^busybox:latest$/m);
+  const inspected = JSON.parse(await docker("image", "inspect", "busybox"))[0];
+  assert.deepEqual(inspected.RepoTags, ["busybox:latest"]);
+  assert.deepEqual(inspected.Config.Cmd, ["sh"]);
+  assert.equal(inspected.Os, "linux");
+  assert.match(await docker("history", "busybox"), /Made by berth/);
+});
+
+test("a snapshot of it runs, tells its changes, and becomes an image by commit", async () => {
+  const { snapshots, images } = engine;
+  const image = await images.resolve("busybox");
+  const target = path.join(directory, "root");
+  await snapshots.prepare("c1", image.chainId);
+  await snapshots.mount("c1", target);
+  const script =
+    "echo new > /new && rm /etc/shadow && rm -r /home && mkdir /home && touch /home/x && ln -s /etc/passwd /link && mkfifo /pipe";
+  execFileSync("chroot", [target, "/bin/sh", "-c", script]);
+  const changes = (await snapshots.changes("c1")).map(({ kind, path: changed }) => `${kind} ${changed}`);
+  assert.ok(changes.includes("added /new"));
+  assert.ok(changes.includes("deleted /etc/shadow"));
+  assert.ok(changes.includes("modified /etc"));
+  const made = await images.commit({
+    snapshotKey: "c1",
+    parent: image.id,
+    config: { Cmd: ["cat", "/new"] },
+    tag: "made:1",
+  });
+  assert.equal(made.layers.length, 2);
+  await snapshots.remove("c1");
+  await snapshots.mountLayer(made.chainId!, target);
+  assert.equal(fs.readFileSync(path.join(target, "new"), "utf8"), "new\n");
+  assert.equal(fs.existsSync(path.join(target, "etc/shadow")), false);
+  assert.deepEqual(fs.readdirSync(path.join(target, "home")), ["x"]);
+  assert.equal(fs.readlinkSync(path.join(target, "link")), "/etc/passwd");
+  assert.ok(fs.lstatSync(path.join(target, "pipe")).isFIFO());
+  await snapshots.unmount(target);
+});
+
+test("save, remove and load give the same image; skopeo reads the archive in both forms", async () => {
+  const { id } = await engine.images.resolve("made:1");
+  const archive = path.join(directory, "made.tar");
+  await docker("save", "-o", archive, "made:1");
+  for (const form of [`docker-archive:${archive}`, `oci-archive:${archive}:1`]) {
+    const seen = await program("skopeo", ["inspect", form]);
+    assert.equal(seen.code, 0, seen.stderr);
+  }
+  assert.match(await docker("rmi", "made:1"), /Deleted: sha256:/);
+  assert.equal((await engine.docker("image", "inspect", "made:1")).code, 1);
+  assert.match(await docker("load", "-i", archive), /Loaded image: made:1/);
+  assert.equal((await engine.images.resolve("made:1")).id, id);
+});
+
+test("push to and pull from Debian's registry keep the image's identity", async () => {
+  const name = `${debian.address}/team/made:1`;
+  const { id } = await engine.images.resolve("made:1");
+  await docker("tag", "made:1", name);
+  assert.match(await docker("push", name), /1: digest: sha256:[0-9a-f]{64} size: \d+/);
+  assert.match(await docker("push", name), /Layer already exists/);
+  await docker("rmi", name, "made:1");
+  assert.match(await docker("pull", name), /Status: Downloaded newer image for/);
+  assert.match(await docker("pull", name), /Status: Image is up to date for/);
+  assert.equal((await engine.images.resolve(name)).id, id);
+  await docker("tag", name, "made:1");
+  const distribution = await engine.images.inspectRemote(name);
+  assert.deepEqual(distribution.platforms[0]?.os, "linux");
+});
+
+test("concurrent pulls of one image into an empty store share the work", async () => {
+  const other = temporaryDirectory();
+  const second = await openImageEngine(other);
+  try {
+    const name = `${debian.address}/team/made:1`;
+    const pulled = await Promise.all([1, 2, 3].map(() => second.images.pull(name)));
+    assert.equal(new Set(pulled.map((image) => image.id)).size, 1);
+    assert.equal(second.snapshots.layers().length, 2);
+  } finally {
+    await second.stop();
+    fs.rmSync(other, { recursive: true, force: true });
+  }
+});
+
+test("a mirror serves what Docker Hub would, so that FROM needs no internet", async () => {
+  const other = temporaryDirectory();
+  await docker("tag", "busybox", `${debian.address}/library/busybox:mirrored`);
+  await docker("push", `${debian.address}/library/busybox:mirrored`);
+  const second = await openImageEngine(other, { mirrors: { "docker.io": [`http://${debian.address}`] } });
+  try {
+    const image = await second.images.ensure("busybox:mirrored");
+    assert.deepEqual(image.repoTags, ["busybox:mirrored"]);
+  } finally {
+    await second.stop();
+    fs.rmSync(other, { recursive: true, force: true });
+  }
+});
+
+test("skopeo copies to and from berth's own registry, also what was never pushed there", async () => {
+  const layout = path.join(directory, "layout");
+  const plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+  const from = await program("skopeo", ["copy", ...plain, `docker://${engine.registry}/made:1`, `dir:${layout}`]);
+  assert.equal(from.code, 0, from.stderr);
+  const to = await program("skopeo", ["copy", ...plain, `dir:${layout}`, `docker://${engine.registry}/copied/made:2`]);
+  assert.equal(to.code, 0, to.stderr);
+  const tags = await program("skopeo", ["list-tags", "--tls-verify=false", `docker://${engine.registry}/copied/made`]);
+  assert.deepEqual(JSON.parse(tags.stdout).Tags, ["2"]);
+  const pulled = await engine.images.pull(`${engine.registry}/copied/made:2`);
+  assert.equal(pulled.id, (await engine.images.resolve("made:1")).id);
+});
+
+test("berth's registry takes chunked uploads, verifies digests and knows referrers", async () => {
+  const base = `http://${engine.registry}/v2/chunked`;
+  const begun = await fetch(`${base}/blobs/uploads/`, { method: "POST" });
+  const place = `http://${engine.registry}${begun.headers.get("location")}`;
+  const first = await fetch(place, { method: "PATCH", body: "hello ", headers: { "content-range": "0-5" } });
+  assert.equal(first.status, 202);
+  const wrong = await fetch(place, { method: "PATCH", body: "x", headers: { "content-range": "0-0" } });
+  assert.equal(wrong.status, 416);
+  const bad = await fetch(`${place}?digest=sha256:${"0".repeat(64)}`, { method: "PUT", body: "world" });
+  assert.equal(bad.status, 400);
+  const empty = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+  const pushed = await fetch(`${base}/blobs/uploads/?digest=${empty}`, { method: "POST", body: "{}" });
+  assert.equal(pushed.status, 201);
+  const part = { mediaType: "application/vnd.oci.empty.v1+json", digest: empty, size: 2 };
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config: part,
+    layers: [part],
+  };
+  const put = (body: object, ref: string) =>
+    fetch(`${base}/manifests/${ref}`, {
+      method: "PUT",
+      body: JSON.stringify(body),
+      headers: { "content-type": manifest.mediaType },
+    });
+  const subject = (await put(manifest, "v1")).headers.get("docker-content-digest")!;
+  const about = {
+    ...manifest,
+    artifactType: "text/x-note",
+    subject: { ...part, mediaType: manifest.mediaType, digest: subject },
+  };
+  const answer = await put(about, "note");
+  assert.equal(answer.headers.get("oci-subject"), subject);
+  const referrers = (await (await fetch(`${base}/referrers/${subject}?artifactType=text/x-note`)).json()) as {
+    manifests: unknown[];
+  };
+  assert.equal(referrers.manifests.length, 1);
+});
+
+test("import takes a tar from standard input, with changes", async () => {
+  const tree = path.join(directory, "tree");
+  fs.mkdirSync(tree);
+  fs.writeFileSync(path.join(tree, "file"), "x");
+  const archive = path.join(directory, "tree.tgz");
+  execFileSync("tar", ["-C", tree, "-czf", archive, "."]);
+  await docker("import", "--change", 'CMD ["/file"]', "--change", "ENV A=b", archive, "imported:1");
+  const inspected = JSON.parse(await docker("image", "inspect", "imported:1"))[0];
+  assert.deepEqual(inspected.Config.Cmd, ["/file"]);
+  assert.deepEqual(inspected.Config.Env, ["A=b"]);
+});
+
+test("errors are Docker's: unknown images, bad names, wrong archives, unreachable registries", async () => {
+  assert.match((await engine.docker("image", "inspect", "nope")).stderr, /No such image: nope:latest/i);
+  assert.match((await engine.docker("tag", "busybox", "a/UPPER")).stderr, /lowercase|invalid reference/i);
+  const bad = path.join(directory, "bad.tar");
+  fs.writeFileSync(bad, "this is no archive at all".repeat(100));
+  assert.match((await engine.docker("load", "-i", bad)).stderr, /not a tar archive/);
+  assert.match((await engine.docker("pull", "127.0.0.1:1/x")).stderr, /connection refused/);
+  assert.match((await engine.docker("pull", `${debian.address}/none:1`)).stderr, /not found/);
+});
+
+test("removal frees layers and blobs, and a restart finds everything and no leftovers", async () => {
+  await engine.stop();
+  fs.mkdirSync(path.join(engine.context.dataDir, "snapshots/l/zz"), { recursive: true });
+  fs.writeFileSync(path.join(engine.context.dataDir, "content/blobs/sha256/x.tmp"), "left by a crash");
+  engine = await openImageEngine(directory);
+  assert.equal(fs.existsSync(path.join(engine.context.dataDir, "snapshots/l/zz")), false);
+  assert.equal(fs.existsSync(path.join(engine.context.dataDir, "content/blobs/sha256/x.tmp")), false);
+  assert.equal((await engine.images.resolve("made:1")).layers.length, 2);
+  const names = (await docker("images", "--format", "{{.Repository}}:{{.Tag}}"))
+    .split("\n")
+    .filter((name) => !name.includes("<none>"));
+  await docker("rmi", "-f", ...names);
+  await docker("image", "prune", "-af");
+  assert.deepEqual(engine.snapshots.layers(), []);
+});
