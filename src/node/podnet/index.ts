@@ -1,0 +1,1 @@
+export { PodNet, type PodNetOptions } from "./podnet.ts";
