@@ -125,6 +125,25 @@ test("answers: empty ones, errors with their way out, streams", async () => {
   assert.equal((await call("GET", "/bytes")).text.length, 100_001);
 });
 
+test("a refusal before the body was read: the client may still send it, and the connection serves the next request", async () => {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const body = "x".repeat(1024 * 1024);
+  const statuses = await Promise.all([1, 2].map(() => refused(agent, body)));
+  agent.destroy();
+  assert.deepEqual(statuses, [404, 404]);
+});
+
+function refused(agent: http.Agent, body: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const request = http.request({ socketPath, agent, method: "POST", path: "/no/such/path" }, (response) => {
+      response.resume();
+      response.on("end", () => resolve(response.statusCode!));
+    });
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
 test("progress: an error before the first line has a status, a later one is a line", async () => {
   assert.equal((await call("GET", "/lines/first")).status, 404);
   assert.equal((await call("GET", "/lines/never")).text, '{"n":1}\r\n{"n":2}\r\n');

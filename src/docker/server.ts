@@ -132,8 +132,6 @@ async function write(
     response.setHeader(name, value);
   if (answered.webSocket) return acceptWebSocket(answered.webSocket, request, connection());
   if (answered.hijack) return takeOver(answered.hijack, request, response, connection);
-  // What was not read of a body must not be mistaken for the next request.
-  if (!request.complete) response.setHeader("connection", "close");
   if (answered.stream) return writeStream(answered, answered.stream, request, response);
   if (answered.json !== undefined) {
     response.setHeader("content-type", "application/json");

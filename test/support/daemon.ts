@@ -70,6 +70,7 @@ export async function startBerth(options: { env?: Record<string, string>; start?
     BERTH_RUNTIME_DIR: runtimeDir,
     BERTH_CONFIG: path.join(directory, "daemon.json"),
     BERTH_LOG_LEVEL: "debug",
+    BERTH_NO_INSTALL: "1",
     DOCKER_HOST: `unix://${dockerSocket}`,
     DOCKER_BUILDKIT: "0",
     DOCKER_CONFIG: path.join(directory, "docker-config"),
@@ -110,6 +111,18 @@ export async function startBerth(options: { env?: Record<string, string>; start?
     await exited;
     daemon = undefined;
   }
+  /** A daemon that a test started with `berth up -d` is no child of ours. */
+  async function endDetached(): Promise<void> {
+    try {
+      const pid = Number(readFileSync(path.join(runtimeDir, "daemon.pid"), "utf8"));
+      if (!readFileSync(`/proc/${pid}/environ`, "utf8").includes(`BERTH_INSTANCE=${instance}\0`)) return;
+      process.kill(pid, "SIGKILL");
+      while (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8")))
+        await new Promise((resolve) => setTimeout(resolve, 10));
+    } catch {
+      // There is none, or it is gone.
+    }
+  }
   const log = () => {
     try {
       return readFileSync(path.join(dataDir, "daemon.log"), "utf8");
@@ -140,6 +153,7 @@ export async function startBerth(options: { env?: Record<string, string>; start?
     down: () => end("SIGTERM"),
     async stop() {
       await end("SIGTERM");
+      await endDetached();
       const output = await run(process.execPath, ["--disable-warning=ExperimentalWarning", DAEMON, "--reset"], { env });
       rmSync(directory, { recursive: true, force: true });
       if (output.code !== 0) throw new Error(`reset failed: ${output.stderr}`);

@@ -1,3 +1,4 @@
+import path from "node:path";
 import { currentInstance } from "../instance.ts";
 import { startDetached, stopDaemon } from "../daemon-process.ts";
 import { dockerAct } from "../demo/docker.ts";
@@ -10,6 +11,10 @@ const ACTS = [dockerAct];
 
 export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<void> {
   process.env["BERTH_INSTANCE"] = "demo";
+  // Directories that were chosen for another instance are not ours to fill and to remove.
+  for (const name of ["BERTH_DATA_DIR", "BERTH_RUNTIME_DIR"]) {
+    if (process.env[name]) process.env[name] = path.join(process.env[name], "demo");
+  }
   await ensurePackages(["engine"], options);
   const instance = currentInstance();
   const story = new Story();
