@@ -11,6 +11,8 @@ export function keepOtherHalf(object: KubeObject, old: KubeObject, context: Stra
   if (context.subresource === "status") {
     for (const field of Object.keys(object)) if (!keptApart.has(field)) delete object[field];
     for (const field of Object.keys(old)) if (!keptApart.has(field)) object[field] = old[field];
+  } else if (context.subresource !== "") {
+    // Any other subresource's strategy says itself what it changes.
   } else if (old["status"] === undefined) {
     delete object["status"];
   } else {

@@ -1,0 +1,159 @@
+import { readFile } from "node:fs/promises";
+
+import type { ApiHandler } from "../api/index.ts";
+import type { Clock, Logger, Random } from "../base/index.ts";
+import type { KubeClient } from "../client/index.ts";
+import type { Store } from "../storage/index.ts";
+import { addressAt, createAdmission } from "./admission/index.ts";
+import type { ServiceRange } from "./admission/index.ts";
+import { BootstrapTokens } from "./authn/bootstrap-tokens.ts";
+import { ClientCertificates } from "./authn/client-certificates.ts";
+import { openSigningKey, ServiceAccountTokens } from "./authn/service-account-tokens.ts";
+import { StaticTokens } from "./authn/static-tokens.ts";
+import { createAuthorizers } from "./authz/index.ts";
+import { bootstrapCluster } from "./bootstrap/objects.ts";
+import { openClusterCertificates } from "./certificates/cluster.ts";
+import type { ClusterCertificates } from "./certificates/cluster.ts";
+import { renderKubeconfig } from "./certificates/kubeconfig.ts";
+import { ClusterState } from "./cluster-state.ts";
+import { serveCustomResources } from "./crd/index.ts";
+import { componentStatusEndpoint } from "./endpoints/component-status.ts";
+import { issuerDiscovery } from "./endpoints/issuer-discovery.ts";
+import { bindingEndpoints, evictionEndpoint } from "./endpoints/pods.ts";
+import { reviewEndpoints } from "./endpoints/reviews.ts";
+import { tokenEndpoint } from "./endpoints/tokens.ts";
+import type { ApiServer, Listener } from "./machinery/options.ts";
+import type { Audit, Endpoint, Fairness, Fallback } from "./machinery/pipeline.ts";
+import { createApiServer } from "./machinery/server.ts";
+import { builtinKinds } from "./resources/index.ts";
+
+export interface ClusterOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Where certificates and keys are kept, 0700. */
+  readonly folder: string;
+  /** Host names and addresses, besides the usual ones, that clients may call the server by. */
+  readonly serverNames?: readonly string[];
+  readonly host?: string;
+  /** 0 picks a free one. */
+  readonly port?: number;
+  /** What the `kubernetes` Service leads to: the address that Pods reach the server at. `host` by default. */
+  readonly advertiseAddress?: string;
+  readonly services?: ServiceRange;
+  /** Upstream's --token-auth-file. */
+  readonly tokenAuthFile?: string;
+  /** Upstream's --service-account-issuer. */
+  readonly serviceAccountIssuer?: string;
+  /** Further endpoints: logs, exec, proxies, which need a node. */
+  readonly endpoints?: readonly Endpoint[];
+  readonly fallbacks?: readonly Fallback[];
+  readonly audit?: Audit;
+  readonly fairness?: Fairness;
+}
+
+export interface Cluster extends AsyncDisposable {
+  readonly server: ApiServer;
+  readonly handler: ApiHandler;
+  /** The server itself as its own client, allowed everything; `as()` makes others of it. */
+  readonly client: KubeClient;
+  readonly listener: Listener;
+  readonly certificates: ClusterCertificates;
+  readonly tokens: ServiceAccountTokens;
+  /** https://HOST:PORT */
+  readonly url: string;
+  /** For the cluster's administrator. To be written 0600. */
+  readonly kubeconfig: (name: string) => string;
+  close(): Promise<void>;
+}
+
+const defaultServices: ServiceRange = { cidr: "10.96.0.0/16", nodePorts: [30_000, 32_767] };
+const defaultIssuer = "https://kubernetes.default.svc.cluster.local";
+
+/** A whole API server: kinds, who may do what, admission, the objects every cluster begins with, and a TLS port. */
+export async function openCluster(options: ClusterOptions): Promise<Cluster> {
+  const { store, clock, random, log, services = defaultServices, host = "127.0.0.1" } = options;
+  const stop = new AbortController();
+  const address = options.advertiseAddress ?? (host === "0.0.0.0" ? "127.0.0.1" : host);
+  const serviceIp = addressAt(services.cidr, 1);
+  const certificates = await openClusterCertificates(
+    options.folder,
+    serverNames(options, host, address, serviceIp),
+    clock,
+  );
+  // The plugins ask the very server that they are part of.
+  let server: ApiServer | undefined = undefined as ApiServer | undefined;
+  const handler: ApiHandler = (request) => server!.handler(request);
+  const state = new ClusterState({ handler, clock, random, log, signal: stop.signal });
+  const tokens = new ServiceAccountTokens({
+    issuer: options.serviceAccountIssuer ?? defaultIssuer,
+    keys: [await openSigningKey(options.folder)],
+    state,
+    clock,
+    random,
+  });
+  const authenticators = [
+    new ClientCertificates([certificates.authority.pair.cert], clock),
+    ...(options.tokenAuthFile === undefined ? [] : [new StaticTokens(await readFile(options.tokenAuthFile, "utf8"))]),
+    tokens,
+    new BootstrapTokens(state, clock),
+  ];
+  const { authorizers, rbac } = createAuthorizers(state);
+  const endpoints = [
+    ...reviewEndpoints({
+      authenticators,
+      authorizers,
+      rbac,
+      verifyFor: (token, audiences) => tokens.verify(token, audiences),
+    }),
+    ...bindingEndpoints(state, clock),
+    evictionEndpoint(state, clock),
+    tokenEndpoint(state, tokens),
+    componentStatusEndpoint(store),
+    ...(options.endpoints ?? []),
+  ];
+  server = await createApiServer({
+    ...{ store, clock, random, log, endpoints, authenticators, authorizers },
+    kinds: builtinKinds(),
+    admission: createAdmission({ state, random, services }),
+    fallbacks: [issuerDiscovery(tokens), ...(options.fallbacks ?? [])],
+    audit: options.audit,
+    fairness: options.fairness,
+  });
+  const { cert, key } = certificates.server;
+  const listener = await server.listen({
+    host,
+    port: options.port,
+    tls: { cert, key, clientCa: certificates.authority.pair.cert },
+  });
+  await bootstrapCluster(state, { serviceIp, serviceCidr: services.cidr, address, port: listener.port });
+  await serveCustomResources({ state, server, clock, log, signal: stop.signal });
+  const url = `https://${host === "0.0.0.0" ? "127.0.0.1" : host}:${listener.port}`;
+  const close = async () => {
+    stop.abort();
+    await server.close();
+  };
+  return {
+    ...{ server, handler, client: state.client, listener, certificates, tokens, url, close },
+    kubeconfig: (name) =>
+      renderKubeconfig({
+        name,
+        server: url,
+        authorityCert: certificates.authority.pair.cert,
+        client: certificates.admin,
+      }),
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function serverNames(options: ClusterOptions, host: string, address: string, serviceIp: string): string[] {
+  const inCluster = [
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+  ];
+  const all = ["localhost", ...inCluster, "127.0.0.1", host, address, serviceIp, ...(options.serverNames ?? [])];
+  return [...new Set(all)].filter((name) => name !== "0.0.0.0");
+}
