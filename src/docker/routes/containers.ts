@@ -24,6 +24,7 @@ import {
   type DockerResponse,
   type Route,
 } from "../route.ts";
+import { archiveRoutes } from "./archive.ts";
 import { parseTimestamp } from "../timestamps.ts";
 import { frame, serveAttach, type AttachOptions } from "../stdio.ts";
 
@@ -57,6 +58,7 @@ export function containerRoutes(containers: DockerContainers): Route[] {
     },
     ...stateRoutes(containers, id),
     ...attachRoutes(containers, id),
+    ...archiveRoutes(containers),
   ];
 }
 

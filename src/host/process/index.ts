@@ -1,1 +1,2 @@
 export * from "./spawn.ts";
+export * from "./confine.ts";

@@ -10,3 +10,4 @@ export { DetachFilter, parseDetachKeys } from "./detach.ts";
 export { healthCommand } from "./health.ts";
 export { ISOLATION_ANNOTATION } from "./launcher.ts";
 export { changesOf } from "./changes.ts";
+export { exportContainer, readArchive, statPath, writeArchive, type PathStat } from "./archive.ts";

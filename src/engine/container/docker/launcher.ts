@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { conflict, failedPrecondition, invalidArgument, Undo } from "../../../base/index.ts";
+import { mountTmpfs, unmount } from "../../../host/index.ts";
 import type { Sandbox as NetworkSandbox } from "../../network/index.ts";
 import type { Isolation, RuntimeContainer, Sandbox } from "../runtime/index.ts";
 import { resolveInRoot } from "../paths.ts";
@@ -89,6 +90,7 @@ export class Launcher {
       networks.destroySandbox(record.id),
       (async () => {
         await snapshots.unmount(this.rootfs(record));
+        if (record.hostConfig.IpcMode === "shareable") unmount(this.#shm(record), { lazy: true });
         await rm(core.layout.bundle(record.id), { recursive: true, force: true });
       })(),
       ...record.mounts
@@ -193,10 +195,24 @@ export class Launcher {
     };
     const ipc = record.hostConfig.IpcMode ?? "";
     if (ipc.startsWith("container:")) {
-      files["/dev/shm"] = `/proc/${this.#joined(ipc, "IPC").state.pid}/root/dev/shm`;
+      const donor = this.#joined(ipc, "IPC");
+      if (donor.hostConfig.IpcMode !== "shareable")
+        throw invalidArgument(
+          "cannot join IPC of a container: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+        );
+      files["/dev/shm"] = this.#shm(donor);
+    } else if (ipc === "shareable") {
+      files["/dev/shm"] = this.#shm(record);
+      await mkdir(this.#shm(record), { recursive: true });
+      mountTmpfs(this.#shm(record), { sizeBytes: record.hostConfig.ShmSize, mode: 0o1777 });
     }
     if (network) await this.writeNetworkFiles(record, network);
     return files;
+  }
+
+  /** /dev/shm of a container that shares it. */
+  #shm(record: ContainerRecord): string {
+    return path.join(this.#deps.core.layout.bundle(record.id), "dev-shm");
   }
 
   /** hosts and resolv.conf follow the networks; written in place, since they are bind mounts. */

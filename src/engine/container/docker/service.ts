@@ -38,7 +38,7 @@ const FIRST_BACKOFF_MS = 100;
 const LAST_BACKOFF_MS = 60_000;
 /** A container that ran this long has recovered: the next backoff starts anew. */
 const STABLE_MS = 10_000;
-const LOG_CHECK_MS = 5_000;
+const LOG_CHECK_MS = 1_000;
 const SIGKILL = 9;
 
 export type WaitCondition = "not-running" | "next-exit" | "removed";
@@ -73,6 +73,8 @@ export class DockerContainers {
   readonly #backoffMs = new Map<string, number>();
   readonly #exitWaiters = new Map<string, Set<(exitCode: number) => void>>();
   readonly #removeWaiters = new Map<string, Set<() => void>>();
+  /** Containers whose root is mounted for copying though they don't run, and how many copy. */
+  readonly #borrowed = new Map<string, number>();
   #logTimer: Timer | undefined;
   #closed = false;
 
@@ -647,6 +649,26 @@ export class DockerContainers {
   /** Aborted when no more log will come. */
   endOf(record: ContainerRecord): AbortSignal {
     return this.#live.get(record.id)?.ended.signal ?? AbortSignal.abort();
+  }
+
+  /** Mounts the root of a container that doesn't run, for somebody who reads or writes files there. Shared by all who ask meanwhile. */
+  async borrowRoot(record: ContainerRecord): Promise<{ path: string } & AsyncDisposable> {
+    const path = this.launcher.rootfs(record);
+    await this.#lock.run(record.id, async () => {
+      const users = this.#borrowed.get(record.id) ?? 0;
+      if (users === 0 && !isRunning(record)) await this.deps.snapshots.mount(record.id, path);
+      this.#borrowed.set(record.id, users + 1);
+    });
+    return {
+      path,
+      [Symbol.asyncDispose]: () =>
+        this.#lock.run(record.id, async () => {
+          const users = (this.#borrowed.get(record.id) ?? 1) - 1;
+          if (users > 0) return void this.#borrowed.set(record.id, users);
+          this.#borrowed.delete(record.id);
+          if (!isRunning(record) && this.store.byId(record.id)) await this.launcher.down(record);
+        }),
+    };
   }
 
   // --- networks

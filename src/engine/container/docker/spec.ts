@@ -166,11 +166,10 @@ function namespaces(record: ContainerRecord, inputs: SpecInputs): OciSpec["linux
 function mounts(record: ContainerRecord, inputs: SpecInputs, privileged: boolean): OciMount[] {
   const { hostConfig: host } = record;
   const targets = new Set(record.mounts.map((mount) => mount.Destination));
-  const ipcHost = inputs.namespaces.ipc !== undefined;
   const base = defaultMounts({
     privileged,
     shmBytes: host.ShmSize || DEFAULT_SHM_BYTES,
-    shmSource: ipcHost ? (inputs.namespaces.ipc === "host" ? "/dev/shm" : inputs.files["/dev/shm"]) : undefined,
+    shmSource: inputs.namespaces.ipc === "host" ? "/dev/shm" : inputs.files["/dev/shm"],
   }).filter((mount) => !targets.has(mount.destination));
   const files = Object.entries(inputs.files)
     .filter(([target]) => target !== "/dev/shm" && !targets.has(target))
