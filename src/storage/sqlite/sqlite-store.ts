@@ -52,7 +52,7 @@ export interface SqliteStoreOptions {
 }
 
 /** The store of one machine. Throws `internal`, with the way out as hint, when the file is damaged. */
-export function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
   return EmbeddedStore.open(new SqliteLog(new LogDatabase(options.file)), options.clock ?? systemClock);
 }
 
