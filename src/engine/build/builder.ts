@@ -14,6 +14,7 @@ import { inlineRecords, parseCacheOption, unsupportedCache, withInlineCache } fr
 import { CacheMounts } from "./cache/mounts.ts";
 import { planPrune, type CacheStore } from "./cache/store.ts";
 import type { ExternalDecompressor } from "./context/decompress.ts";
+import { KnownFiles } from "./context/known.ts";
 import { loadContext, type LoadedContext } from "./context/load.ts";
 import { parseDockerfile } from "./dockerfile/index.ts";
 import { BuildSession, sharedLocks, type BuildServices } from "./graph/session.ts";
@@ -51,15 +52,17 @@ export function createBuilder(options: BuilderOptions): Builder {
     ...sharedLocks(),
   };
   for (const record of services.cache.records()) services.worker.keep(record.chainId);
-  return new EngineBuilder(services, options.log);
+  return new EngineBuilder(services, new KnownFiles(path.join(options.directory, "known")), options.log);
 }
 
 class EngineBuilder implements Builder {
   readonly #services: BuildServices;
+  readonly #known: KnownFiles;
   readonly #log: Logger;
   readonly cache: Builder["cache"];
 
-  constructor(services: BuildServices, log: Logger) {
+  constructor(services: BuildServices, known: KnownFiles, log: Logger) {
+    this.#known = known;
     this.#services = services;
     this.#log = log;
     this.cache = {
@@ -73,6 +76,7 @@ class EngineBuilder implements Builder {
     const scratch = fs.mkdtempSync(path.join(worker.scratchDir, "b-"));
     try {
       const loaded = await loadContext({
+        known: this.#known,
         directory: path.join(scratch, "context"),
         dockerfile: request.dockerfile ?? "Dockerfile",
         fetch,
@@ -81,12 +85,15 @@ class EngineBuilder implements Builder {
         ...(request.remote ? { remote: request.remote } : {}),
         ...(decompressor ? { decompressor } : {}),
       });
-      return await this.#solve(request, loaded, scratch, signal);
+      const result = await this.#solve(request, loaded, scratch, signal);
+      this.#known.remember(loaded.tree);
+      return result;
     } catch (error) {
       if (signal.aborted && codeOf(error) !== "canceled") throw canceled("the build was canceled", { cause: error });
       throw error;
     } finally {
       await fs.promises.rm(scratch, { recursive: true, force: true });
+      this.#known.sweep();
     }
   }
 
@@ -211,6 +218,7 @@ class EngineBuilder implements Builder {
     cache.drop(dropped.map((record) => record.key));
     const kept = new Set(cache.records().map((record) => record.chainId));
     const freed = await worker.forget(dropped.map((record) => record.chainId).filter((chainId) => !kept.has(chainId)));
+    this.#known.sweep();
     return {
       deleted: [...ids],
       reclaimedBytes: freed + mountRecords.reduce((sum, record) => sum + record.sizeBytes, 0),

@@ -5,6 +5,7 @@ import { Readable } from "node:stream";
 import { invalidArgument, MAX_SMALL_FILE_BYTES, messageOf, notImplemented, unavailable } from "../../../base/index.ts";
 import { nearest } from "../dockerfile/index.ts";
 import type { ExternalDecompressor } from "./decompress.ts";
+import type { KnownFiles } from "./known.ts";
 import { ignoreMatcher, readIgnoreFile } from "./patterns.ts";
 import { readTreeText, type FileTree } from "./tree.ts";
 import { unpack } from "./unpack.ts";
@@ -14,6 +15,7 @@ export interface LoadOptions {
   readonly remote?: string;
   readonly dockerfile: string;
   readonly directory: string;
+  readonly known: KnownFiles;
   readonly decompressor?: ExternalDecompressor;
   readonly fetch: typeof globalThis.fetch;
   readonly signal: AbortSignal;
@@ -37,7 +39,11 @@ export async function loadContext(options: LoadOptions): Promise<LoadedContext> 
   }
   if (!source)
     throw invalidArgument("a build needs a context: a tar archive as the request's body, or the remote parameter");
-  const tree = await unpack(source, directory, { signal, ...(decompressor ? { decompressor } : {}) });
+  const tree = await unpack(source, directory, {
+    signal,
+    known: options.known,
+    ...(decompressor ? { decompressor } : {}),
+  });
   return withIgnored(tree, options.dockerfile);
 }
 

@@ -10,6 +10,7 @@ import path from "node:path";
 import { invalidArgument, resourceExhausted } from "../../../base/index.ts";
 import { MAX_PATH_BYTES, MAX_TREE_BYTES, MAX_TREE_ENTRIES } from "../limits.ts";
 import { decompressed, type ExternalDecompressor } from "./decompress.ts";
+import { Comparison, type KnownFiles } from "./known.ts";
 import { TarParser, type TarHeader, type TarSink } from "./tar.ts";
 import type { FileTree } from "./tree.ts";
 
@@ -17,6 +18,8 @@ export interface UnpackOptions {
   /** Keep the archive's owners (ADD); otherwise everything belongs to root, as in a context. */
   readonly keepOwner?: boolean;
   readonly decompressor?: ExternalDecompressor;
+  /** Large files of former contexts. */
+  readonly known?: KnownFiles;
   readonly signal?: AbortSignal;
   readonly onProgress?: (bytes: number) => void;
 }
@@ -27,7 +30,7 @@ export async function unpack(
   root: string,
   options: UnpackOptions = {},
 ): Promise<FileTree> {
-  const sink = new UnpackSink(root, options.keepOwner ?? false);
+  const sink = new UnpackSink(root, options);
   const parser = new TarParser(sink);
   try {
     for await (const chunk of decompressed(source, options.decompressor)) {
@@ -51,14 +54,18 @@ class UnpackSink implements TarSink {
   bytes = 0;
   readonly #root: string;
   readonly #keepOwner: boolean;
+  readonly #known: KnownFiles | undefined;
+  /** Set while the arriving file is still equal to a known one. */
+  #comparison: { comparison: Comparison; path: string; header: TarHeader } | undefined;
   readonly #kinds = new Map<string, Kind>([["", "directory"]]);
   /** Directories get their time last, since writing into them changes it. */
   readonly #directoryTimes = new Map<string, number>();
   #file: { fd: number; path: string; hash: Hash; header: TarHeader } | undefined;
 
-  constructor(root: string, keepOwner: boolean) {
+  constructor(root: string, options: Pick<UnpackOptions, "keepOwner" | "known">) {
     this.#root = root;
-    this.#keepOwner = keepOwner && process.getuid?.() === 0;
+    this.#keepOwner = options.keepOwner === true && process.getuid?.() === 0;
+    this.#known = options.keepOwner ? undefined : options.known;
   }
 
   entry(header: TarHeader): void {
@@ -85,12 +92,42 @@ class UnpackSink implements TarSink {
     this.bytes += chunk.length;
     if (this.bytes > MAX_TREE_BYTES)
       throw resourceExhausted(`the archive unpacks to more than ${MAX_TREE_BYTES} bytes`);
+    if (this.#comparison) {
+      if (this.#comparison.comparison.matches(chunk)) return;
+      this.#leaveComparison();
+    }
+    this.#write(chunk);
+  }
+
+  #write(chunk: Buffer): void {
     const file = this.#file!;
     file.hash.update(chunk);
     for (let written = 0; written < chunk.length;) written += fs.writeSync(file.fd, chunk, written);
   }
 
+  /** The file has changed: write what was equal so far, and go on as with a new one. */
+  #leaveComparison(): void {
+    const { comparison, path: name, header } = this.#comparison!;
+    this.#comparison = undefined;
+    try {
+      this.#create(name, path.join(this.#root, name), header);
+      for (const part of comparison.replay()) this.#write(part);
+    } finally {
+      comparison.close();
+    }
+  }
+
+  /** The file came again as it was. */
+  #takeKnown(): void {
+    const { comparison, path: name } = this.#comparison!;
+    this.#comparison = undefined;
+    comparison.close();
+    fs.linkSync(comparison.known.file, path.join(this.#root, name));
+    this.digests.set(name, comparison.known.digest);
+  }
+
   endEntry(): void {
+    if (this.#comparison) return this.#takeKnown();
     const file = this.#file;
     if (!file) return;
     this.#file = undefined;
@@ -109,6 +146,8 @@ class UnpackSink implements TarSink {
   }
 
   close(): void {
+    this.#comparison?.comparison.close();
+    this.#comparison = undefined;
     if (this.#file) fs.closeSync(this.#file.fd);
     this.#file = undefined;
   }
@@ -152,6 +191,12 @@ class UnpackSink implements TarSink {
   }
 
   #openFile(name: string, target: string, header: TarHeader): void {
+    const known = this.#known?.find(name, header);
+    if (known) this.#comparison = { comparison: new Comparison(known), path: name, header };
+    else this.#create(name, target, header);
+  }
+
+  #create(name: string, target: string, header: TarHeader): void {
     const fd = fs.openSync(
       target,
       fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_NOFOLLOW,

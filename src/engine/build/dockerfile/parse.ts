@@ -74,17 +74,18 @@ const FLAGS: Record<InstructionKind, FlagKinds> = {
 const KEYWORDS = Object.keys(FLAGS) as InstructionKind[];
 
 function parseLine(source: Source, escape: string, line: LogicalLine): Instruction {
-  const keyword = /^\S+/.exec(line.text)![0];
+  const start = skipBlanks(line.text, 0);
+  const keyword = /\S+/.exec(line.text)![0];
   const kind = keyword.toLowerCase() as InstructionKind;
   if (!KEYWORDS.includes(kind)) {
     const meant = nearest(keyword, KEYWORDS);
-    throw dockerfileError(source, line.positionAt(0), `unknown instruction: ${keyword}`, {
+    throw dockerfileError(source, line.positionAt(start), `unknown instruction: ${keyword}`, {
       length: keyword.length,
       hint: meant ? `Did you mean ${meant.toUpperCase()}?` : `Known are ${KEYWORDS.join(", ").toUpperCase()}.`,
     });
   }
   try {
-    const parser = new LineParser(source, escape, line, kind, keyword.length);
+    const parser = new LineParser(source, escape, line, kind, start + keyword.length);
     return { ...parser.parse(), line, text: oneLine(line) };
   } catch (error) {
     if (error instanceof BerthError && error.details["line"] === undefined)

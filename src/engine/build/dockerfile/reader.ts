@@ -120,12 +120,17 @@ class LineReader {
     while (this.#next < this.#source.lines.length) {
       const line = this.#source.lines[this.#next]!;
       if (line.trim() === "" || isComment(line)) this.#next++;
-      else this.#lines.push(this.#readInstruction());
+      else this.#add(this.#readInstruction());
       if (this.#lines.length > MAX_INSTRUCTIONS)
         throw this.#error(this.#next, `more than ${MAX_INSTRUCTIONS} instructions`);
     }
     if (this.#lines.length === 0) throw this.#error(0, "file with no instructions");
     return { source: this.#source, directives: this.#directives, lines: this.#lines, warnings: this.#warnings };
+  }
+
+  /** A lone continuation joins nothing to nothing. */
+  #add(line: LogicalLine): void {
+    if (line.text.trim() !== "") this.#lines.push(line);
   }
 
   #error(index: number, what: string) {

@@ -196,7 +196,7 @@ async function placeFile(
   }
   if (!stat.isFile()) throw failedPrecondition(`/${item.source} is a device or pipe, which COPY does not take`);
   // The same file twice in a layer would become a hard link there, which the sources were not.
-  if (options.link && same && !used.has(stat.ino) && stat.nlink === 1) {
+  if (options.link && same && !used.has(stat.ino)) {
     used.add(stat.ino);
     fs.linkSync(source, target);
     return;
