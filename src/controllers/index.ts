@@ -1,16 +1,28 @@
+import { tokenCleaner } from "./bootstrap/index.ts";
+import {
+  certificateApprovingController,
+  certificateCleaner,
+  certificateSigningController,
+} from "./certificates/index.ts";
+import { clusterRoleAggregationController } from "./cluster-role-aggregation/index.ts";
 import type { Controller } from "./controller.ts";
 import { cronJobController } from "./cronjob/index.ts";
 import { daemonSetController } from "./daemonset/index.ts";
 import { deploymentController } from "./deployment/index.ts";
+import { disruptionController } from "./disruption/index.ts";
 import { endpointsController, endpointSliceController, endpointSliceMirroringController } from "./endpoints/index.ts";
 import { garbageCollector } from "./garbage-collector/index.ts";
 import { jobController } from "./job/index.ts";
+import { loadBalancerController } from "./load-balancer/index.ts";
 import { namespaceController } from "./namespace/index.ts";
 import { nodeLifecycleController, taintEvictionController } from "./node-lifecycle/index.ts";
 import { podGarbageCollector } from "./pod-gc/index.ts";
+import { resourceQuotaController } from "./quota/index.ts";
 import { replicaSetController, replicationController } from "./replicaset/index.ts";
 import { rootCaPublisher, serviceAccountController } from "./serviceaccount/index.ts";
 import { statefulSetController } from "./statefulset/index.ts";
+import { ttlAfterFinishedController } from "./ttl/index.ts";
+import { persistentVolumeController } from "./volume/index.ts";
 
 export type * from "./controller.ts";
 export { controllerUser, runControllers, type ControllerManager, type ControllerManagerOptions } from "./manager.ts";
@@ -34,4 +46,14 @@ export const allControllers: readonly Controller[] = [
   nodeLifecycleController,
   taintEvictionController,
   podGarbageCollector,
+  ttlAfterFinishedController,
+  resourceQuotaController,
+  disruptionController,
+  persistentVolumeController,
+  certificateApprovingController,
+  certificateSigningController,
+  certificateCleaner,
+  clusterRoleAggregationController,
+  loadBalancerController,
+  tokenCleaner,
 ];

@@ -147,7 +147,7 @@ class JobReconciler {
     const pod = podFromTemplate(job.spec!.template!, job, resources.jobs);
     const finalizers = [...(pod.metadata.finalizers ?? []), plan.FINALIZER];
     if (index < 0) return { ...pod, metadata: { ...pod.metadata, finalizers } };
-    const annotations = { ...pod.metadata.annotations, [plan.INDEX]: String(index) };
+    const annotations: Record<string, string> = { ...pod.metadata.annotations, [plan.INDEX]: String(index) };
     if (job.spec?.backoffLimitPerIndex !== undefined) {
       const failures = pods
         .filter((other) => plan.indexOf(other) === index && other.status?.phase === "Failed")

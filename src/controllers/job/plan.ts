@@ -139,13 +139,9 @@ export function verdictOf(job: Job, counts: Counts, nowMs: number): Verdict | un
   const failed = (reason: string, message: string): Verdict => ({ type: "Failed", reason, message });
   if (counts.policyFailure) return failed("PodFailurePolicy", counts.policyFailure);
   const limit = spec?.backoffLimit ?? 6;
-  if (
-    spec?.backoffLimitPerIndex === undefined &&
-    (counts.failed > limit ||
-      (spec?.template?.spec?.restartPolicy === "OnFailure" &&
-        counts.restarts > 0 &&
-        counts.restarts >= limit + (limit === 0 ? 1 : 0)))
-  ) {
+  const restartedTooOften =
+    spec?.template?.spec?.restartPolicy === "OnFailure" && counts.restarts > 0 && counts.restarts >= limit;
+  if (spec?.backoffLimitPerIndex === undefined && (counts.failed > limit || restartedTooOften)) {
     return failed("BackoffLimitExceeded", "Job has reached the specified backoff limit");
   }
   const deadline = spec?.activeDeadlineSeconds;
