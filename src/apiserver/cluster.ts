@@ -114,7 +114,13 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     ...(options.endpoints ?? []),
   ];
   server = await createApiServer({
-    ...{ store, clock, random, log, endpoints, authenticators, authorizers },
+    store,
+    clock,
+    random,
+    log,
+    endpoints,
+    authenticators,
+    authorizers,
     kinds: builtinKinds(),
     admission: createAdmission({ state, random, services }),
     fallbacks: [issuerDiscovery(tokens), ...(options.fallbacks ?? [])],
@@ -135,7 +141,14 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     await server.close();
   };
   return {
-    ...{ server, handler, client: state.client, listener, certificates, tokens, url, close },
+    server,
+    handler,
+    client: state.client,
+    listener,
+    certificates,
+    tokens,
+    url,
+    close,
     kubeconfig: (name) =>
       renderKubeconfig({
         name,

@@ -3,4 +3,4 @@ export type * from "./machinery/pipeline.ts";
 export type * from "./machinery/options.ts";
 export { createApiServer } from "./machinery/server.ts";
 export { builtinKinds } from "./resources/index.ts";
-export { openCluster, type Cluster, type ClusterOptions } from "./cluster.ts";
+export * from "./cluster.ts";

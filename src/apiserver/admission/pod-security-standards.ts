@@ -25,8 +25,19 @@ const privileged: Check = (_spec, containers) => {
 };
 
 const baselineCapabilities = new Set([
-  ...["AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE"],
-  ...["SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"],
+  "AUDIT_WRITE",
+  "CHOWN",
+  "DAC_OVERRIDE",
+  "FOWNER",
+  "FSETID",
+  "KILL",
+  "MKNOD",
+  "NET_BIND_SERVICE",
+  "SETFCAP",
+  "SETGID",
+  "SETPCAP",
+  "SETUID",
+  "SYS_CHROOT",
 ]);
 
 const addedCapabilities: Check = (_spec, containers) => {
@@ -61,10 +72,18 @@ const seccompUnconfined: Check = (spec, containers) => {
 };
 
 const safeSysctls = new Set([
-  ...["kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports"],
-  ...["net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout"],
-  ...["net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time"],
-  ...["net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem"],
+  "kernel.shm_rmid_forced",
+  "net.ipv4.ip_local_port_range",
+  "net.ipv4.ip_local_reserved_ports",
+  "net.ipv4.ip_unprivileged_port_start",
+  "net.ipv4.ping_group_range",
+  "net.ipv4.tcp_fin_timeout",
+  "net.ipv4.tcp_keepalive_intvl",
+  "net.ipv4.tcp_keepalive_probes",
+  "net.ipv4.tcp_keepalive_time",
+  "net.ipv4.tcp_rmem",
+  "net.ipv4.tcp_syncookies",
+  "net.ipv4.tcp_wmem",
 ]);
 
 const sysctls: Check = ({ securityContext }) => {
@@ -80,17 +99,15 @@ const procMount: Check = (_spec, containers) => {
 };
 
 const restrictedVolumeKinds = new Set([
-  ...[
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "image",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-  ],
+  "configMap",
+  "csi",
+  "downwardAPI",
+  "emptyDir",
+  "ephemeral",
+  "image",
+  "persistentVolumeClaim",
+  "projected",
+  "secret",
 ]);
 
 const restrictedVolumes: Check = ({ volumes = [] }) => {
@@ -166,8 +183,18 @@ const baseline: readonly Check[] = [
 ];
 /** In the order in which upstream reports them. */
 const restricted: readonly Check[] = [
-  ...[hostNamespaces, privileged, hostPath, hostPorts, procMount, sysctls],
-  ...[privilegeEscalation, unrestrictedCapabilities, restrictedVolumes, runAsNonRoot, runAsRoot, seccompMissing],
+  hostNamespaces,
+  privileged,
+  hostPath,
+  hostPorts,
+  procMount,
+  sysctls,
+  privilegeEscalation,
+  unrestrictedCapabilities,
+  restrictedVolumes,
+  runAsNonRoot,
+  runAsRoot,
+  seccompMissing,
 ];
 
 /** What of a Pod the level forbids; nothing at `privileged`. */

@@ -16,16 +16,16 @@ export function componentStatusEndpoint(store: Store): Endpoint {
     namespaced: false,
     kind: { group: "", version: "v1", kind: "ComponentStatus" },
     verbs: ["get", "list"],
-    async handle({ info, warn }) {
-      warn("v1 ComponentStatus is deprecated in v1.19+");
+    async handle(call) {
+      call.warn("v1 ComponentStatus is deprecated in v1.19+");
       const problem = await store.revision().then(
         () => undefined,
         (error: unknown) => messageOf(error),
       );
       const items = names.map((name) => status(name, name === "etcd-0" ? problem : undefined));
-      if (info.name === "") return { kind: "ComponentStatusList", apiVersion: "v1", metadata: {}, items };
-      const found = items.find(({ metadata }) => metadata.name === info.name);
-      if (found === undefined) throw notFoundError({ group: "", plural: "componentstatuses" }, info.name);
+      if (call.info.name === "") return { kind: "ComponentStatusList", apiVersion: "v1", metadata: {}, items };
+      const found = items.find(({ metadata }) => metadata.name === call.info.name);
+      if (found === undefined) throw notFoundError({ group: "", plural: "componentstatuses" }, call.info.name);
       return found;
     },
   };

@@ -13,8 +13,8 @@ const success: KubeObject = { kind: "Status", apiVersion: "v1", metadata: {}, st
 
 /** A scheduler's decision: `pods/binding`, and the older `bindings`. */
 export function bindingEndpoints(state: ClusterState, clock: Clock): Endpoint[] {
-  const bind: Endpoint["handle"] = async (call, { decode }) => {
-    const binding = (await decode(call)) as k8s.Binding;
+  const bind: Endpoint["handle"] = async (call, tools) => {
+    const binding = (await tools.decode(call)) as k8s.Binding;
     await bindPod(state, clock, call, binding);
     return success;
   };
@@ -64,22 +64,20 @@ function boundPod(pod: Stored<k8s.Pod>, node: string, binding: k8s.Binding, cloc
 export function evictionEndpoint(state: ClusterState, clock: Clock): Endpoint {
   return answering(
     { group: "", resource: "pods", subresource: "eviction", namespaced: true, kind: "policy/v1/Eviction" },
-    async (call, { decode }) => {
-      const eviction = (await decode(call)) as k8s.Eviction;
+    async (call, tools) => {
+      const eviction = (await tools.decode(call)) as k8s.Eviction;
       const { namespace, name } = call.info;
       const pod = await state.client.of(resources.pods).get({ namespace, name });
       const dryRun = call.request.query.has("dryRun") || eviction.deleteOptions?.dryRun !== undefined;
       if (!canIgnoreBudgets(pod)) await spendBudget(state, clock, pod, dryRun);
-      await state.client
-        .of(resources.pods)
-        .delete(
-          { namespace, name },
-          {
-            gracePeriodSeconds: eviction.deleteOptions?.gracePeriodSeconds,
-            preconditions: { uid: pod.metadata.uid },
-            dryRun,
-          },
-        );
+      await state.client.of(resources.pods).delete(
+        { namespace, name },
+        {
+          gracePeriodSeconds: eviction.deleteOptions?.gracePeriodSeconds,
+          preconditions: { uid: pod.metadata.uid },
+          dryRun,
+        },
+      );
       return success;
     },
   );

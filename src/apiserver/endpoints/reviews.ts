@@ -29,8 +29,8 @@ export function reviewEndpoints(options: ReviewOptions): Endpoint[] {
   ) =>
     answering(
       { ...authorization, resource, namespaced, kind: `authorization.k8s.io/v1/${kind}` },
-      async (call, { decode }) => {
-        const object = await decode(call);
+      async (call, tools) => {
+        const object = await tools.decode(call);
         const spec = (object["spec"] ?? {}) as k8s.SubjectAccessReviewSpec;
         assertOneKind(spec, kind);
         const attributes = attributesOf(spec, userOf(spec, call.user));
@@ -102,8 +102,8 @@ const rulesReview = (rbac: RbacAuthorizer): Endpoint =>
       namespaced: false,
       kind: "authorization.k8s.io/v1/SelfSubjectRulesReview",
     },
-    async (call, { decode }) => {
-      const object = await decode(call);
+    async (call, tools) => {
+      const object = await tools.decode(call);
       const { namespace = "" } = (object["spec"] ?? {}) as k8s.SelfSubjectRulesReviewSpec;
       const rules = call.user.groups.includes("system:masters")
         ? masterRules
@@ -153,8 +153,8 @@ const describe = ({ name, uid, groups, extra }: UserInfo): k8s.UserInfo => ({
 const tokenReview = (options: ReviewOptions): Endpoint =>
   answering(
     { ...authentication, resource: "tokenreviews", namespaced: false, kind: "authentication.k8s.io/v1/TokenReview" },
-    async (call, { decode }) => {
-      const object = await decode(call);
+    async (call, tools) => {
+      const object = await tools.decode(call);
       const { token = "", audiences = [] } = (object["spec"] ?? {}) as k8s.TokenReviewSpec;
       return withStatus(object, await reviewToken(options, token, audiences));
     },

@@ -20,8 +20,8 @@ export function tokenEndpoint(state: ClusterState, tokens: ServiceAccountTokens)
       namespaced: true,
       kind: "authentication.k8s.io/v1/TokenRequest",
     },
-    async (call, { decode }) => {
-      const object = await decode(call);
+    async (call, tools) => {
+      const object = await tools.decode(call);
       const spec = (object["spec"] ?? {}) as k8s.TokenRequestSpec;
       const { namespace, name } = call.info;
       const account = await state.client.of(resources.serviceAccounts).get({ namespace, name });
