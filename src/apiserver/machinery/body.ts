@@ -24,12 +24,12 @@ export async function decodeObject(call: Call, kind: Kind): Promise<KubeObject> 
 
 export function conform(call: Call, kind: Kind, { value, keyCount, text }: Decoded): KubeObject {
   const mode = fieldValidation(call.request.query);
-  const before = isObject(value) ? value["metadata"] : undefined;
+  // Absent ones are added, and were not in the text.
+  const added = ["apiVersion", "kind", "metadata"].filter((key) => isObject(value) && !(key in value)).length;
   const object = assertKind(value, kind);
   const found = normalize(object, kind.schema, kind.custom === true);
   if (found.problem !== undefined) throw cannotBeHandled(kind, found.problem);
   if (mode !== "Ignore") {
-    const added = before === undefined ? 1 : 0;
     const doubled = text !== undefined && keyCount !== undefined && keyCount > found.keyCount - added;
     const problems = found.unknown.map((path) => `unknown field "${path}"`);
     if (doubled) problems.push(...duplicateFields(text).map((path) => `duplicate field "${path}"`));

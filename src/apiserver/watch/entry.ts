@@ -39,6 +39,8 @@ export class Entry {
   static of(key: string, value: Uint8Array, revision: number): Entry {
     const object = decoded.get(value);
     if (object) {
+      // Once only: a frozen object can't take another revision, and the store may keep the value for long.
+      decoded.delete(value);
       object.metadata.resourceVersion = String(revision);
       deepFreeze(object);
     }
