@@ -11,7 +11,7 @@ import {
   type IsolationName,
   type Sandbox,
 } from "./container/index.ts";
-import { FileContentStore, type ContentStore } from "./content/index.ts";
+import { FileContentStore } from "./content/index.ts";
 import { MemoryEventBus, type EventBus } from "./events/index.ts";
 import { hostFacts, type HostFacts } from "./host-facts.ts";
 import { Images, PackageBootstrapper, type ImageService } from "./image/index.ts";
@@ -41,9 +41,9 @@ export interface Counts {
 
 /** Docker's job as one object: the parts, and the few questions that concern all of them. */
 export interface Engine {
-  readonly content: ContentStore;
+  readonly content: FileContentStore;
   readonly snapshots: SnapshotStore;
-  readonly images: ImageService;
+  readonly images: Images;
   readonly builder: Builder;
   readonly containers: DockerContainers;
   readonly networks: NetworkService;
@@ -109,6 +109,8 @@ export async function openEngine(context: InstanceContext, options: EngineOption
   ]);
   await containers.recover(sandboxes);
   await reclaimRuns(sandboxes);
+  // What a crash left unfinished is garbage now; nobody waits for it to go.
+  images.collectGarbage().catch((error: unknown) => context.log.warn("collecting garbage failed", { error }));
 
   return {
     content,

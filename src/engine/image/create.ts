@@ -100,6 +100,6 @@ function isCompressed(manifest: OciManifest): boolean {
 
 /** gzip has a Docker name, zstd only an OCI one. */
 function dockerType(mediaType: string): string {
-  if (/gzip$/.test(mediaType)) return MEDIA.dockerLayerGzip;
-  return /zstd$/.test(mediaType) ? MEDIA.ociLayerZstd : mediaType;
+  if (mediaType.endsWith("gzip")) return MEDIA.dockerLayerGzip;
+  return mediaType.endsWith("zstd") ? MEDIA.ociLayerZstd : mediaType;
 }

@@ -261,7 +261,7 @@ export class Images implements ImageService {
 
   async search(term: string, options: { limit?: number; signal?: AbortSignal } = {}): Promise<SearchResult[]> {
     const query = new URLSearchParams({ q: term, n: String(options.limit ?? 25) });
-    const body = await this.fetchUrl(`https://index.docker.io/v1/search?${query}`, options.signal);
+    const body = await this.fetchUrl(`https://index.docker.io/v1/search?${query.toString()}`, options.signal);
     return (await readJsonBody<{ results?: SearchResult[] }>(body)).results ?? [];
   }
 

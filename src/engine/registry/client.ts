@@ -127,7 +127,7 @@ export class RegistrySession {
     const query = new URLSearchParams({ mount: digest, from });
     const answer = await this.#call({
       method: "POST",
-      path: `blobs/uploads/?${query}`,
+      path: `blobs/uploads/?${query.toString()}`,
       headers: { "content-length": "0" },
       signal,
     });
@@ -170,17 +170,20 @@ export class RegistrySession {
     if (this.#chosen) return this.#callAt(this.#chosen, call, attempts);
     const failures: BerthError[] = [];
     for (const endpoint of this.#endpoints) {
-      const last = endpoint === this.#endpoints.at(-1);
       try {
-        const answer = await this.#callAt(endpoint, call, last && failures.length === 0 ? attempts : 1);
+        const answer = await this.#callAt(endpoint, call, endpoint === this.#endpoints.at(-1) ? attempts : 1);
         this.#chosen = endpoint;
         return answer;
       } catch (error) {
-        // A mirror or the wrong protocol failing is no reason to stop; a refusal by the registry itself is.
         if (!(error instanceof BerthError) || error.code === "canceled") throw error;
         failures.push(error);
-        const wrongProtocol = hasCode(error, "unavailable") || error.details["status"] === 400;
-        if (!endpoint.mirror && !wrongProtocol) throw error;
+        // A mirror that fails, or the wrong protocol, is no reason to stop. An answer of the registry itself is one: it decides.
+        const answered = error.details["status"] !== undefined && error.details["status"] !== 400;
+        if (endpoint.mirror || (!answered && hasCode(error, "unavailable", "invalidArgument"))) continue;
+        this.#chosen = endpoint;
+        if (hasCode(error, "unavailable", "resourceExhausted") && attempts > 1)
+          return this.#callAt(endpoint, call, attempts - 1);
+        throw error;
       }
     }
     throw this.#unreachable(failures);
