@@ -4,3 +4,5 @@ export type * from "./machinery/options.ts";
 export { createApiServer } from "./machinery/server.ts";
 export { builtinKinds } from "./resources/index.ts";
 export * from "./cluster.ts";
+export { createAudit, type AuditLevel, type AuditOptions, type AuditRule } from "./machinery/audit.ts";
+export { createFairness, type FairnessOptions } from "./machinery/fairness.ts";

@@ -1,5 +1,6 @@
 import { BerthError, randomUuid } from "../../base/index.ts";
 import type { ApiRequest, ApiResponse, KubeObject, UserInfo } from "../../api/index.ts";
+import { startCompactor } from "../watch/compactor.ts";
 import { Feed } from "../watch/feed.ts";
 import { attributesOf, authenticate, authorize, impersonate } from "./authorize.ts";
 import { assertKind, decodeBody } from "./decode.ts";
@@ -45,10 +46,12 @@ class Server implements ApiServer {
   readonly #health = new Health();
   readonly #listeners = new Set<Listener>();
   readonly #tools: EndpointTools;
+  readonly #stopCompactor: () => void;
 
   constructor(core: Core, options: ApiServerOptions) {
     this.#core = core;
     this.#options = options;
+    this.#stopCompactor = startCompactor(core.store, core.clock, core.log);
     this.#health.add("etcd", async () => void (await core.store.revision()));
     this.#tools = {
       loopback: (request) => this.handler({ ...request, user: request.user ?? LOOPBACK }),
@@ -75,6 +78,7 @@ class Server implements ApiServer {
   }
 
   async close(): Promise<void> {
+    this.#stopCompactor();
     const closing = [...this.#listeners].map((listener) => listener.close());
     await this.#core.feed.close();
     await Promise.all(closing);
