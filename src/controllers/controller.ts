@@ -51,8 +51,10 @@ export interface ControllerContext {
 
 /** A controller as data; the manager runs it. */
 export interface Controller {
-  /** Upstream's name, which is also its service account's: `deployment-controller`. */
+  /** Upstream's name: `deployment-controller`. */
   readonly name: string;
+  /** Under which it acts, where upstream calls that otherwise than the controller. */
+  readonly serviceAccount?: string;
   /** The component in its events, where that differs from `name`. */
   readonly component?: string;
   readonly workers?: number;

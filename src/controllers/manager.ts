@@ -52,7 +52,10 @@ export function runControllers(options: ControllerManagerOptions, signal: AbortS
 function prepare(controller: Controller, options: ControllerManagerOptions, informers: InformerFactory) {
   const { clock, random } = options;
   const log = options.log.with({ controller: controller.name });
-  const client = options.client.as(controllerUser(controller.name), `berth-controllers/${controller.name}`);
+  const client = options.client.as(
+    controllerUser(controller.serviceAccount ?? controller.name),
+    `berth-controllers/${controller.name}`,
+  );
   const queue = new WorkQueue({ clock, log });
   const context: ControllerContext = {
     client,

@@ -34,6 +34,7 @@ const FAILED_BACKOFF_MS = 1_000;
 /** https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/ */
 export const daemonSetController: Controller = {
   name: "daemonset-controller",
+  serviceAccount: "daemon-set-controller",
   setup(context) {
     const expectations = new Expectations(context.clock);
     watchOwnersAndPods(context, resources.daemonSets, {

@@ -85,6 +85,7 @@ function podsOn(context: ControllerContext, nodeName: string): readonly Pod[] {
 /** Evicts pods from nodes with NoExecute taints that they don't tolerate, or no longer. */
 export const taintEvictionController: Controller = {
   name: "taint-eviction-controller",
+  serviceAccount: "node-controller",
   component: "taint-eviction-controller",
   setup(context) {
     const nodes = context.informer(resources.nodes);

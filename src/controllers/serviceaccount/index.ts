@@ -59,7 +59,7 @@ export const serviceAccountController = perNamespace(
 
 /** Each namespace has the cluster's CA in a ConfigMap, for pods to trust the API server by. */
 export const rootCaPublisher = perNamespace(
-  "root-ca-certificate-publisher",
+  "root-ca-cert-publisher",
   "configMaps",
   CA_MAP,
   async (context, namespace, signal) => {

@@ -1,11 +1,13 @@
 import type { DaemonContext } from "../context.ts";
 import type { Service } from "../supervisor.ts";
+import { composeCluster } from "./cluster/index.ts";
 import { dockerApiService } from "./docker-api.ts";
 import { engineService } from "./engine.ts";
+import { registryService } from "./registry.ts";
 
 /** The one place where the daemon is put together: one file per service, each listed after those it depends on. */
 export function composeServices(context: DaemonContext): Service[] {
   const engine = engineService(context);
   const dockerApi = dockerApiService(context, engine);
-  return [engine, dockerApi];
+  return [engine, dockerApi, ...composeCluster(context, engine)];
 }

@@ -1,2 +1,3 @@
+export { kubeletApi, type ApiClientOptions } from "./api-client.ts";
 export { Kubelet, type KubeletOptions } from "./kubelet.ts";
 export type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";

@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { messageOf, type Clock, type Logger } from "../../base/index.ts";
 import type { KubeletContext } from "./context.ts";
@@ -52,6 +52,8 @@ export class Kubelet {
   /** Resolves when the node is registered and Ready. What ran before a restart is taken over, or cleaned away. */
   async start(): Promise<void> {
     const { api, runtime, host } = this.#options;
+    for (const folder of [this.#options.dataDir, this.#options.runtimeDir])
+      await mkdir(folder, { recursive: true, mode: 0o711 });
     const machine = await host.machine();
     this.#context = this.#makeContext(machine);
     this.#agent = new NodeAgent({

@@ -1,0 +1,72 @@
+import { readFile, rename, writeFile } from "node:fs/promises";
+import path from "node:path";
+import type { Cluster, Endpoint } from "../../../apiserver/index.ts";
+import { hasCode, type Logger } from "../../../base/index.ts";
+import type { Store } from "../../../storage/index.ts";
+import type { DaemonContext } from "../../context.ts";
+import type { Service } from "../../supervisor.ts";
+import type { ClusterSettings } from "./settings.ts";
+
+const PREFERRED_PORT = 6443;
+
+/** The Kubernetes API on loopback, and the administrator's kubeconfig (0600) in the runtime directory. */
+export function apiServerService(
+  context: DaemonContext,
+  store: Service<Store>,
+  settings: ClusterSettings,
+  endpoints: () => readonly Endpoint[],
+): Service<Cluster> {
+  return {
+    name: "api-server",
+    dependsOn: [store],
+    async start(use) {
+      const { openCluster } = await import("../../../apiserver/index.ts");
+      const log = context.log.with({ service: "api-server" });
+      const folder = path.join(context.dataDir, "cluster");
+      const portFile = path.join(folder, "port");
+      const open = (port: number) =>
+        openCluster({
+          store: use(store),
+          clock: context.clock,
+          random: context.random,
+          log,
+          folder: path.join(folder, "pki"),
+          serverNames: [settings.gateway],
+          advertiseAddress: settings.gateway,
+          services: { cidr: settings.serviceCidr, nodePorts: settings.nodePorts },
+          port,
+          endpoints: endpoints(),
+        });
+      const api = await openOnSomePort(open, await rememberedPort(portFile), log);
+      await writeFile(portFile, `${api.listener.port}\n`);
+      await writePrivate(path.join(context.runtimeDir, "kubeconfig"), api.kubeconfig(settings.nodeName));
+      return { value: api, stop: () => api.close() };
+    },
+  };
+}
+
+/** A kubeconfig that somebody copied should stay true: the port of last time is taken again where it is free. */
+async function rememberedPort(file: string): Promise<number> {
+  const text = await readFile(file, "utf8").catch(() => "");
+  return Number(text) || PREFERRED_PORT;
+}
+
+async function openOnSomePort(
+  open: (port: number) => Promise<Cluster>,
+  preferred: number,
+  log: Logger,
+): Promise<Cluster> {
+  try {
+    return await open(preferred);
+  } catch (error) {
+    const inUse = (error as { code?: string }).code === "EADDRINUSE" || hasCode(error, "conflict");
+    if (!inUse) throw error;
+    log.info("the API server's port is taken by somebody else; another one is used", { port: preferred });
+    return open(0);
+  }
+}
+
+async function writePrivate(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}

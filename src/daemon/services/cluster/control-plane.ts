@@ -1,0 +1,94 @@
+import type { Cluster } from "../../../apiserver/index.ts";
+import { InformerFactory } from "../../../client/index.ts";
+import type { DaemonContext } from "../../context.ts";
+import type { Service } from "../../supervisor.ts";
+import type { ClusterSettings } from "./settings.ts";
+
+/** Informers that everything in this process shares: one copy of each resource. */
+export function informersService(context: DaemonContext, api: Service<Cluster>): Service<InformerFactory> {
+  return {
+    name: "informers",
+    dependsOn: [api],
+    async start(use) {
+      return {
+        value: new InformerFactory({
+          ...context,
+          client: use(api).client,
+          log: context.log.with({ service: "informers" }),
+        }),
+      };
+    },
+  };
+}
+
+/** The controller manager: every controller of controllers/. */
+export function controllersService(
+  context: DaemonContext,
+  api: Service<Cluster>,
+  informers: Service<InformerFactory>,
+  settings: ClusterSettings,
+): Service<void> {
+  return {
+    name: "controllers",
+    dependsOn: [api, informers],
+    async start(use) {
+      const { allControllers, runControllers } = await import("../../../controllers/index.ts");
+      const { client, certificates } = use(api);
+      const stop = new AbortController();
+      const log = context.log.with({ service: "controllers" });
+      const manager = runControllers(
+        {
+          ...context,
+          client,
+          log,
+          informers: use(informers),
+          controllers: allControllers,
+          settings: { rootCaPem: certificates.authority.pair.cert, serviceCidr: settings.serviceCidr },
+        },
+        stop.signal,
+      );
+      await manager.ready;
+      return {
+        value: undefined,
+        stop: async () => {
+          stop.abort();
+          await manager.stopped;
+        },
+      };
+    },
+  };
+}
+
+export function schedulerService(
+  context: DaemonContext,
+  api: Service<Cluster>,
+  informers: Service<InformerFactory>,
+): Service<void> {
+  return {
+    name: "scheduler",
+    dependsOn: [api, informers],
+    async start(use) {
+      const { Scheduler } = await import("../../../scheduler/index.ts");
+      const stop = new AbortController();
+      const client = use(api).client.as(
+        { name: "system:kube-scheduler", groups: ["system:authenticated"] },
+        "berth-scheduler",
+      );
+      const scheduler = new Scheduler({
+        ...context,
+        client,
+        informers: use(informers),
+        log: context.log.with({ service: "scheduler" }),
+      });
+      use(informers).start(stop.signal);
+      const stopped = scheduler.run(stop.signal);
+      return {
+        value: undefined,
+        stop: async () => {
+          stop.abort();
+          await stopped;
+        },
+      };
+    },
+  };
+}

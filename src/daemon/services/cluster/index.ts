@@ -1,0 +1,43 @@
+import { podConnections } from "../../../node/index.ts";
+import { instanceTag } from "../../../base/index.ts";
+import type { CriRuntime, Engine } from "../../../engine/index.ts";
+import type { DaemonContext } from "../../context.ts";
+import type { Service } from "../../supervisor.ts";
+import { apiServerService } from "./api-server.ts";
+import { controllersService, informersService, schedulerService } from "./control-plane.ts";
+import { criService, kubeletService } from "./node.ts";
+import { podNetworkService } from "./pod-network.ts";
+import { clusterSettings } from "./settings.ts";
+import { storeService } from "./store.ts";
+
+/** Kubernetes on this machine: store, API server, controllers, scheduler, and the machine as a node. */
+export function composeCluster(context: DaemonContext, engine: Service<Engine>): Service[] {
+  const settings = clusterSettings(context.instance, instanceTag(context.instance));
+  // The API server hands exec and logs to the node, which starts after it.
+  let runtime: CriRuntime | undefined;
+  const store = storeService(context);
+  const api = apiServerService(context, store, settings, () =>
+    podConnections((name) => (name === settings.nodeName && runtime ? { runtime } : undefined), context.clock),
+  );
+  const informers = informersService(context, api);
+  const network = podNetworkService(context, settings);
+  const cri = criService(context, engine, network);
+  const remembered: Service<CriRuntime> = {
+    ...cri,
+    start: async (use, signal) => {
+      const started = await cri.start(use, signal);
+      runtime = started.value;
+      return started;
+    },
+  };
+  return [
+    store,
+    api,
+    informers,
+    controllersService(context, api, informers, settings),
+    schedulerService(context, api, informers),
+    network,
+    remembered,
+    kubeletService(context, { engine, cri: remembered, api, informers }, settings),
+  ];
+}

@@ -1,0 +1,164 @@
+import type { k8s } from "../../api/index.ts";
+import {
+  nftAddress,
+  nftKey,
+  nftNumber,
+  nftPort,
+  nftProtocol,
+  PROTOCOLS,
+  type NftElement,
+  type Transport,
+} from "../../host/index.ts";
+import { pickChainName, slotCount } from "./ruleset.ts";
+
+/** One element that a Service wants in one of the table's sets. */
+export interface Wanted {
+  readonly set: string;
+  readonly element: NftElement;
+}
+
+/** Where a Service's endpoints are, seen from this node. */
+export interface PlanContext {
+  readonly nodeName: string;
+  /** LoadBalancer Services answer on the node's loopback too. */
+  readonly loadBalancerOnLocalhost: boolean;
+}
+
+interface Target {
+  readonly address: string;
+  readonly port: number;
+  readonly local: boolean;
+}
+
+type ServiceLike = Pick<k8s.Service, "spec" | "status">;
+type SliceLike = Pick<k8s.EndpointSlice, "addressType" | "endpoints" | "ports">;
+
+/** Every element that one Service needs. Pure; order is stable, so that a change of one endpoint changes few elements. */
+export function planService(service: ServiceLike, slices: readonly SliceLike[], context: PlanContext): Wanted[] {
+  const spec = service.spec ?? {};
+  if (spec.type === "ExternalName" || !spec.clusterIP || spec.clusterIP === "None") return [];
+  return (spec.ports ?? []).flatMap((port) => {
+    const protocol = (port.protocol ?? "TCP").toLowerCase() as Transport;
+    if (!(protocol in PROTOCOLS)) return [];
+    return ([4, 6] as const).flatMap((family) => planPort(service, { ...port, protocol }, family, slices, context));
+  });
+}
+
+function planPort(
+  service: ServiceLike,
+  port: k8s.ServicePort & { protocol: Transport },
+  family: 4 | 6,
+  slices: readonly SliceLike[],
+  context: PlanContext,
+): Wanted[] {
+  const spec = service.spec!;
+  const clusterIps = ofFamily(spec.clusterIPs?.length ? spec.clusterIPs : [spec.clusterIP ?? ""], family);
+  if (clusterIps.length === 0) return [];
+  const all = targets(port, family, slices, context.nodeName);
+  const internal = spec.internalTrafficPolicy === "Local" ? all.filter((target) => target.local) : all;
+  const external = spec.externalTrafficPolicy === "Local" ? all.filter((target) => target.local) : all;
+  const sticky = spec.sessionAffinity === "ClientIP";
+  const at = (address: string, from: readonly Target[]) => planAddress(address, family, port, from, sticky);
+  return [
+    ...clusterIps.map((address) => ({ set: `cluster-ips${family}`, element: { key: nftAddress(address) } })),
+    ...clusterIps.flatMap((address) => at(address, internal)),
+    ...externalAddresses(service, family, context).flatMap((address) => at(address, external)),
+    ...(port.nodePort ? planNodePort(port.nodePort, family, port.protocol, external, sticky) : []),
+    ...all.map(({ address }) => ({
+      set: `hairpin${family}`,
+      element: { key: nftKey(nftAddress(address), nftAddress(address)) },
+    })),
+  ];
+}
+
+function ofFamily(addresses: readonly string[], family: 4 | 6): string[] {
+  return addresses.filter(
+    (address) => address !== "" && address !== "None" && address.includes(":") === (family === 6),
+  );
+}
+
+function externalAddresses(service: ServiceLike, family: 4 | 6, context: PlanContext): string[] {
+  const ingress = (service.status?.loadBalancer?.ingress ?? []).filter((one) => one.ipMode !== "Proxy");
+  const assigned = service.spec?.type === "LoadBalancer" ? ingress.map((one) => one.ip ?? "") : [];
+  const loopback = assigned.length > 0 && context.loadBalancerOnLocalhost && family === 4 ? ["127.0.0.1"] : [];
+  return [
+    ...new Set([...ofFamily(service.spec?.externalIPs ?? [], family), ...ofFamily(assigned, family), ...loopback]),
+  ];
+}
+
+/**
+ * The endpoints that take traffic: the ready ones; when there are none, those that still serve while they terminate
+ * (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions).
+ */
+function targets(port: k8s.ServicePort, family: 4 | 6, slices: readonly SliceLike[], nodeName: string): Target[] {
+  const pick = (accept: (conditions: k8s.EndpointConditions) => boolean) => {
+    const found = new Map<string, Target>();
+    for (const slice of slices) {
+      if (slice.addressType !== `IPv${family}`) continue;
+      const number = slice.ports?.find(
+        (one) => (one.name ?? "") === (port.name ?? "") && (one.protocol ?? "TCP").toLowerCase() === port.protocol,
+      )?.port;
+      if (number === undefined) continue;
+      for (const endpoint of slice.endpoints ?? []) {
+        const address = endpoint.addresses[0];
+        if (!address || !accept(endpoint.conditions ?? {})) continue;
+        found.set(`${address} ${number}`, { address, port: number, local: endpoint.nodeName === nodeName });
+      }
+    }
+    return [...found].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, target]) => target);
+  };
+  const ready = pick((conditions) => conditions.ready !== false);
+  return ready.length > 0
+    ? ready
+    : pick((conditions) => conditions.serving === true && conditions.terminating === true);
+}
+
+function planAddress(
+  address: string,
+  family: 4 | 6,
+  port: k8s.ServicePort & { protocol: Transport },
+  from: readonly Target[],
+  sticky: boolean,
+): Wanted[] {
+  const parts = [nftAddress(address), nftProtocol(port.protocol), nftPort(port.port)];
+  return pickElements(
+    parts,
+    { empty: `empty${family}`, verdicts: `services${family}`, endpoints: `endpoints${family}` },
+    from,
+    sticky,
+    false,
+  );
+}
+
+function planNodePort(
+  nodePort: number,
+  family: 4 | 6,
+  protocol: Transport,
+  from: readonly Target[],
+  sticky: boolean,
+): Wanted[] {
+  const parts = [nftProtocol(protocol), nftPort(nodePort)];
+  const sets = { empty: `empty-ports${family}`, verdicts: `ports${family}`, endpoints: `port-endpoints${family}` };
+  return pickElements(parts, sets, from, sticky, true);
+}
+
+/** The way from an address and port to one of the endpoints: to a chain that picks a slot, and from slot to endpoint. */
+function pickElements(
+  parts: readonly Buffer[],
+  sets: { empty: string; verdicts: string; endpoints: string },
+  from: readonly Target[],
+  sticky: boolean,
+  nodePort: boolean,
+): Wanted[] {
+  if (from.length === 0) return [{ set: sets.empty, element: { key: nftKey(...parts) } }];
+  const slots = slotCount(from.length);
+  const chain = pickChainName(slots, { sticky, nodePort });
+  return [
+    { set: sets.verdicts, element: { key: nftKey(...parts), verdict: { kind: "goto", chain } } },
+    ...Array.from({ length: slots }, (_, slot) => {
+      const target = from[slot % from.length]!;
+      const value = nftKey(nftAddress(target.address), nftPort(target.port));
+      return { set: sets.endpoints, element: { key: nftKey(...parts, nftNumber(slot)), value } };
+    }),
+  ];
+}

@@ -1,0 +1,156 @@
+import { kernelName, type InstanceContext, type Timer } from "../../base/index.ts";
+import type { k8s } from "../../api/index.ts";
+import type { Lister, Stored } from "../../client/index.ts";
+import { LinuxNft, type NftHost } from "../../host/index.ts";
+import { planService, type PlanContext, type Wanted } from "./plan.ts";
+import { changesOf, ProgrammedElements } from "./programmed.ts";
+import { proxyRuleset } from "./ruleset.ts";
+
+/** Changes that arrive within this are programmed together. */
+const SETTLE_MS = 2;
+const RETRY_MS = 1000;
+/** Elements in one transaction; a start with thousands of Services takes several. */
+const MAX_ELEMENTS = 10_000;
+const SERVICE_LABEL = "kubernetes.io/service-name";
+export const SLICES_BY_SERVICE = "service";
+
+export type ServiceSource = Pick<Lister<k8s.Service>, "get" | "list"> & Subscribable<k8s.Service>;
+/** Must be indexed by `SLICES_BY_SERVICE` with `serviceOfSlice`. */
+export type SliceSource = Pick<Lister<k8s.EndpointSlice>, "byIndex"> & Subscribable<k8s.EndpointSlice>;
+
+interface Subscribable<T> {
+  onChange(handler: {
+    added?(object: Stored<T>): void;
+    updated?(object: Stored<T>, old: Stored<T>): void;
+    deleted?(object: Stored<T>): void;
+  }): unknown;
+}
+
+export interface ServiceProxyOptions extends PlanContext {
+  readonly services: ServiceSource;
+  readonly slices: SliceSource;
+  readonly nft?: NftHost;
+}
+
+/** `namespace/name` of the Service that a slice belongs to. */
+export function serviceOfSlice(slice: Pick<k8s.EndpointSlice, "metadata">): string[] {
+  const name = slice.metadata?.labels?.[SERVICE_LABEL];
+  return name ? [`${slice.metadata?.namespace ?? ""}/${name}`] : [];
+}
+
+/**
+ * Keeps the node's nftables table in step with Services and EndpointSlices. Only Services that changed are planned again, and only elements that differ go
+ * to the kernel.
+ */
+export class ServiceProxy {
+  readonly #ctx: InstanceContext;
+  readonly #options: ServiceProxyOptions;
+  readonly #nft: NftHost;
+  readonly #table: string;
+  readonly #programmed = new ProgrammedElements();
+  readonly #dirty = new Set<string>();
+  /** Services that lost a key to another one: tried again whenever a Service goes. */
+  readonly #disputing = new Set<string>();
+  #timer: Timer | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(ctx: InstanceContext, options: ServiceProxyOptions) {
+    this.#ctx = ctx;
+    this.#options = options;
+    this.#nft = options.nft ?? new LinuxNft();
+    this.#table = kernelName(ctx.instance, "s");
+  }
+
+  /** Call after the informers have synced, so that the first transaction is complete. */
+  async start(): Promise<void> {
+    await this.#nft.load(proxyRuleset(this.#table));
+    const service = (object: Stored<k8s.Service>) =>
+      this.#touch([`${object.metadata.namespace}/${object.metadata.name}`]);
+    const slice = (object: Stored<k8s.EndpointSlice>) => this.#touch(serviceOfSlice(object));
+    this.#options.services.onChange({ added: service, updated: service, deleted: service });
+    this.#options.slices.onChange({ added: slice, updated: slice, deleted: slice });
+    await this.sync();
+  }
+
+  #touch(keys: readonly string[]): void {
+    for (const key of keys) this.#dirty.add(key);
+    if (!this.#closed) this.#timer ??= this.#ctx.clock.after(SETTLE_MS, () => void this.sync());
+  }
+
+  /** Programs what has changed. Resolves when it is in the kernel; a failure is logged and tried again. */
+  sync(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#running = this.#running.then(() => this.#program());
+    return this.#running;
+  }
+
+  async #program(): Promise<void> {
+    if (this.#closed || this.#dirty.size === 0) return;
+    const deletions: Wanted[] = [];
+    const additions: Wanted[] = [];
+    for (const key of this.#dirty) this.#planOne(key, deletions, additions);
+    this.#dirty.clear();
+    if (deletions.length > 0 && this.#disputing.size > 0) {
+      for (const key of this.#disputing) this.#planOne(key, deletions, additions);
+    }
+    try {
+      this.#apply(deletions, additions);
+    } catch (error) {
+      this.#ctx.log.error("programming Services failed: the table is made anew", { error });
+      await this.#reload();
+    }
+  }
+
+  #planOne(key: string, deletions: Wanted[], additions: Wanted[]): void {
+    const service = this.#options.services.get(key);
+    const slices = this.#options.slices.byIndex(SLICES_BY_SERVICE, key);
+    const wanted = service ? planService(service, slices, this.#options) : [];
+    const change = this.#programmed.replace(key, wanted);
+    deletions.push(...change.deletions);
+    additions.push(...change.additions);
+    if (change.disputed.length === 0) this.#disputing.delete(key);
+    else if (!this.#disputing.has(key)) {
+      this.#disputing.add(key);
+      this.#ctx.log.warn("a Service's address or port belongs to another Service already", { service: key });
+    }
+  }
+
+  /** Small changes are one transaction, so that no packet meets half of one. */
+  #apply(deletions: readonly Wanted[], additions: readonly Wanted[]): void {
+    if (deletions.length + additions.length <= MAX_ELEMENTS) {
+      this.#nft.change("inet", this.#table, [...changesOf("delete", deletions), ...changesOf("add", additions)]);
+      return;
+    }
+    for (const part of chunks(deletions)) this.#nft.change("inet", this.#table, changesOf("delete", part));
+    for (const part of chunks(additions)) this.#nft.change("inet", this.#table, changesOf("add", part));
+  }
+
+  /** Somebody has touched our table (`nft flush ruleset`): everything goes in again. */
+  async #reload(): Promise<void> {
+    try {
+      await this.#nft.load(proxyRuleset(this.#table));
+      this.#apply([], this.#programmed.all());
+    } catch (error) {
+      this.#ctx.log.error("programming Services failed again", { error });
+      if (!this.#closed) this.#timer ??= this.#ctx.clock.after(RETRY_MS, () => void this.#reload());
+    }
+  }
+
+  /** Leaves the table in place: Services go on working while the daemon is down. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  async destroyAll(): Promise<void> {
+    await this.close();
+    this.#nft.deleteTable("inet", this.#table);
+  }
+}
+
+function* chunks<T>(all: readonly T[]): Generator<T[]> {
+  for (let at = 0; at < all.length; at += MAX_ELEMENTS) yield all.slice(at, at + MAX_ELEMENTS);
+}
