@@ -35,6 +35,11 @@ function walkObject(object: Record<string, unknown>, schema: Schema, path: strin
   }
   for (const key in object) {
     const value = object[key];
+    if (value === undefined) {
+      // Only in-process callers can hand over such a field; JSON has none.
+      delete object[key];
+      continue;
+    }
     const child = properties && Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
     const inner = path === "" ? key : `${path}.${key}`;
     walk.keyCount++;
