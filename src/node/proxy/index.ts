@@ -1,1 +1,8 @@
-export { ServiceProxy, serviceOfSlice, SLICES_BY_SERVICE, type ServiceProxyOptions } from "./proxy.ts";
+export {
+  ServiceProxy,
+  serviceOfSlice,
+  SLICES_BY_SERVICE,
+  type ServiceProxyOptions,
+  type ServiceSource,
+  type SliceSource,
+} from "./proxy.ts";

@@ -137,7 +137,7 @@ class Source {
     onChange: this.#listen(),
   } as unknown as SliceSource;
   #listen() {
-    return (handler: { added?(object: unknown): void }) => {
+    return (handler: { added?(object: unknown): void; updated?(object: unknown, old: unknown): void }) => {
       this.handlers.push(handler);
       for (const one of this.services.values()) handler.added?.(one);
     };
