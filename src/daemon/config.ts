@@ -20,6 +20,12 @@ export interface DaemonConfig {
   readonly dns: readonly string[];
   readonly addressPools: ReadonlyArray<{ readonly base: string; readonly size: number }>;
   readonly defaultRuntime: string;
+  /** `ADDRESS:PORT` where the images are served as an OCI registry; not served when left out. */
+  readonly registryListen?: string;
+  /** Fetch from upstream what the registry is asked for and has not. */
+  readonly registryPullThrough: boolean;
+  /** Whether this instance is a Kubernetes cluster too. */
+  readonly kubernetes: boolean;
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
 }
 
@@ -50,6 +56,9 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "default-runtime": (value, key) => ({ defaultRuntime: text(value, key) }),
   runtimes: (value) => ({ runtimes: value as DaemonConfig["runtimes"] }),
   "default-address-pools": (value) => ({ addressPools: value as DaemonConfig["addressPools"] }),
+  "registry-listen": (value, key) => ({ registryListen: text(value, key) }),
+  "registry-pull-through": (value) => ({ registryPullThrough: value === true }),
+  kubernetes: (value) => ({ kubernetes: value !== false }),
   tlscacert: () => ({}),
   tlscert: () => ({}),
   tlskey: () => ({}),
@@ -88,10 +97,14 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     dns: [],
     addressPools: [],
     defaultRuntime: "crun",
+    registryListen: env["BERTH_REGISTRY_LISTEN"] || undefined,
+    registryPullThrough: false,
+    kubernetes: true,
     runtimes: {},
     tls: tlsOf(raw),
     ...fromFile,
     ...mirrorsOf(env),
+    ...(env["BERTH_KUBERNETES"] === undefined ? {} : { kubernetes: env["BERTH_KUBERNETES"] !== "0" }),
     ...flags,
   };
   if (config.tcpHosts.length > 0 && !config.tls) {

@@ -57,7 +57,15 @@ export interface TestBerth {
 
 let sequence = 0;
 
-export async function startBerth(options: { env?: Record<string, string>; start?: boolean } = {}): Promise<TestBerth> {
+export interface StartOptions {
+  readonly env?: Record<string, string>;
+  /** False: only the directories; the test starts it. */
+  readonly start?: boolean;
+  /** A cluster too, which most tests of the engine do without. */
+  readonly kubernetes?: boolean;
+}
+
+export async function startBerth(options: StartOptions = {}): Promise<TestBerth> {
   const instance = `t${process.pid}-${sequence++}`;
   const directory = mkdtempSync(path.join(os.tmpdir(), `berth-${instance}-`));
   const dataDir = path.join(directory, "data");
@@ -71,6 +79,7 @@ export async function startBerth(options: { env?: Record<string, string>; start?
     BERTH_CONFIG: path.join(directory, "daemon.json"),
     BERTH_LOG_LEVEL: "debug",
     BERTH_NO_INSTALL: "1",
+    BERTH_KUBERNETES: options.kubernetes ? "1" : "0",
     DOCKER_HOST: `unix://${dockerSocket}`,
     DOCKER_BUILDKIT: "0",
     DOCKER_CONFIG: path.join(directory, "docker-config"),

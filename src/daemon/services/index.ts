@@ -9,5 +9,7 @@ import { registryService } from "./registry.ts";
 export function composeServices(context: DaemonContext): Service[] {
   const engine = engineService(context);
   const dockerApi = dockerApiService(context, engine);
-  return [engine, dockerApi, ...composeCluster(context, engine)];
+  const registry = context.config.registryListen ? [registryService(context, engine)] : [];
+  const cluster = context.config.kubernetes ? composeCluster(context, engine) : [];
+  return [engine, dockerApi, ...registry, ...cluster];
 }
