@@ -75,8 +75,7 @@ async function main(): Promise<void> {
   } catch (error) {
     log.error("could not start", { error });
     process.stderr.write(`berth: ${messageOf(error)}\n`);
-    process.exitCode = 1;
-    return;
+    process.exit(1);
   }
   writeFileSync(path.join(runtimeDir, "daemon.pid"), `${process.pid}\n`);
   log.info("ready", { tookMs: Math.round(process.uptime() * 1000) });

@@ -66,6 +66,17 @@ test("when one fails, what had started is stopped and what waits never starts", 
   assert.deepEqual(steps, ["start store", "ready store", "start broken", "stop store"]);
 });
 
+test("a service that never gets ready does not hold up the end", async () => {
+  const { steps, service } = recorder();
+  const clock = new FakeClock();
+  const stuck = service("stuck", [], () => new Promise(() => {}));
+  const broken = service("broken", [], () => Promise.reject(new Error("no")));
+  const starting = assert.rejects(new Supervisor(clock, silentLogger).start([stuck, broken]), /broken did not start/);
+  await clock.advance(10_000);
+  await starting;
+  assert.deepEqual(steps, ["start stuck", "start broken"]);
+});
+
 test("a dependency must be listed before who needs it", async () => {
   const { service } = recorder();
   const store = service("store");

@@ -37,6 +37,9 @@ interface Entry {
   ready: Promise<void>;
 }
 
+/** How long a service that was told to give up starting is waited for. */
+const GIVE_UP_MS = 5_000;
+
 /** Starts services as soon as what they depend on is ready, side by side where they can, and stops them in the reverse order. */
 export class Supervisor {
   readonly #entries = new Map<string, Entry>();
@@ -128,7 +131,8 @@ export class Supervisor {
   }
 
   async #stopOne(entry: Entry): Promise<void> {
-    await entry.ready.catch(() => {});
+    // A service that is still starting has been told to give up; one that does not listen must not hold up the rest.
+    await Promise.race([entry.ready.catch(() => {}), this.#clock.sleep(GIVE_UP_MS)]);
     if (entry.state !== "ready") return;
     entry.state = "stopping";
     try {
