@@ -23,9 +23,9 @@ export interface PodNetOptions {
 }
 
 /**
- * The Pod network of one node: a bridge with the range's gateway address, and for each Pod a namespace with one veth. A Pod's own address is a /32 (IPv6: /128)
- * with its default route through the gateway, so that traffic between Pods of a node is routed, not bridged: Services, their answers and network policies
- * see every packet, without br_netfilter.
+ * The Pod network of one node: for each Pod a namespace and a veth with a route of its own on the host. A Pod's address is a /32 (IPv6: /128) with its default
+ * route through the node's gateway address, so that all its traffic is routed: Services, their answers and network policies see every packet
+ * (docs/adr/0013).
  */
 export class PodNet implements PodNetwork {
   readonly #ctx: InstanceContext;
@@ -51,8 +51,13 @@ export class PodNet implements PodNetwork {
     this.#readBack();
   }
 
-  /** The bridge's name: rules of the service proxy and of policies refer to it. */
-  get bridge(): string {
+  /** The names of all Pods' links on the host begin so: rules of policies refer to it. */
+  get linkPrefix(): string {
+    return kernelName(this.#ctx.instance, `q${short(this.#node, 1)}`);
+  }
+
+  /** Holds the gateway's addresses: a bridge without ports, since not every kernel has dummy links. */
+  get #anchor(): string {
     return kernelName(this.#ctx.instance, `p${short(this.#node, 5)}`);
   }
 
@@ -67,8 +72,8 @@ export class PodNet implements PodNetwork {
       if (pools.map((pool) => pool.cidr).join() === this.#pools.map((pool) => pool.cidr).join()) return;
       for (const { ips } of this.#pods.values()) for (const ip of ips) pools.some((pool) => pool.claim(ip));
       const ranges = [...new Set([...pools.map((pool) => pool.cidr), ...this.#clusterCidrs])];
-      await this.#nft.load(podRuleset(this.#table, this.bridge, ranges));
-      this.#ensureBridge(pools);
+      await this.#nft.load(podRuleset(this.#table, this.linkPrefix, ranges));
+      this.#ensureAnchor(pools);
       this.#pools = pools;
     });
   }
@@ -77,20 +82,14 @@ export class PodNet implements PodNetwork {
     return kernelName(this.#ctx.instance, `p${short(this.#node, 5)}`);
   }
 
-  #ensureBridge(pools: readonly PodAddressPool[]): void {
+  #ensureAnchor(pools: readonly PodAddressPool[]): void {
     using netlink = this.#netlink.open();
+    const name = this.#anchor;
     const index =
-      netlink.link(this.bridge)?.index ??
-      netlink.addLink({
-        name: this.bridge,
-        kind: { type: "bridge" },
-        up: true,
-        alias: "berth Pods",
-        macAddress: mac(this.bridge),
-      });
-    for (const pool of pools) netlink.addAddress(index, `${pool.gateway}/${pool.cidr.split("/")[1]}`);
+      netlink.link(name)?.index ??
+      netlink.addLink({ name, kind: { type: "bridge" }, up: true, alias: "berth Pods", macAddress: mac(name) });
+    for (const pool of pools) netlink.addAddress(index, `${pool.gateway}/${hostBits(pool.gateway)}`);
     this.#netns.sysctl("net/ipv4/ip_forward", 1);
-    this.#netns.sysctl(`net/ipv4/conf/${this.bridge}/route_localnet`, 1);
     if (pools.some((pool) => pool.family === 6)) this.#netns.sysctl("net/ipv6/conf/all/forwarding", 1, true);
   }
 
@@ -135,7 +134,7 @@ export class PodNet implements PodNetwork {
     const known = new Set([...this.#pods.keys()].map((id) => this.#linkName(id)));
     using netlink = this.#netlink.open();
     for (const link of netlink.links()) {
-      if (link.name.startsWith(this.#linkPrefix) && !known.has(link.name)) netlink.deleteLink(link.index);
+      if (link.name.startsWith(this.linkPrefix) && !known.has(link.name)) netlink.deleteLink(link.index);
     }
   }
 
@@ -143,8 +142,8 @@ export class PodNet implements PodNetwork {
   async destroyAll(): Promise<void> {
     await this.recover(new Set());
     using netlink = this.#netlink.open();
-    const bridge = netlink.link(this.bridge);
-    if (bridge) netlink.deleteLink(bridge.index);
+    const anchor = netlink.link(this.#anchor);
+    if (anchor) netlink.deleteLink(anchor.index);
     this.#nft.deleteTable("inet", this.#table);
     this.#pools = [];
   }
@@ -161,35 +160,38 @@ export class PodNet implements PodNetwork {
 
   #attach(id: string, netnsPath: string, ips: readonly string[]): void {
     const netnsFd = this.#netns.open(netnsPath);
+    const name = this.#linkName(id);
+    const [hostMac, podMac] = [mac(`host ${id}`), mac(id)];
     try {
       using netlink = this.#netlink.open();
-      const master = netlink.link(this.bridge)?.index;
-      const peer = { name: "eth0", macAddress: mac(id), netnsFd };
-      const index = netlink.addLink({
-        name: this.#linkName(id),
-        kind: { type: "veth", peer },
-        up: true,
-        ...(master && { master }),
-      });
-      // Pods reach each other through the gateway, where rules apply, and in no other way.
-      netlink.changeBridgePort(index, { hairpin: true, isolated: true });
+      const peer = { name: "eth0", macAddress: podMac, netnsFd };
+      const link = netlink.addLink({ name, macAddress: hostMac, kind: { type: "veth", peer }, up: true });
+      // Connections from the host's loopback are answered here; the ruleset refuses everything else to that range.
+      this.#netns.sysctl(`net/ipv4/conf/${name}/route_localnet`, 1);
+      this.#netns.sysctl(`net/ipv4/conf/${name}/send_redirects`, 0);
+      this.#netns.enter(netnsPath, () => this.#configure(ips, hostMac));
+      for (const ip of ips) {
+        netlink.replaceRoute({ destination: `${ip}/${hostBits(ip)}`, link });
+        netlink.replaceNeighbour({ link, address: ip, macAddress: podMac });
+      }
     } finally {
       this.#netns.close(netnsFd);
     }
-    this.#netns.enter(netnsPath, () => this.#configure(ips));
   }
 
-  #configure(ips: readonly string[]): void {
+  /** Neighbours are fixed on both ends: nobody needs to be asked, and nobody can answer for somebody else. */
+  #configure(ips: readonly string[], gatewayMac: string): void {
     using netlink = this.#netlink.open();
     const link = netlink.link("eth0")?.index ?? 0;
     netlink.changeLink(link, { up: true });
     for (const ip of ips) {
       const pool = this.#pools.find((one) => (one.family === 6) === ip.includes(":"));
       if (!pool) continue;
-      const [host, any] = pool.family === 4 ? ["/32", "0.0.0.0/0"] : ["/128", "::/0"];
-      netlink.addAddress(link, `${ip}${host}`);
-      netlink.replaceRoute({ destination: `${pool.gateway}${host}`, link });
-      netlink.replaceRoute({ destination: any, gateway: pool.gateway, link });
+      const { gateway } = pool;
+      netlink.addAddress(link, `${ip}/${hostBits(ip)}`);
+      netlink.replaceNeighbour({ link, address: gateway, macAddress: gatewayMac });
+      netlink.replaceRoute({ destination: `${gateway}/${hostBits(gateway)}`, link });
+      netlink.replaceRoute({ destination: pool.family === 4 ? "0.0.0.0/0" : "::/0", gateway, link });
     }
   }
 
@@ -197,17 +199,13 @@ export class PodNet implements PodNetwork {
   #takeBack(id: string, pod: PodAddresses): void {
     using netlink = this.#netlink.open();
     const link = netlink.link(this.#linkName(id));
-    if (link) netlink.changeLink(link.index, { up: false, master: 0 });
+    if (link) netlink.changeLink(link.index, { up: false });
     this.#netns.remove(pod.netnsPath);
     for (const ip of pod.ips) for (const pool of this.#pools) pool.release(ip);
   }
 
-  get #linkPrefix(): string {
-    return kernelName(this.#ctx.instance, `q${short(this.#node, 1)}`);
-  }
-
   #linkName(id: string): string {
-    return `${this.#linkPrefix}${short(id, 15 - this.#linkPrefix.length)}`;
+    return `${this.linkPrefix}${short(id, 15 - this.linkPrefix.length)}`;
   }
 
   #record(id: string): string {
@@ -228,6 +226,11 @@ export class PodNet implements PodNetwork {
       }
     }
   }
+}
+
+/** The prefix length of one address alone. */
+function hostBits(address: string): 32 | 128 {
+  return address.includes(":") ? 128 : 32;
 }
 
 function short(text: string, length: number): string {

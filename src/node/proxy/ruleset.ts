@@ -90,13 +90,17 @@ ${sets(4)}${sets(6)}${counts.map(pickChains).join("")}	chain services {
 		ct status dnat ip saddr . ip daddr @hairpin4 masquerade
 		ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade
 	}
+	chain refused {
+		meta l4proto tcp reject with tcp reset
+		reject
+	}
 	chain refuse {
-		ip daddr . meta l4proto . th dport @empty4 reject
-		ip6 daddr . meta l4proto . th dport @empty6 reject
-		ip daddr @cluster-ips4 reject
-		ip6 daddr @cluster-ips6 reject
-		fib daddr type local meta nfproto ipv4 meta l4proto . th dport @empty-ports4 reject
-		fib daddr type local meta nfproto ipv6 meta l4proto . th dport @empty-ports6 reject
+		ip daddr . meta l4proto . th dport @empty4 goto refused
+		ip6 daddr . meta l4proto . th dport @empty6 goto refused
+		ip daddr @cluster-ips4 goto refused
+		ip6 daddr @cluster-ips6 goto refused
+		fib daddr type local meta nfproto ipv4 meta l4proto . th dport @empty-ports4 goto refused
+		fib daddr type local meta nfproto ipv6 meta l4proto . th dport @empty-ports6 goto refused
 	}
 	chain refuse-forward {
 		type filter hook forward priority -1; policy accept;

@@ -1,0 +1,155 @@
+/** The Pod network and the service proxy on the real kernel, with plain objects instead of an API server. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { kernelName, silentLogger, systemClock, systemRandom } from "../../src/base/index.ts";
+import { LinuxNetlinkHost, LinuxNft } from "../../src/host/index.ts";
+import { PodNet } from "../../src/node/podnet/index.ts";
+import { ServiceProxy, type ServiceSource, type SliceSource } from "../../src/node/proxy/index.ts";
+import { fetchIn, killAll, runIn, serveIn } from "../support/netns.ts";
+
+const root = mkdtempSync("/tmp/berth-podnet-");
+const clocks = { clock: systemClock, random: systemRandom, log: silentLogger };
+const instance = `pods-${process.pid}`;
+const ctx = { instance, dataDir: path.join(root, "data"), runtimeDir: path.join(root, "run"), ...clocks };
+const CIDR = `10.${200 + (process.pid % 50)}.7.0/24`;
+const VIP = "10.96.77.10";
+
+interface Item {
+  service: Record<string, unknown>;
+  slices: unknown[];
+}
+const items = new Map<string, Item>();
+const handlers: { updated?(object: unknown, old: unknown): void }[] = [];
+const onChange = (handler: (typeof handlers)[number]) => handlers.push(handler);
+const services = {
+  get: (key: string) => items.get(key)?.service,
+  list: () => [],
+  onChange,
+} as unknown as ServiceSource;
+const slices = {
+  byIndex: (_: string, key: string) => items.get(key)?.slices ?? [],
+  onChange,
+} as unknown as SliceSource;
+
+const net = new PodNet(ctx);
+const proxy = new ServiceProxy(ctx, { nodeName: "n1", loadBalancerOnLocalhost: true, services, slices });
+const pods: { id: string; netnsPath: string; ip: string }[] = [];
+
+async function put(
+  name: string,
+  spec: Record<string, unknown>,
+  endpoints: readonly string[],
+  status = {},
+): Promise<void> {
+  const metadata = { name, namespace: "default" };
+  const ports = [{ port: 8080, protocol: "TCP" }];
+  const slice = {
+    metadata,
+    addressType: "IPv4",
+    ports,
+    endpoints: endpoints.map((address) => ({ addresses: [address], conditions: { ready: true }, nodeName: "n1" })),
+  };
+  const service = { metadata, spec: { clusterIP: VIP, ports: [{ port: 80, protocol: "TCP" }], ...spec }, status };
+  items.set(`default/${name}`, { service, slices: [slice] });
+  handlers[0]!.updated!(service, service);
+  await proxy.sync();
+}
+
+before(async () => {
+  await net.setPodCidr(CIDR);
+  await proxy.start();
+  for (const id of ["a", "b", "c"]) {
+    const { netnsPath, ips } = await net.add({ id });
+    await serveIn(netnsPath, 8080, id);
+    pods.push({ id, netnsPath, ip: ips[0]! });
+  }
+});
+
+after(async () => {
+  killAll();
+  await proxy.destroyAll();
+  await net.destroyAll();
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** Which Pods answer, over so many requests. */
+async function answering(from: string, authority: string, count = 24): Promise<string[]> {
+  const answers = await Promise.all(Array.from({ length: count }, () => fetchIn(from, authority)));
+  return [...new Set(answers.map((answer) => answer.split(" ")[0]!))].sort();
+}
+
+test("Pods reach each other under their own addresses, and the host reaches them", async () => {
+  const [a, b] = pods;
+  assert.equal(await fetchIn(a!.netnsPath, `${b!.ip}:8080`), `b ${a!.ip}`);
+  assert.match(await fetchIn("", `${b!.ip}:8080`), /^b /);
+});
+
+test("a Service balances over its endpoints, from a Pod and from the host, and a Pod sees who asks", async () => {
+  await put(
+    "web",
+    {},
+    pods.map((pod) => pod.ip),
+  );
+  assert.deepEqual(await answering(pods[0]!.netnsPath, `${VIP}:80`), ["a", "b", "c"]);
+  assert.deepEqual(await answering("", `${VIP}:80`), ["a", "b", "c"]);
+  await put("web", {}, [pods[1]!.ip]);
+  assert.equal(await fetchIn(pods[0]!.netnsPath, `${VIP}:80`), `b ${pods[0]!.ip}`);
+});
+
+test("a Pod reaches itself through its Service", async () => {
+  await put("web", {}, [pods[0]!.ip]);
+  assert.match(await fetchIn(pods[0]!.netnsPath, `${VIP}:80`), /^a /);
+});
+
+test("without endpoints, and on a port the Service does not have, connections are refused at once", async () => {
+  await put("web", {}, []);
+  for (const from of ["", pods[0]!.netnsPath]) {
+    await assert.rejects(fetchIn(from, `${VIP}:80`), /exit 7 /);
+    await assert.rejects(fetchIn(from, `${VIP}:81`), /exit 7 /);
+  }
+});
+
+test("NodePort and LoadBalancer answer on localhost and on the host's addresses", async () => {
+  const nodePort = 31000 + (process.pid % 1000);
+  const port = 21000 + (process.pid % 1000);
+  const spec = { type: "LoadBalancer", ports: [{ port, protocol: "TCP", nodePort }] };
+  await put(
+    "web",
+    spec,
+    pods.map((pod) => pod.ip),
+    { loadBalancer: { ingress: [{ ip: "198.51.100.77" }] } },
+  );
+  for (const authority of [`127.0.0.1:${nodePort}`, `127.0.0.1:${port}`, `198.51.100.77:${port}`]) {
+    assert.deepEqual(await answering("", authority), ["a", "b", "c"], authority);
+  }
+  const gateway = (await runIn(pods[0]!.netnsPath, ["ip", "route", "show", "default"])).split(" ")[2]!;
+  assert.match(await fetchIn(pods[0]!.netnsPath, `${gateway}:${nodePort}`), /^[abc] /);
+});
+
+test("session affinity keeps a client at one endpoint", async () => {
+  await put(
+    "web",
+    { sessionAffinity: "ClientIP" },
+    pods.map((pod) => pod.ip),
+  );
+  assert.equal((await answering(pods[0]!.netnsPath, `${VIP}:80`)).length, 1);
+});
+
+test("a Pod that goes takes its link and namespace with it; destroyAll leaves nothing", async () => {
+  killAll();
+  await net.remove("c");
+  await proxy.destroyAll();
+  await net.destroyAll();
+  const prefix = kernelName(instance);
+  using netlink = new LinuxNetlinkHost().open();
+  const left = () => netlink.links().filter((link) => link.name.startsWith(prefix));
+  // The kernel removes the links with their namespaces, in its own time.
+  for (let tries = 0; left().length > 0 && tries < 100; tries++) await systemClock.sleep(20);
+  assert.deepEqual(left(), []);
+  assert.deepEqual(
+    new LinuxNft().tables("inet").filter((table) => table.startsWith(prefix)),
+    [],
+  );
+});
