@@ -3,6 +3,7 @@ import type { Engine } from "../engine/index.ts";
 import type { Route } from "./route.ts";
 import { berthRoutes } from "./routes/berth.ts";
 import { buildRoutes } from "./routes/build.ts";
+import { commitRoutes } from "./routes/commit.ts";
 import { containerRoutes } from "./routes/containers.ts";
 import { distributionRoutes } from "./routes/distribution.ts";
 import { execRoutes } from "./routes/exec.ts";
@@ -29,6 +30,7 @@ export function createDockerApi(engine: Engine, context: DockerApiContext): Rout
     ...execRoutes(containers),
     ...imageTransferRoutes(images),
     ...imageRoutes({ images, clock }),
+    ...commitRoutes({ images, containers }),
     ...distributionRoutes(images),
     ...buildRoutes({ builder, clock }),
     ...networkRoutes(networks, containers, () => clock.nowMs()),

@@ -9,6 +9,7 @@ import path from "node:path";
 import { silentLogger, systemClock, systemRandom, type InstanceContext } from "../../src/base/index.ts";
 import { createHandler, createServer } from "../../src/docker/index.ts";
 import { distributionRoutes } from "../../src/docker/routes/distribution.ts";
+import { imageTransferRoutes } from "../../src/docker/routes/image-transfer.ts";
 import { imageRoutes } from "../../src/docker/routes/images.ts";
 import { FileContentStore } from "../../src/engine/content/index.ts";
 import { MemoryEventBus } from "../../src/engine/events/index.ts";
@@ -62,7 +63,12 @@ export async function openImageEngine(directory: string, registryConfig: Registr
   const socket = path.join(context.runtimeDir, "docker.sock");
   const docker = createServer(
     createHandler(
-      [...imageRoutes({ images, clock: systemClock }), ...distributionRoutes(images), pingRoute()],
+      [
+        ...imageTransferRoutes(images),
+        ...imageRoutes({ images, clock: systemClock }),
+        ...distributionRoutes(images),
+        pingRoute(),
+      ],
       silentLogger,
     ),
   );

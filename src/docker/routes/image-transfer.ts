@@ -73,21 +73,9 @@ async function save(images: ImageService, request: DockerRequest, names: readonl
   return stream(images.save(wanted, { platform: platformOf(request), signal: request.signal }), "application/x-tar");
 }
 
-/** `fromSrc=bootstrap:NAME` is berth's own: a base image from the operating system's packages. */
-const BOOTSTRAP = "bootstrap:";
-
-function bootstrap(images: ImageService, name: string, signal: AbortSignal) {
-  const work = async (onProgress: OnProgress) => {
-    const image = await images.bootstrap(name, { onProgress, signal });
-    onProgress({ status: image.id });
-  };
-  return jsonLines(progress(work));
-}
-
 function importImage(images: ImageService, request: DockerRequest) {
   const { query, body, signal } = request;
   const from = query.required("fromSrc");
-  if (from.startsWith(BOOTSTRAP)) return bootstrap(images, from.slice(BOOTSTRAP.length), signal);
   const repository = query.text("repo");
   const tag = repository ? familiarName(parseReference(withTag(repository, query.text("tag")))) : undefined;
   const config = applyChanges({}, query.all("changes"));

@@ -3,7 +3,6 @@ import { parsePlatform, parseReference, type Image, type ImageService, type Laye
 import { json, type DockerRequest, type Route } from "../route.ts";
 import { flag, labelFilter, LIST_FILTERS, listFilter, PRUNE_FILTERS, until } from "./image-filters.ts";
 import { imageInspect, imageSummary } from "./image-shapes.ts";
-import { imageTransferRoutes } from "./image-transfer.ts";
 
 /** What the images group needs; the composition provides it. */
 export interface ImagesBackend {
@@ -22,7 +21,6 @@ export function imageRoutes(backend: ImagesBackend): Route[] {
         json(await images.search(query.required("term"), { limit: query.int("limit"), signal })),
     },
     { method: "POST", path: "/images/prune", handle: async (request) => json(await prune(backend, request)) },
-    ...imageTransferRoutes(images),
     {
       method: "GET",
       path: "/images/{name...}/json",
