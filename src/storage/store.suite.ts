@@ -5,11 +5,12 @@ import type { Store, StoreEvent, WatchBatch } from "./store.ts";
 
 /** What every store must do. `open` gives an empty one; the suite closes it. */
 export function storeSuite(name: string, open: () => Promise<Store>): void {
-  const check = (title: string, body: (store: Store) => Promise<void>) =>
+  const check = (title: string, body: (store: Store) => Promise<void>): void => {
     it(title, async () => {
       await using store = await open();
       await body(store);
     });
+  };
 
   describe(`store: ${name}`, () => {
     check("a commit takes the next revision, and all its changes carry it", async (store) => {

@@ -5,16 +5,16 @@ import { createFairness } from "./fairness.ts";
 import type { RequestInfo, Seat } from "./pipeline.ts";
 
 const info: RequestInfo = {
-  ...{
-    isResource: true,
-    verb: "list",
-    path: "/api/v1/pods",
-    group: "",
-    version: "v1",
-    namespace: "",
-    resource: "pods",
-  },
-  ...{ subresource: "", name: "", tail: "" },
+  isResource: true,
+  verb: "list",
+  path: "/api/v1/pods",
+  group: "",
+  version: "v1",
+  namespace: "",
+  resource: "pods",
+  subresource: "",
+  name: "",
+  tail: "",
 };
 const user = (name: string, ...groups: string[]) => ({ name, groups });
 

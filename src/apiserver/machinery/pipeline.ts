@@ -68,9 +68,9 @@ export interface AdmissionRequest {
   /** Frozen. Undefined for CREATE. */
   readonly oldObject: KubeObject | undefined;
   /** Becomes a `Warning: 299` header. */
-  warn(message: string): void;
+  readonly warn: (message: string) => void;
   /** Into the audit event. */
-  annotate(key: string, value: string): void;
+  readonly annotate: (key: string, value: string) => void;
 }
 
 /** One admission plugin (or a chain of them). Refuses by throwing: permissionDenied, or invalidArgument with causes. */
@@ -115,8 +115,8 @@ export interface Call {
   readonly info: RequestInfo;
   readonly user: UserInfo;
   /** Adds a `Warning: 299` header to the answer. */
-  warn(message: string): void;
-  annotate(key: string, value: string): void;
+  readonly warn: (message: string) => void;
+  readonly annotate: (key: string, value: string) => void;
 }
 
 /** What an endpoint may do with the server that called it. */

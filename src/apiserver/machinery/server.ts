@@ -111,7 +111,16 @@ class Server implements ApiServer {
     const auditId = audit ? randomUuid(this.#core.random) : "";
     const record = (stage: AuditRecord["stage"], status: number, impersonated?: UserInfo, responseObject?: unknown) =>
       audit?.record({
-        ...{ auditId, stage, request, info, user, impersonated, status, annotations, receivedAtMs, responseObject },
+        auditId,
+        stage,
+        request,
+        info,
+        user,
+        impersonated,
+        status,
+        annotations,
+        receivedAtMs,
+        responseObject,
         atMs: this.#core.clock.nowMs(),
       });
     let acting: UserInfo | undefined;

@@ -71,7 +71,7 @@ export class ResourceCache {
   }
 
   end(): void {
-    for (const subscriber of [...this.#subscribers]) subscriber.end();
+    for (const subscriber of this.#subscribers) subscriber.end();
     this.#subscribers.clear();
   }
 

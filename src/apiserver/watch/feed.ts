@@ -12,8 +12,8 @@ const MAX_WAIT_MS = 3000;
 interface Waiting {
   readonly revision: number;
   readonly sinceMs: number;
-  resolve(): void;
-  reject(error: unknown): void;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /** Feeds every resource's cache from one watch of the whole store, so that all of them stand at one revision. */

@@ -312,7 +312,9 @@ export class EmbeddedStore implements Store {
   }
 
   #wake(): void {
-    for (const wake of [...this.#wakers]) wake();
+    const wakers = this.#wakers;
+    this.#wakers = new Set();
+    for (const wake of wakers) wake();
   }
 }
 

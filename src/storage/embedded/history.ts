@@ -39,7 +39,7 @@ export class History {
 
   /** Forgets changes after this revision, which turned out not to be on disk. */
   truncate(revision: number): void {
-    for (const [key, changes] of [...this.#keys.range("")]) {
+    for (const [key, changes] of Array.from(this.#keys.range(""))) {
       while (changes.length > 0 && changes.at(-1)!.revision > revision) changes.pop();
       if (changes.length === 0) this.#keys.delete(key);
     }

@@ -74,7 +74,11 @@ const base = { version: "v1", shortNames: [], categories: [], namespaced: true, 
 
 export const configMaps: Kind = {
   ...base,
-  ...{ group: "", kind: "ConfigMap", listKind: "ConfigMapList", plural: "configmaps", singular: "configmap" },
+  group: "",
+  kind: "ConfigMap",
+  listKind: "ConfigMapList",
+  plural: "configmaps",
+  singular: "configmap",
   schema: configMapSchema,
   strategy: {},
 };
@@ -95,7 +99,11 @@ const widgetStrategy: Strategy = {
 
 export const widgets: Kind = {
   ...base,
-  ...{ group: "example.io", kind: "Widget", listKind: "WidgetList", plural: "widgets", singular: "widget" },
+  group: "example.io",
+  kind: "Widget",
+  listKind: "WidgetList",
+  plural: "widgets",
+  singular: "widget",
   schema: widgetSchema,
   strategy: widgetStrategy,
 };
