@@ -40,7 +40,7 @@ export class Launcher {
   async up(record: ContainerRecord): Promise<{ container: RuntimeContainer; sandbox: Sandbox; warnings: string[] }> {
     const rootfs = this.rootfs(record);
     await using undo = new Undo();
-    let sandbox: Sandbox | undefined;
+    let sandbox = undefined as Sandbox | undefined;
     undo.defer(() => this.down(record, sandbox));
     const mounting = this.#mountRoot(record);
     const [network, , sources] = await settled([

@@ -55,7 +55,7 @@ export class ProcessIsolation implements Isolation {
   }
 
   async #recoverContainer(id: string): Promise<ProcessSandbox | undefined> {
-    let owner: ProcessSandbox | undefined;
+    let owner = undefined as ProcessSandbox | undefined;
     const container = await MonitoredContainer.recover(this.#core, id, (gone) => owner?.forget(gone));
     if (!container) return undefined;
     owner = this.#sandboxes.get(container.sandboxId);
