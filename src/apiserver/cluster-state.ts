@@ -78,6 +78,14 @@ export class ClusterState {
   readonly ingressClasses = this.#mirror(
     defineResource<k8s.IngressClass>("networking.k8s.io/v1", "ingressclasses", "IngressClass", false),
   );
+  readonly customResourceDefinitions = this.#mirror(
+    defineResource<k8s.CustomResourceDefinition>(
+      "apiextensions.k8s.io/v1",
+      "customresourcedefinitions",
+      "CustomResourceDefinition",
+      false,
+    ),
+  );
   readonly mutatingWebhooks = this.#mirror(
     defineResource<k8s.MutatingWebhookConfiguration>(
       registration,

@@ -134,7 +134,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     tls: { cert, key, clientCa: certificates.authority.pair.cert },
   });
   await bootstrapCluster(state, { serviceIp, serviceCidr: services.cidr, address, port: listener.port });
-  await serveCustomResources({ state, server, clock, log, signal: stop.signal });
+  await serveCustomResources({ state, server, clock, random, log });
   const url = `https://${host === "0.0.0.0" ? "127.0.0.1" : host}:${listener.port}`;
   const close = async () => {
     stop.abort();

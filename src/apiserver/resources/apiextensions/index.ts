@@ -1,11 +1,4 @@
-import { createdAtColumn, nameColumn } from "../shared/columns.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
+import { customResourceDefinition } from "./crd.ts";
 
-export const apiextensionsKinds: GroupKinds = {
-  customresourcedefinitions: {
-    shortNames: ["crd", "crds"],
-    categories: ["api-extensions"],
-    hasGeneration: true,
-    columns: [nameColumn, createdAtColumn],
-  },
-};
+export const apiextensionsKinds: GroupKinds = { customresourcedefinitions: customResourceDefinition };
