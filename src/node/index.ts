@@ -1,4 +1,4 @@
-export { podConnections, type NodeRuntimes } from "./endpoints/index.ts";
+export * from "./endpoints/index.ts";
 export * from "./kubelet/index.ts";
 export { kubeletHost } from "./kubelet-host.ts";
 export * from "./podnet/index.ts";

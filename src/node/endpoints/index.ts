@@ -1,1 +1,3 @@
+export { metricsEndpoints, type MeasuredNode } from "./metrics.ts";
+export { NodeUsageSampler } from "./node-usage.ts";
 export { podConnections, type NodeRuntimes } from "./pod-connections.ts";

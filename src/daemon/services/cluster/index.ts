@@ -1,4 +1,4 @@
-import { podConnections } from "../../../node/index.ts";
+import { metricsEndpoints, NodeUsageSampler, podConnections } from "../../../node/index.ts";
 import { instanceTag } from "../../../base/index.ts";
 import type { CriRuntime, Engine } from "../../../engine/index.ts";
 import type { DaemonContext } from "../../context.ts";
@@ -16,9 +16,11 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
   // The API server hands exec and logs to the node, which starts after it.
   let runtime: CriRuntime | undefined;
   const store = storeService(context);
-  const api = apiServerService(context, store, settings, () =>
-    podConnections((name) => (name === settings.nodeName && runtime ? { runtime } : undefined), context.clock),
-  );
+  const usage = new NodeUsageSampler(context.clock);
+  const api = apiServerService(context, store, settings, () => [
+    ...podConnections((name) => (name === settings.nodeName && runtime ? { runtime } : undefined), context.clock),
+    ...metricsEndpoints(() => (runtime ? [{ name: settings.nodeName, runtime, usage }] : []), context.clock),
+  ]);
   const informers = informersService(context, api);
   const network = podNetworkService(context, settings);
   const cri = criService(context, engine, network);

@@ -1,0 +1,53 @@
+import { readFile } from "node:fs/promises";
+import type { Clock } from "../../base/index.ts";
+
+/** /proc/stat counts in hundredths of a second. */
+const NANOS_PER_TICK = 10_000_000;
+const MIN_INTERVAL_MS = 1_000;
+
+export interface NodeUsage {
+  readonly nanoCores: number;
+  readonly memoryBytes: number;
+}
+
+/** What the whole machine uses, from /proc; CPU since the sample before. */
+export class NodeUsageSampler {
+  readonly #clock: Clock;
+  readonly #read: (file: string) => Promise<string>;
+  #last: { atMs: number; busyTicks: number; nanoCores: number } | undefined;
+
+  constructor(clock: Clock, read: (file: string) => Promise<string> = (file) => readFile(file, "utf8")) {
+    this.#clock = clock;
+    this.#read = read;
+  }
+
+  async sample(): Promise<NodeUsage> {
+    const [stat, memory] = await Promise.all([this.#read("/proc/stat"), this.#read("/proc/meminfo")]);
+    return { nanoCores: this.#rate(busyTicks(stat)), memoryBytes: usedBytes(memory) };
+  }
+
+  #rate(ticks: number): number {
+    const atMs = this.#clock.monotonicMs();
+    const before = this.#last;
+    if (before && atMs - before.atMs < MIN_INTERVAL_MS) return before.nanoCores;
+    const nanoCores = before ? ((ticks - before.busyTicks) * NANOS_PER_TICK * 1000) / (atMs - before.atMs) : 0;
+    this.#last = { atMs, busyTicks: ticks, nanoCores };
+    return nanoCores;
+  }
+}
+
+/** user + nice + system + irq + softirq + steal of the first line. */
+export function busyTicks(stat: string): number {
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = stat
+    .split("\n")[0]!
+    .trim()
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  return user + nice + system + irq + softirq + steal;
+}
+
+export function usedBytes(meminfo: string): number {
+  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(meminfo)?.[1] ?? 0);
+  return Math.max(0, kib("MemTotal") - kib("MemAvailable")) * 1024;
+}
