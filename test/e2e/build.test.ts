@@ -337,7 +337,7 @@ test("pruning gives the space back and leaves images whole", async () => {
 });
 
 test("kill -9 in the middle of a RUN: after the restart nothing of it runs or is mounted, and the steps before are cached", async () => {
-  const berth = await startBerth();
+  const berth = await startBerth({ env: { BERTH_KUBERNETES: "0" } });
   try {
     await berth.docker("version");
     assert.equal((await berth.berth("image", "bootstrap", "busybox")).code, 0);
