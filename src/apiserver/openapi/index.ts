@@ -3,8 +3,9 @@ import type { ApiRequest, ApiResponse } from "../../api/index.ts";
 import type { Kind } from "../machinery/kind.ts";
 import type { Registry } from "../machinery/registry.ts";
 import { jsonResponse } from "../machinery/respond.ts";
-import { notAcceptableError, unknownPathError } from "../machinery/status.ts";
+import { unknownPathError } from "../machinery/status.ts";
 import { DEFAULT_VERSION } from "../machinery/version.ts";
+import { encodeGnostic, GNOSTIC_TYPE } from "./gnostic.ts";
 import { endpointPath, pathsOf } from "./paths.ts";
 import { addKind, type Definitions, type Dialect } from "./schemas.ts";
 
@@ -41,30 +42,35 @@ export async function openApi(
   return undefined;
 }
 
-function cached(registry: Registry, key: string, make: () => unknown): Buffer {
+function keptBytes(registry: Registry, key: string, make: () => Buffer): Buffer {
   const { bodies } = documents(registry);
-  const body = bodies.get(key) ?? Buffer.from(JSON.stringify(make()));
+  const body = bodies.get(key) ?? make();
   bodies.set(key, body);
   return body;
 }
 
+const cached = (registry: Registry, key: string, make: () => unknown): Buffer =>
+  keptBytes(registry, key, () => Buffer.from(JSON.stringify(make())));
+
 const infoOf = (version: string) => ({ title: "Kubernetes", version });
 
 function versionTwo(registry: Registry, { headers }: ApiRequest, version: string): ApiResponse {
-  const accept = headers["accept"] ?? "";
-  // Clients that only read gnostic's protobuf form do without the document when it is refused.
-  if (accept.includes(PROTOBUF) && !/application\/json|\*\/\*/.test(accept.replace(PROTOBUF, "")))
-    throw notAcceptableError(["application/json"]);
-  const body = cached(registry, "v2", () => {
-    const definitions: Definitions = new Map();
-    const paths: Record<string, unknown> = {};
-    for (const kind of registry.all()) {
-      addKind(definitions, kind, V2);
-      Object.assign(paths, pathsOf(kind, V2));
-    }
-    return { swagger: "2.0", info: infoOf(version), paths, definitions: Object.fromEntries(definitions) };
-  });
+  if ((headers["accept"] ?? "").includes(PROTOBUF)) {
+    const body = keptBytes(registry, "v2 protobuf", () => encodeGnostic(documentTwo(registry, version)));
+    return { status: 200, headers: { "content-type": GNOSTIC_TYPE, etag: etagOf(body) }, body };
+  }
+  const body = cached(registry, "v2", () => documentTwo(registry, version));
   return { status: 200, headers: { "content-type": "application/json", etag: etagOf(body) }, body };
+}
+
+function documentTwo(registry: Registry, version: string): Record<string, unknown> {
+  const definitions: Definitions = new Map();
+  const paths: Record<string, unknown> = {};
+  for (const kind of registry.all()) {
+    addKind(definitions, kind, V2);
+    Object.assign(paths, pathsOf(kind, V2));
+  }
+  return { swagger: "2.0", info: infoOf(version), paths, definitions: Object.fromEntries(definitions) };
 }
 
 const pathOf = ({ group, version }: { group: string; version: string }) =>
