@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { BerthError, codeOf, hasCode, messageOf, rfc3339, type Timer } from "../../../base/index.ts";
 import { makeEnvironment } from "../env/environment.ts";
@@ -378,7 +378,9 @@ export class PodWorker {
     const messagePath = container.terminationMessagePath || "/dev/termination-log";
     if (!has(messagePath)) {
       const file = this.#messageFile(container.name, attempt);
-      await writeFile(file, "", { mode: 0o666 });
+      await writeFile(file, "");
+      // Whoever the container runs as may write its last words; the daemon's umask must not stand in the way.
+      await chmod(file, 0o666);
       mounts.push(bind(file, messagePath));
     }
     return mounts;
