@@ -74,6 +74,28 @@ test("a snapshot of it runs, tells its changes, and becomes an image by commit",
   await snapshots.unmount(target);
 });
 
+test("a stack of 130 layers is made and mounted; a volatile mount can be mounted again", async () => {
+  const { snapshots, content } = engine;
+  const target = path.join(directory, "tall");
+  await using _lease = content.lease();
+  let parent: string | undefined;
+  for (let index = 0; index < 130; index++) {
+    const { upperPath } = await snapshots.prepare("tall", parent);
+    fs.writeFileSync(path.join(upperPath, `file-${index}`), String(index));
+    parent = (await snapshots.commit("tall")).chainId;
+  }
+  await snapshots.prepare("tall", parent);
+  for (let turn = 0; turn < 2; turn++) {
+    await snapshots.mount("tall", target, { volatile: true });
+    assert.equal(fs.readdirSync(target).length, 130 + turn);
+    fs.writeFileSync(path.join(target, "mine"), "kept");
+    await snapshots.unmount(target);
+  }
+  await snapshots.remove("tall");
+  await engine.images.collectGarbage();
+  assert.ok(snapshots.layer(parent!), "the lease holds what nothing names");
+});
+
 test("save, remove and load give the same image; skopeo reads the archive in both forms", async () => {
   const { id } = await engine.images.resolve("made:1");
   const archive = path.join(directory, "made.tar");
@@ -207,13 +229,16 @@ test("errors are Docker's: unknown images, bad names, wrong archives, unreachabl
 });
 
 test("removal frees layers and blobs, and a restart finds everything and no leftovers", async () => {
+  const damaged = (await engine.images.resolve("imported:1")).id;
   await engine.stop();
   fs.mkdirSync(path.join(engine.context.dataDir, "snapshots/l/zz"), { recursive: true });
   fs.writeFileSync(path.join(engine.context.dataDir, "content/blobs/sha256/x.tmp"), "left by a crash");
+  fs.rmSync(engine.content.path(damaged));
   engine = await openImageEngine(directory);
   assert.equal(fs.existsSync(path.join(engine.context.dataDir, "snapshots/l/zz")), false);
   assert.equal(fs.existsSync(path.join(engine.context.dataDir, "content/blobs/sha256/x.tmp")), false);
   assert.equal((await engine.images.resolve("made:1")).layers.length, 2);
+  assert.equal(await engine.images.find("imported:1"), undefined, "an image whose configuration is gone is dropped");
   const names = (await docker("images", "--format", "{{.Repository}}:{{.Tag}}"))
     .split("\n")
     .filter((name) => !name.includes("<none>"));

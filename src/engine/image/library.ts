@@ -1,5 +1,5 @@
 import type { OciDescriptor, OciImageConfig, OciPlatform } from "../../api/index.ts";
-import { alreadyExists, invalidArgument, notFound, type Clock } from "../../base/index.ts";
+import { alreadyExists, invalidArgument, notFound, type Clock, type Logger } from "../../base/index.ts";
 import { isDigest, type Digest, type FileContentStore } from "../content/index.ts";
 import type { EventBus } from "../events/index.ts";
 import { chainIdsOf, type OverlaySnapshotStore } from "../snapshot/index.ts";
@@ -24,6 +24,23 @@ export class Library {
 
   constructor(parts: LibraryParts) {
     this.parts = parts;
+  }
+
+  /** Drops images of which a part is gone (a damaged disk, a hand in the data directory): one of them must not hide all others. */
+  async repair(log: Logger): Promise<void> {
+    for (const id of this.parts.catalog.images.keys()) {
+      try {
+        await this.image(id);
+      } catch (error) {
+        log.warn("dropped an image of which a part is gone", {
+          image: id,
+          names: this.parts.catalog.namesOf(id),
+          error,
+        });
+        for (const name of this.parts.catalog.namesOf(id)) this.parts.catalog.names.delete(name);
+        this.forget(id);
+      }
+    }
   }
 
   async resolve(refOrId: string, platform?: OciPlatform): Promise<Image> {

@@ -91,7 +91,9 @@ export class Images implements ImageService {
   }
 
   static async open(options: ImagesOptions): Promise<Images> {
-    return new Images(options, await Catalog.open(options.context.dataDir));
+    const images = new Images(options, await Catalog.open(options.context.dataDir));
+    await images.#library.repair(options.context.log);
+    return images;
   }
 
   close(): void {
