@@ -30,9 +30,8 @@ export function validateObjectMeta(object: KubeObject, namespaced: boolean, chec
   errors.push(...validateLabels(meta.labels, "metadata.labels"));
   errors.push(...validateAnnotations(meta.annotations, "metadata.annotations"));
   errors.push(...validateOwnerReferences(object));
-  errors.push(
-    ...(meta.finalizers ?? []).flatMap((name, index) => validateFinalizer(name, `metadata.finalizers[${index}]`)),
-  );
+  for (const [index, name] of (meta.finalizers ?? []).entries())
+    errors.push(...isQualifiedName(name).map((detail) => invalid(`metadata.finalizers[${index}]`, name, detail)));
   return errors;
 }
 
@@ -54,14 +53,6 @@ export function validateAnnotations(
     sizeBytes += Buffer.byteLength(key) + Buffer.byteLength(value);
   }
   if (sizeBytes > maxAnnotationBytes) errors.push(tooLong(field, maxAnnotationBytes));
-  return errors;
-}
-
-function validateFinalizer(name: string, field: string): FieldError[] {
-  const errors = isQualifiedName(name).map((detail) => invalid(field, name, detail));
-  const standard = ["orphan", "foregroundDeletion", "kubernetes"];
-  if (!name.includes("/") && !standard.includes(name))
-    errors.push(invalid(field, name, "name is neither a standard finalizer name nor is it fully qualified"));
   return errors;
 }
 
