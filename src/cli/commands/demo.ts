@@ -15,6 +15,8 @@ export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<
   for (const name of ["BERTH_DATA_DIR", "BERTH_RUNTIME_DIR"]) {
     if (process.env[name]) process.env[name] = path.join(process.env[name], "demo");
   }
+  // The acts so far need no cluster.
+  process.env["BERTH_KUBERNETES"] ??= "0";
   await ensurePackages(["engine"], options);
   const instance = currentInstance();
   const story = new Story();
