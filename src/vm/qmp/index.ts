@@ -1,0 +1,1 @@
+export { QmpClient, type QmpEvent } from "./client.ts";
