@@ -284,6 +284,48 @@ test("ADD unpacks archives of every compression, downloads URLs and verifies che
   }
 });
 
+test("ADD and remote contexts take git repositories, at a reference and in a subdirectory", async () => {
+  const repository = path.join(engine.directory, "repository");
+  fs.mkdirSync(`${repository}/sub`, { recursive: true });
+  fs.writeFileSync(`${repository}/sub/file`, "from git");
+  fs.writeFileSync(`${repository}/Dockerfile`, "FROM scratch\nCOPY sub/file /f\n");
+  const git = (...args: string[]) =>
+    execFileSync("git", ["-C", repository, "-c", "user.name=t", "-c", "user.email=t@t", ...args]);
+  git("init", "-q", "-b", "main");
+  git("add", ".");
+  git("commit", "-q", "-m", "first");
+  git("tag", "v1");
+  const daemon = spawn(
+    "git",
+    ["daemon", "--export-all", `--base-path=${engine.directory}`, "--reuseaddr", "--listen=127.0.0.1", "--port=19418"],
+    { stdio: "ignore", detached: true },
+  );
+  try {
+    const url = "git://127.0.0.1:19418/repository";
+    await until(() => listening(19418), "git serves");
+    const result = await build(`FROM scratch\nADD ${url}#v1:sub /sub/\nADD --keep-git-dir ${url} /all\n`);
+    await result.look((root) => {
+      assert.equal(fs.readFileSync(`${root}/sub/file`, "utf8"), "from git");
+      assert.equal(fs.existsSync(`${root}/sub/.git`), false);
+      assert.ok(fs.existsSync(`${root}/all/.git`));
+    });
+    assert.match((await refused(`FROM scratch\nADD ${url}#nope /x\n`)).stderr, /git fetch of .* failed/);
+    assert.match((await refused("FROM scratch\nADD git@host:--upload-pack=x#y /x\n")).stderr, /failed|not a git/);
+    const { imageId } = await engine.builder.build({ remote: url }, new AbortController().signal);
+    assert.ok(await engine.images.find(imageId));
+  } finally {
+    process.kill(-daemon.pid!, "SIGKILL");
+  }
+});
+
+function listening(port: number): boolean {
+  const wanted = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  return fs
+    .readFileSync("/proc/net/tcp", "utf8")
+    .split("\n")
+    .some((line) => line.split(/\s+/)[2]?.endsWith(wanted) && line.split(/\s+/)[4] === "0A");
+}
+
 test("the same build twice under SOURCE_DATE_EPOCH gives the same image, made anew", async () => {
   const dockerfile =
     "FROM scratch AS f\nCOPY . /in/\nFROM busybox\nWORKDIR /w\nRUN date +%N > /dev/null; mkdir -p a/b && echo x > a/b/c\nCOPY --from=f /in /in\n";

@@ -2,7 +2,8 @@
 import fs from "node:fs";
 import path from "node:path";
 import { Readable } from "node:stream";
-import { invalidArgument, MAX_SMALL_FILE_BYTES, messageOf, notImplemented, unavailable } from "../../../base/index.ts";
+import { invalidArgument, MAX_SMALL_FILE_BYTES, messageOf, unavailable } from "../../../base/index.ts";
+import { fetchGit, isGit } from "./git.ts";
 import { nearest } from "../dockerfile/index.ts";
 import type { ExternalDecompressor } from "./decompress.ts";
 import type { KnownFiles } from "./known.ts";
@@ -32,6 +33,10 @@ export interface LoadedContext {
 export async function loadContext(options: LoadOptions): Promise<LoadedContext> {
   fs.mkdirSync(options.directory, { recursive: true, mode: 0o700 });
   const { remote, directory, signal, decompressor } = options;
+  if (remote && isGit(remote)) {
+    const root = await fetchGit(remote, directory, { keepGitDir: false, signal });
+    return withIgnored({ root, digests: new Map() }, options.dockerfile);
+  }
   const source = remote ? await openRemote(options, remote) : options.context;
   if (typeof source === "string") {
     fs.writeFileSync(path.join(directory, "Dockerfile"), source);
@@ -76,10 +81,7 @@ function missingDockerfile(tree: FileTree, name: string) {
 
 /** A tar stream, or the text of a Dockerfile. */
 async function openRemote(options: LoadOptions, remote: string): Promise<AsyncIterable<Uint8Array> | string> {
-  if (!/^https?:\/\//.test(remote) || /\.git(?:[#?]|$)/.test(remote) || /^https?:\/\/github\.com\//.test(remote))
-    throw notImplemented(`a build from the git repository ${remote} is not supported yet`, {
-      hint: "Clone it and build the directory.",
-    });
+  if (!/^https?:\/\//.test(remote)) throw invalidArgument(`not a build context: ${remote}`);
   let response: Response;
   try {
     response = await options.fetch(remote, { signal: options.signal });

@@ -5,6 +5,7 @@ import path from "node:path";
 import { Readable } from "node:stream";
 import { invalidArgument, messageOf, resourceExhausted, unavailable } from "../../../base/index.ts";
 import { compressionOf } from "../context/decompress.ts";
+import { fetchGit } from "../context/git.ts";
 import { select, type Selected } from "../context/select.ts";
 import type { FileTree } from "../context/tree.ts";
 import { unpack } from "../context/unpack.ts";
@@ -14,10 +15,6 @@ import type { BuildSession } from "./session.ts";
 
 export function isUrl(source: string): boolean {
   return /^https?:\/\//i.test(source);
-}
-
-export function isGit(source: string): boolean {
-  return /^git:\/\/|^git@|^ssh:\/\/git@|^https?:\/\/[^?#]+\.git(?:[#?].*)?$/i.test(source);
 }
 
 const TAR_MAGIC_OFFSET = 257;
@@ -121,4 +118,11 @@ function verifyChecksum(url: string, wanted: string | undefined, digest: string)
     });
   if (wanted !== `sha256:${digest}`)
     throw invalidArgument(`digest mismatch for ${url}: expected ${wanted}, got sha256:${digest}`);
+}
+
+/** A repository's files; they belong to root. */
+export async function fetchRepository(session: BuildSession, source: string, body: CopyBody): Promise<Selected[]> {
+  const options = { keepGitDir: body.keepGitDir === true, signal: session.signal };
+  const root = await fetchGit(source, session.scratchDir(), options);
+  return select({ root, digests: new Map() }, ["."], { where: `the repository ${source}`, exclude: body.exclude });
 }

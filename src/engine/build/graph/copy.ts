@@ -2,11 +2,12 @@
 import fs from "node:fs";
 import path from "node:path";
 import { expandWord, type CopyBody, type InstructionOf } from "../dockerfile/index.ts";
-import { invalidArgument, notImplemented } from "../../../base/index.ts";
+import { invalidArgument } from "../../../base/index.ts";
 import { digestSelection, parseChmod, select, type CopyAttributes, type Selected } from "../context/select.ts";
 import type { FileTree } from "../context/tree.ts";
+import { isGit } from "../context/git.ts";
 import { hasWildcard } from "../context/patterns.ts";
-import { fetchRemote, isArchive, isGit, isUrl, unpackLocal } from "./add.ts";
+import { fetchRemote, fetchRepository, isArchive, isUrl, unpackLocal } from "./add.ts";
 import { resolveOwner } from "./identity.ts";
 import { place, planPlacement } from "./place.ts";
 import type { BuildSession, MadeLayer } from "./session.ts";
@@ -116,17 +117,11 @@ async function gather(step: CopyStep, body: CopyBody): Promise<{ selected: Selec
     return { selected: [...selected, ...select(tree, body.sources, options)], fresh: false };
   }
   for (const source of body.sources) {
-    if (isGit(source)) throw gitNotImplemented(source);
-    if (isUrl(source)) selected.push(...(await fetchRemote(session, source, body)));
+    if (isGit(source)) selected.push(...(await fetchRepository(session, source, body)));
+    else if (isUrl(source)) selected.push(...(await fetchRemote(session, source, body)));
     else selected.push(...(await addLocal(step, select(tree, [source], options), body)));
   }
   return { selected, fresh: false };
-}
-
-function gitNotImplemented(source: string) {
-  return notImplemented(`ADD of a git repository is not supported yet: ${source}`, {
-    hint: "Clone it in a RUN step, or into the context.",
-  });
 }
 
 /** ADD unpacks archives that it finds in the context. */
