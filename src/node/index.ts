@@ -2,3 +2,5 @@ export * from "./endpoints/index.ts";
 export * from "./kubelet/index.ts";
 export { kubeletHost } from "./kubelet-host.ts";
 export * from "./podnet/index.ts";
+export * from "./dns/index.ts";
+export * from "./proxy/index.ts";

@@ -22,6 +22,8 @@ export interface PlanContext {
   readonly nodeName: string;
   /** LoadBalancer Services answer on the node's loopback too. */
   readonly loadBalancerOnLocalhost: boolean;
+  /** Cluster IPs that a program of this node serves itself (the cluster's DNS): nothing is programmed for them. */
+  readonly servedHere?: ReadonlySet<string>;
 }
 
 interface Target {
@@ -37,6 +39,7 @@ type SliceLike = Pick<k8s.EndpointSlice, "addressType" | "endpoints" | "ports">;
 export function planService(service: ServiceLike, slices: readonly SliceLike[], context: PlanContext): Wanted[] {
   const spec = service.spec ?? {};
   if (spec.type === "ExternalName" || !spec.clusterIP || spec.clusterIP === "None") return [];
+  if (context.servedHere?.has(spec.clusterIP)) return [];
   return (spec.ports ?? []).flatMap((port) => {
     const protocol = (port.protocol ?? "TCP").toLowerCase() as Transport;
     if (!(protocol in PROTOCOLS)) return [];

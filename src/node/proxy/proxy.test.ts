@@ -62,6 +62,10 @@ test("headless Services and ExternalName have nothing to program", () => {
   assert.deepEqual(planService(service({ type: "ExternalName" }), [], context), []);
 });
 
+test("an address that the node serves itself is left alone", () => {
+  assert.deepEqual(planService(service({}), [], { ...context, servedHere: new Set(["10.96.0.10"]) }), []);
+});
+
 test("endpoints that are not ready take no traffic, unless nothing else serves and they terminate", () => {
   const dying = { addresses: ["10.0.0.9"], conditions: { ready: false, serving: true, terminating: true } };
   const broken = { addresses: ["10.0.0.8"], conditions: { ready: false, serving: false } };

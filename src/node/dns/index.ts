@@ -1,0 +1,1 @@
+export { ClusterDns, type ClusterDnsOptions, type DnsSource } from "./server.ts";
