@@ -1,4 +1,5 @@
-export { DockerContainers, type CreateOptions, type WaitCondition } from "./service.ts";
+export { DockerContainers, type WaitCondition } from "./service.ts";
+export type { CreateOptions } from "./creator.ts";
 export type { ContainerDeps } from "./deps.ts";
 export type { ContainerRecord, ContainerState, MountRecord } from "./record.ts";
 export { isRunning } from "./record.ts";

@@ -1,5 +1,3 @@
-import { rename, rm, stat } from "node:fs/promises";
-import { hostname } from "node:os";
 import {
   conflict,
   failedPrecondition,
@@ -9,44 +7,29 @@ import {
   BerthError,
   type Timer,
 } from "../../../base/index.ts";
-import type {
-  DockerContainerConfig,
-  DockerCreateBody,
-  DockerEndpointSettings,
-  DockerHostConfig,
-} from "../../../api/index.ts";
+import type { DockerCreateBody, DockerEndpointSettings, DockerHostConfig } from "../../../api/index.ts";
 import { tryPrimeCgroups } from "../../../host/index.ts";
 import type { AttachStream, RuntimeContainer, RuntimeExit, Sandbox, TtySize } from "../runtime/index.ts";
 import { AttachWaiters } from "./attach.ts";
-import { checkHostConfig, completeHostConfig, mergeConfig, newContainerId } from "./create.ts";
+import { Creator, type CreateOptions } from "./creator.ts";
 import type { ContainerDeps } from "./deps.ts";
-import { endpointSpec, plannedEndpoints } from "./endpoints.ts";
+import { endpointSpec } from "./endpoints.ts";
 import { ExecRegistry } from "./execs.ts";
 import { healthCommand, HealthMonitor } from "./health.ts";
 import { Launcher, OWNER_LABEL } from "./launcher.ts";
-import { planMounts } from "./mounts.ts";
-import { portBindings } from "./ports.ts";
-import { randomName } from "./names.ts";
-import { isRunning, type ContainerRecord, type MountRecord } from "./record.ts";
+import { logFilesOf, rotateLog } from "./log-files.ts";
+import { isRunning, type ContainerRecord } from "./record.ts";
 import { ociResources, checkResources } from "./resources.ts";
+import { RestartTimers, wantsRestart } from "./restarts.ts";
 import { parseSignal } from "./signals.ts";
 import { ContainerStore } from "./store.ts";
 
 const DEFAULT_STOP_SECONDS = 10;
 const KILL_WAIT_MS = 10_000;
-const FIRST_BACKOFF_MS = 100;
-const LAST_BACKOFF_MS = 60_000;
-/** A container that ran this long has recovered: the next backoff starts anew. */
-const STABLE_MS = 10_000;
 const LOG_CHECK_MS = 1_000;
 const SIGKILL = 9;
 
 export type WaitCondition = "not-running" | "next-exit" | "removed";
-
-export interface CreateOptions {
-  readonly name?: string;
-  readonly platform?: { os: string; architecture: string; variant?: string };
-}
 
 /** A container that runs now. */
 interface Live {
@@ -69,8 +52,8 @@ export class DockerContainers {
   readonly attachWaiters = new AttachWaiters();
   readonly #lock = new KeyedMutex();
   readonly #live = new Map<string, Live>();
-  readonly #restarts = new Map<string, { timer: Timer; delayMs: number }>();
-  readonly #backoffMs = new Map<string, number>();
+  readonly #restarts: RestartTimers;
+  readonly #creator: Creator;
   readonly #exitWaiters = new Map<string, Set<(exitCode: number) => void>>();
   readonly #removeWaiters = new Map<string, Set<() => void>>();
   /** Containers whose root is mounted for copying though they don't run, and how many copy. */
@@ -82,6 +65,8 @@ export class DockerContainers {
     this.deps = deps;
     this.store = new ContainerStore(`${deps.ctx.dataDir}/containers`);
     this.launcher = new Launcher(deps, this.store);
+    this.#creator = new Creator(deps, this.store);
+    this.#restarts = new RestartTimers(deps.ctx.clock);
     this.execs = new ExecRegistry(this);
     deps.images.setUsers(() =>
       this.store.list().map((record) => ({
@@ -165,7 +150,7 @@ export class DockerContainers {
   async close(): Promise<void> {
     this.#closed = true;
     this.#logTimer?.cancel();
-    for (const { timer } of this.#restarts.values()) timer.cancel();
+    this.#restarts.close();
     for (const live of this.#live.values()) live.health?.stop();
   }
 
@@ -175,124 +160,9 @@ export class DockerContainers {
     body: DockerCreateBody,
     options: CreateOptions = {},
   ): Promise<{ record: ContainerRecord; warnings: string[] }> {
-    const { ctx, core, images, snapshots, volumes } = this.deps;
-    const cgroupVersion = core.cgroups.mode === "unified" ? 2 : 1;
-    if (!body.Image) throw failedPrecondition("no image was named");
-    const image = await images.resolve(body.Image, options.platform ? { platform: options.platform } : undefined);
-    const hostConfig = completeHostConfig(body, core.defaultRuntime, cgroupVersion);
-    const { HostConfig: _host, NetworkingConfig: _networking, ...own } = body;
-    const merged = mergeConfig(own, image.config.config ?? {});
-    checkHostConfig(merged, hostConfig, core.runtimeNames());
-    portBindings(merged, hostConfig);
-    const id = newContainerId(ctx.random);
-    const config = this.#completeConfig(merged, hostConfig, id);
-    const args = [...listOf(config.Entrypoint), ...listOf(config.Cmd)];
-    if (args.length === 0) throw badRequest("no command specified");
-    const mode = hostConfig.NetworkMode ?? "bridge";
-    if (mode.startsWith("container:")) hostConfig.NetworkMode = `container:${this.store.get(mode.slice(10)).id}`;
-    const endpoints = plannedEndpoints(body, mode);
-    for (const name of Object.keys(endpoints)) if (name !== "host" && name !== "none") this.deps.networks.get(name);
-    const name = this.#takeName(options.name, id);
-    let mounts: MountRecord[] = [];
-    try {
-      mounts = await this.#makeVolumes(planMounts(config, hostConfig, this.#volumesFrom(hostConfig)), id, hostConfig);
-      await snapshots.prepare(id, image.chainId);
-      const record: ContainerRecord = {
-        id,
-        name,
-        createdMs: ctx.clock.nowMs(),
-        config,
-        hostConfig,
-        endpoints,
-        imageId: image.id,
-        args,
-        mounts,
-        state: { status: "created", pid: 0, exitCode: 0, oomKilled: false, error: "", startedMs: 0, finishedMs: 0 },
-        restartCount: 0,
-        stoppedByUser: false,
-      };
-      await this.store.add(record);
-      this.event(record, "create");
-      return { record, warnings: this.#createWarnings(hostConfig) };
-    } catch (error) {
-      this.store.releaseName(name);
-      await snapshots.remove(id).catch(() => {});
-      for (const mount of mounts) if (mount.Type === "volume") volumes.release(mount.Name!, id);
-      throw error;
-    }
-  }
-
-  #createWarnings(host: DockerHostConfig): string[] {
-    const warnings: string[] = [];
-    if (host.OomKillDisable && !host.Memory)
-      warnings.push(
-        "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",
-      );
-    return warnings;
-  }
-
-  #completeConfig(config: DockerContainerConfig, host: DockerHostConfig, id: string): DockerContainerConfig {
-    const mode = host.NetworkMode ?? "";
-    const joined = mode.startsWith("container:")
-      ? this.store.get(mode.slice("container:".length)).config.Hostname
-      : undefined;
-    const fallback = mode === "host" ? hostname() : id.slice(0, 12);
-    const exposed = { ...config.ExposedPorts };
-    for (const port of Object.keys(host.PortBindings ?? {})) exposed[port.includes("/") ? port : `${port}/tcp`] ??= {};
-    return { ...config, Hostname: joined ?? (config.Hostname || fallback), ExposedPorts: exposed };
-  }
-
-  #takeName(wanted: string | undefined, id: string): string {
-    if (wanted) {
-      const name = wanted.replace(/^\//, "");
-      this.store.reserveName(name, id);
-      return name;
-    }
-    for (let attempt = 0; ; attempt++) {
-      const name = randomName(this.deps.ctx.random, attempt);
-      if (this.store.nameTaken(name)) continue;
-      this.store.reserveName(name, id);
-      return name;
-    }
-  }
-
-  #volumesFrom(host: DockerHostConfig): MountRecord[] {
-    return (host.VolumesFrom ?? []).flatMap((entry) => {
-      const [ref = "", mode = ""] = entry.split(":");
-      return this.store
-        .get(ref)
-        .mounts.map((mount) => ({ ...mount, RW: mode === "ro" ? false : mount.RW, anonymous: false }));
-    });
-  }
-
-  async #makeVolumes(planned: MountRecord[], holder: string, host: DockerHostConfig): Promise<MountRecord[]> {
-    const { volumes } = this.deps;
-    const held: string[] = [];
-    try {
-      const result: MountRecord[] = [];
-      for (const mount of planned) {
-        if (mount.Type !== "volume") {
-          result.push(mount);
-          continue;
-        }
-        const source = host.Mounts?.find(
-          (given) => given.Type === "volume" && given.Target === mount.Destination,
-        )?.VolumeOptions;
-        const volume = await volumes.create({
-          name: mount.Name || undefined,
-          driver: source?.DriverConfig?.Name || host.VolumeDriver || undefined,
-          options: source?.DriverConfig?.Options ?? undefined,
-          labels: source?.Labels ?? undefined,
-        });
-        volumes.hold(volume.name, holder);
-        held.push(volume.name);
-        result.push({ ...mount, Name: volume.name, Source: volume.mountpoint });
-      }
-      return result;
-    } catch (error) {
-      for (const name of held) volumes.release(name, holder);
-      throw error;
-    }
+    const created = await this.#creator.create(body, options);
+    this.event(created.record, "create");
+    return created;
   }
 
   async remove(ref: string, options: { force?: boolean; volumes?: boolean } = {}): Promise<void> {
@@ -310,7 +180,7 @@ export class DockerContainers {
       await this.#signal(record, SIGKILL).catch(() => {});
       if (isRunning(record)) await exited;
     }
-    this.#cancelRestart(record.id);
+    this.#restarts.cancel(record.id);
     await this.#lock.run(record.id, () => this.#remove(record, options.volumes ?? false));
   }
 
@@ -327,7 +197,7 @@ export class DockerContainers {
       if (withVolumes && mount.anonymous) await volumes.remove(mount.Name!).catch(() => {});
     }
     await this.store.remove(record);
-    this.#backoffMs.delete(record.id);
+    this.#restarts.forget(record.id);
     this.execs.forgetContainer(record.id);
     this.event(record, "destroy");
     for (const wake of this.#removeWaiters.get(record.id) ?? []) wake();
@@ -339,7 +209,7 @@ export class DockerContainers {
   /** False when it runs already. */
   async start(ref: string): Promise<boolean> {
     const { id } = this.store.get(ref);
-    this.#cancelRestart(id);
+    this.#restarts.cancel(id);
     return this.#lock.run(id, () => this.#start(this.store.get(id)));
   }
 
@@ -423,7 +293,7 @@ export class DockerContainers {
     this.#live.delete(record.id);
     live.health?.stop();
     const ranMs = exit.atMs - record.state.startedMs;
-    const again = this.#shouldRestart(record, exit.code);
+    const again = wantsRestart(record, exit.code);
     record.state = {
       ...record.state,
       status: again ? "restarting" : "exited",
@@ -447,48 +317,27 @@ export class DockerContainers {
       this.#exitWaiters.delete(record.id);
       if (!again && record.hostConfig.AutoRemove) await this.#remove(record, true);
     });
-    if (again && record.state.status === "restarting") this.#scheduleRestart(record, ranMs);
+    if (again && record.state.status === "restarting")
+      this.#restarts.schedule(record.id, ranMs, () => void this.#restartNow(record));
   }
 
-  #shouldRestart(record: ContainerRecord, exitCode: number): boolean {
-    const { Name, MaximumRetryCount = 0 } = record.hostConfig.RestartPolicy ?? {};
-    if (record.stoppedByUser || record.state.status === "removing") return false;
-    if (Name === "always" || Name === "unless-stopped") return true;
-    return (
-      Name === "on-failure" && exitCode !== 0 && (MaximumRetryCount === 0 || record.restartCount < MaximumRetryCount)
-    );
-  }
-
-  #scheduleRestart(record: ContainerRecord, ranMs: number): void {
-    const last = this.#backoffMs.get(record.id) ?? 0;
-    const delayMs = ranMs >= STABLE_MS || last === 0 ? FIRST_BACKOFF_MS : Math.min(last * 2, LAST_BACKOFF_MS);
-    this.#backoffMs.set(record.id, delayMs);
-    const timer = this.deps.ctx.clock.after(delayMs, () => {
-      this.#restarts.delete(record.id);
-      void this.#lock
-        .run(record.id, async () => {
-          if (record.state.status !== "restarting") return;
-          record.restartCount++;
-          await this.#start(record);
-        })
-        .catch((error: unknown) =>
-          this.deps.ctx.log.warn("a container could not be restarted", { container: record.id, error }),
-        );
-    });
-    this.#restarts.set(record.id, { timer, delayMs });
-  }
-
-  #cancelRestart(id: string): boolean {
-    const pending = this.#restarts.get(id);
-    pending?.timer.cancel();
-    return this.#restarts.delete(id);
+  async #restartNow(record: ContainerRecord): Promise<void> {
+    try {
+      await this.#lock.run(record.id, async () => {
+        if (record.state.status !== "restarting") return;
+        record.restartCount++;
+        await this.#start(record);
+      });
+    } catch (error) {
+      this.deps.ctx.log.warn("a container could not be restarted", { container: record.id, error });
+    }
   }
 
   /** False when it doesn't run. */
   async stop(ref: string, options: { signal?: string; timeoutSeconds?: number } = {}): Promise<boolean> {
     const record = this.store.get(ref);
     const signal = parseSignal(options.signal || record.config.StopSignal || "SIGTERM");
-    if (this.#cancelRestart(record.id) || record.state.status === "restarting") {
+    if (this.#restarts.cancel(record.id) || record.state.status === "restarting") {
       record.stoppedByUser = true;
       record.state.status = "exited";
       await this.store.save(record);
@@ -708,40 +557,21 @@ export class DockerContainers {
   // --- logs
 
   /** The log's files, oldest first. */
-  async logFiles(record: ContainerRecord): Promise<string[]> {
-    const current = this.launcher.logPath(record);
-    if (current === undefined) return [];
-    const { files } = logLimits(record);
-    const older = Array.from({ length: files - 1 }, (_, index) => `${current}.${files - 1 - index}`);
-    const there = await Promise.all(
-      older.map((file) =>
-        stat(file).then(
-          () => true,
-          () => false,
-        ),
-      ),
-    );
-    return [...older.filter((_, index) => there[index]), current];
+  logFiles(record: ContainerRecord): Promise<string[]> {
+    return logFilesOf(record, this.launcher.logPath(record));
   }
-
   #watchLogs(): void {
     if (this.#closed) return;
-    this.#logTimer = this.deps.ctx.clock.after(LOG_CHECK_MS, () => {
-      void this.#rotateLogs().finally(() => this.#watchLogs());
-    });
+    this.#logTimer = this.deps.ctx.clock.after(
+      LOG_CHECK_MS,
+      () => void this.#rotateLogs().finally(() => this.#watchLogs()),
+    );
   }
   async #rotateLogs(): Promise<void> {
-    for (const [id, live] of this.#live) {
+    for (const [id, { container }] of this.#live) {
       const record = this.store.byId(id);
       const file = record && this.launcher.logPath(record);
-      if (!record || !file) continue;
-      const { maxBytes, files } = logLimits(record);
-      if (maxBytes === undefined || ((await stat(file).catch(() => undefined))?.size ?? 0) < maxBytes) continue;
-      for (let index = files - 1; index > 1; index--)
-        await rename(`${file}.${index - 1}`, `${file}.${index}`).catch(() => {});
-      if (files > 1) await rename(file, `${file}.1`);
-      else await rm(file, { force: true });
-      await live.container.reopenLog().catch(() => {});
+      if (record && file !== undefined) await rotateLog(record, file, () => container.reopenLog()).catch(() => {});
     }
   }
 
@@ -753,24 +583,6 @@ export class DockerContainers {
       ...attributes,
     });
   }
-}
-
-const DEFAULT_LOCAL_LOG = { maxBytes: 20 * 1024 * 1024, files: 5 };
-
-/** `max-size` and `max-file`; Docker's own defaults for `local`. */
-export function logLimits(record: ContainerRecord): { maxBytes: number | undefined; files: number } {
-  const { Type, Config } = record.hostConfig.LogConfig ?? {};
-  const defaults = Type === "local" ? DEFAULT_LOCAL_LOG : { maxBytes: undefined, files: 1 };
-  const size = /^(\d+)([kmg]?)b?$/i.exec(Config?.["max-size"] ?? "");
-  const unit = { "": 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 }[size?.[2]?.toLowerCase() ?? ""] ?? 1;
-  return {
-    maxBytes: size ? Number(size[1]) * unit : defaults.maxBytes,
-    files: Math.max(1, Number(Config?.["max-file"] ?? defaults.files) || 1),
-  };
-}
-
-function listOf(value: string[] | string | null | undefined): string[] {
-  return typeof value === "string" ? [value] : (value ?? []);
 }
 
 const badRequest = (message: string) => new BerthError("invalidArgument", message);
