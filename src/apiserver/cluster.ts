@@ -122,7 +122,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     authenticators,
     authorizers,
     kinds: builtinKinds(),
-    admission: createAdmission({ state, random, services }),
+    admission: createAdmission({ state, random, log, services, rbac, authorizers }),
     fallbacks: [issuerDiscovery(tokens), ...(options.fallbacks ?? [])],
     audit: options.audit,
     fairness: options.fairness,

@@ -1,6 +1,8 @@
-import type { Random } from "../../base/index.ts";
+import type { Logger, Random } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
-import type { Admission } from "../machinery/pipeline.ts";
+import type { Admission, Authorizer } from "../machinery/pipeline.ts";
+import type { RbacAuthorizer } from "../authz/index.ts";
+import { escalationPrevention } from "./escalation.ts";
 import { limitRanger } from "./limit-ranger.ts";
 import { namespaceLifecycle } from "./namespace-lifecycle.ts";
 import { nodeRestriction } from "./node-restriction.ts";
@@ -18,12 +20,24 @@ import { serviceAccount } from "./service-account.ts";
 import { serviceAllocator } from "./service-allocator.ts";
 import type { ServiceRange } from "./service-allocator.ts";
 
+import { webhooks } from "./webhooks.ts";
+
 export { addressAt } from "./service-allocator.ts";
 export type { ServiceRange } from "./service-allocator.ts";
 
+export interface AdmissionOptions {
+  readonly state: ClusterState;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly services: ServiceRange;
+  readonly rbac: RbacAuthorizer;
+  readonly authorizers: readonly Authorizer[];
+}
+
 /** Upstream's default plugins in upstream's order; quota is last, so that only what passed everything else is counted. */
-export function createAdmission(options: { state: ClusterState; random: Random; services: ServiceRange }): Admission[] {
-  const { state, random, services } = options;
+export function createAdmission(options: AdmissionOptions): Admission[] {
+  const { state, random, log, services } = options;
+  const hooks = webhooks(state, random, log);
   return [
     namespaceLifecycle(state),
     limitRanger(state),
@@ -36,7 +50,10 @@ export function createAdmission(options: { state: ClusterState; random: Random; 
     defaultClasses(state),
     storageProtection,
     runtimeClass(state),
+    escalationPrevention(state, options.rbac, options.authorizers),
+    hooks.mutating,
     serviceAllocator(state, random, services),
+    hooks.validating,
     resourceQuota(state),
   ];
 }

@@ -1,11 +1,12 @@
 import type { k8s } from "../../api/index.ts";
-import { hasCode, messageOf, notImplemented, randomUuid } from "../../base/index.ts";
+import { hasCode, messageOf, randomUuid } from "../../base/index.ts";
 import type { Clock, Logger, Random } from "../../base/index.ts";
 import { defineResource } from "../../client/index.ts";
 import type { Stored } from "../../client/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { ApiServer } from "../machinery/options.ts";
 import { findConflict, isEstablished, statusFor } from "./conditions.ts";
+import { callWebhook } from "../webhook-client.ts";
 import { conversionFor } from "./conversion.ts";
 import type { Caller } from "./conversion.ts";
 
@@ -24,6 +25,8 @@ const resource = defineResource<Definition>(
   "CustomResourceDefinition",
   false,
 );
+/** Upstream waits as long. */
+const conversionTimeoutMs = 30_000;
 const cleanupFinalizer = "customresourcecleanup.apiextensions.k8s.io";
 
 /** Serves the resources that CustomResourceDefinitions define: those there are when this resolves, others as they come and go. */
@@ -86,10 +89,9 @@ class Keeper {
   async #serve(definition: Definition): Promise<void> {
     // CEL and regular expressions are only loaded by clusters that have custom resources.
     const { kindsOf } = await import("./kinds.ts");
-    const { server, random } = this.#options;
-    const kinds = kindsOf(definition, (version) =>
-      conversionFor(definition, version, callWebhook, () => randomUuid(random)),
-    );
+    const { server, random, state } = this.#options;
+    const call: Caller = (config, review) => callWebhook(state, config, review, conversionTimeoutMs);
+    const kinds = kindsOf(definition, (version) => conversionFor(definition, version, call, () => randomUuid(random)));
     const served = new Set(kinds.map(({ version }) => version));
     for (const { name } of definition.spec.versions)
       if (!served.has(name)) server.kinds.remove(definition.spec.group, name, definition.spec.names.plural);
@@ -116,9 +118,3 @@ class Keeper {
     await client.of(resource).update({ ...definition, metadata: { ...metadata, finalizers } });
   }
 }
-
-const callWebhook: Caller = () => {
-  throw notImplemented("conversion webhooks are not called yet", {
-    hint: "use conversion strategy None, or serve the stored version only",
-  });
-};

@@ -1,0 +1,91 @@
+import { request } from "node:https";
+
+import type { k8s } from "../api/index.ts";
+import { deadlineExceeded, messageOf, unavailable } from "../base/index.ts";
+import { resources } from "../client/index.ts";
+import type { ClusterState } from "./cluster-state.ts";
+
+const maxAnswerBytes = 3 * 1024 * 1024;
+
+/** Where a webhook is: `url`, or a Service of the cluster. */
+export type WebhookConfig = k8s.WebhookClientConfig;
+
+/** Posts a review to a webhook and reads its answer. Throws `unavailable` or `deadlineExceeded`, saying which webhook and why. */
+export async function callWebhook(
+  state: ClusterState,
+  config: WebhookConfig,
+  review: object,
+  timeoutMs: number,
+): Promise<Record<string, unknown>> {
+  const target = await locate(state, config);
+  const body = JSON.stringify(review);
+  const text = await post(target, body, config.caBundle, timeoutMs);
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (error) {
+    throw unavailable(`the webhook at ${target.shown} did not answer with JSON: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  /** The name that its certificate must carry. */
+  readonly serverName: string;
+  readonly shown: string;
+}
+
+async function locate(state: ClusterState, { url, service }: WebhookConfig): Promise<Target> {
+  if (url !== undefined) {
+    const { hostname, port, pathname, search } = new URL(url);
+    const host = hostname.replace(/^\[|\]$/g, "");
+    return { host, port: Number(port) || 443, path: pathname + search, serverName: host, shown: url };
+  }
+  const { namespace = "", name = "", path = "/", port = 443 } = service ?? {};
+  const found = await state.client.of(resources.services).get({ namespace, name });
+  const host = found.spec?.clusterIP ?? "";
+  const serverName = `${name}.${namespace}.svc`;
+  return { host, port, path, serverName, shown: `https://${serverName}:${port}${path}` };
+}
+
+function post(target: Target, body: string, caBundle: string | undefined, timeoutMs: number): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const sent = request(
+    {
+      host: target.host,
+      port: target.port,
+      path: target.path,
+      method: "POST",
+      servername: target.serverName,
+      ca: caBundle === undefined ? undefined : Buffer.from(caBundle, "base64"),
+      headers: { "content-type": "application/json", accept: "application/json", host: target.serverName },
+      signal: AbortSignal.timeout(timeoutMs),
+    },
+    (answer) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      answer.on("data", (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > maxAnswerBytes) answer.destroy(new Error(`the answer is larger than ${maxAnswerBytes} bytes`));
+        else chunks.push(chunk);
+      });
+      answer.on("error", reject);
+      answer.on("end", () => {
+        if (answer.statusCode === 200) resolve(Buffer.concat(chunks).toString());
+        else reject(new Error(`it answered with status ${answer.statusCode}`));
+      });
+    },
+  );
+  sent.on("error", reject);
+  sent.end(body);
+  return promise.catch((error: unknown) => {
+    const why = messageOf(error);
+    const timedOut = (error as Error).name === "TimeoutError" || (error as Error).name === "AbortError";
+    if (timedOut)
+      throw deadlineExceeded(`Post "${target.shown}?timeout=${timeoutMs / 1000}s": context deadline exceeded`, {
+        cause: error,
+      });
+    throw unavailable(`Post "${target.shown}?timeout=${timeoutMs / 1000}s": ${why}`, { cause: error });
+  });
+}
