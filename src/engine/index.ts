@@ -18,7 +18,7 @@ export type { RegistryAuth } from "./registry/index.ts";
 export type * from "./host-facts.ts";
 export * from "./container/index.ts";
 export * from "./cri/index.ts";
-export { relayTcp } from "./network/index.ts";
+export { hostNameServers, relayTcp } from "./network/index.ts";
 export type {
   Endpoint,
   EndpointSpec,

@@ -97,3 +97,8 @@ export function readHostResolvConf(): string {
   const stub = servers.length > 0 && servers.every((server) => server === "127.0.0.53");
   return stub ? read("/run/systemd/resolve/resolv.conf") || text : text;
 }
+
+/** The host's name servers that another network stack can ask, as of now. */
+export function hostNameServers(): string[] {
+  return reachableServers(parseResolvConf(readHostResolvConf()).servers);
+}

@@ -1,3 +1,4 @@
+export { hostNameServers } from "./files.ts";
 export { relayTcp } from "./relay.ts";
 export { openNetworks, type NetworkHosts, type NetworkOptions } from "./service.ts";
 export type * from "./types.ts";

@@ -7,6 +7,7 @@ import { apiServerService } from "./api-server.ts";
 import { controllersService, informersService, schedulerService } from "./control-plane.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
+import { clusterDnsService, serviceProxyService } from "./service-network.ts";
 import { clusterSettings } from "./settings.ts";
 import { storeService } from "./store.ts";
 
@@ -39,6 +40,8 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
     controllersService(context, api, informers, settings),
     schedulerService(context, api, informers),
     network,
+    serviceProxyService(context, informers, settings),
+    clusterDnsService(context, informers, settings),
     remembered,
     kubeletService(context, { engine, cri: remembered, api, informers }, settings),
   ];
