@@ -139,13 +139,11 @@ test("webhooks change and refuse; failures are fatal or ignored as their policy 
     });
     const jane = new KubeClient(cluster.handler, { user: { name: "jane", groups: ["system:authenticated"] } });
     const grant = (name: string, role: string) =>
-      jane
-        .of(bindings)
-        .create({
-          metadata: { name, namespace: "default" },
-          roleRef: roleRef(role),
-          subjects: [{ kind: "User", name: "joe" }],
-        });
+      jane.of(bindings).create({
+        metadata: { name, namespace: "default" },
+        roleRef: roleRef(role),
+        subjects: [{ kind: "User", name: "joe" }],
+      });
     for (let attempt = 0; attempt < 100 && (await refusal(grant("joe-views", "view"))) !== "allowed"; attempt++) {
       await jane
         .of(bindings)
