@@ -7,7 +7,7 @@ import type { Log, LogEntry } from "../embedded/log.ts";
 import type { Store } from "../store.ts";
 import { LogDatabase } from "./database.ts";
 
-/** The log in SQLite, written in this thread: see docs/adr/0010 for why a worker thread didn't pay. */
+/** The log in SQLite, written in this thread: see ADR 0040 for why not in a worker. */
 class SqliteLog implements Log {
   readonly #database: LogDatabase;
   constructor(database: LogDatabase) {
