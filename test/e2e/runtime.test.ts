@@ -65,9 +65,7 @@ async function container(
   }
 }
 
-async function output(
-  made: RuntimeContainer,
-): Promise<{
+async function output(made: RuntimeContainer): Promise<{
   stdout: () => string;
   stderr: () => string;
   ended: Promise<void>;
@@ -263,4 +261,22 @@ test("containers of a sandbox share its namespaces", async () => {
     await sandbox.destroy();
   }
   assert.equal(existsSync(path.join(ctx.runtimeDir, "sandboxes", "pod1")), false);
+});
+
+test("recovery leaves a container deep in a Pod's group alone, and kills what has no record beside it", async () => {
+  const parent = `${core.cgroupParent}/kubepods/pod1`;
+  const sandbox = await isolation.createSandbox({ id: "deep", cgroupParent: parent });
+  try {
+    const spec = baseSpec({ rootfs, args: ["sleep", "60"], env: ["PATH=/bin"], cwd: "/" });
+    const made = await sandbox.createContainer({ id: "deep-a", spec });
+    await made.start();
+    const stray = core.cgroup(`${core.cgroupParent}/kubepods/stray`).directory("pids")!;
+    mkdirSync(stray);
+    const found = (await isolation.recover()).find((one) => one.id === "deep");
+    assert.equal(found?.container("deep-a")?.state, "running");
+    assert.equal(existsSync(stray), false);
+    await found?.destroy();
+  } finally {
+    await sandbox.destroy();
+  }
 });

@@ -92,22 +92,32 @@ export class Core {
     return new Cgroup(this.cgroups, cgroupPath);
   }
 
-  /** Removes control groups and bundles of containers that nobody has a record of. */
-  async reclaim(known: ReadonlySet<string>): Promise<void> {
-    for (const name of await childGroups(this.cgroups, this.cgroupParent)) {
-      if (known.has(name) || name === POD_GROUP) continue;
-      const group = this.cgroup(`${this.cgroupParent}/${name}`);
-      await group.killAll();
-      await group.remove();
-    }
+  /** Removes control groups and exit codes of containers that nobody has a record of. `known`: id → path of the control group. */
+  async reclaim(known: ReadonlyMap<string, string>): Promise<void> {
+    await this.#reclaimGroups(this.cgroupParent, [...known.values()]);
     for (const name of await readdir(this.layout.exits).catch(() => [])) {
       if (!known.has(name)) await this.exits.forget(name);
     }
   }
 
+  /** A group that holds known containers further down (a Pod's, a class of Pods') is looked into, never killed as a whole. */
+  async #reclaimGroups(parent: string, known: readonly string[]): Promise<void> {
+    for (const name of await childGroups(this.cgroups, parent)) {
+      const groupPath = `${parent}/${name}`;
+      if (known.includes(groupPath)) continue;
+      if (known.some((owned) => owned.startsWith(`${groupPath}/`))) {
+        await this.#reclaimGroups(groupPath, known);
+        continue;
+      }
+      const group = this.cgroup(groupPath);
+      await group.killAll();
+      await group.remove();
+    }
+  }
+
   /** Undoes everything in the kernel and on disk; no container may be left. */
   async destroy(): Promise<void> {
-    await this.reclaim(new Set());
+    await this.reclaim(new Map());
     await this.cgroup(this.cgroupParent).remove();
     await this.#namespace.destroy();
     this.#prefix = undefined;

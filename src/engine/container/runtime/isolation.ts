@@ -45,10 +45,11 @@ export class ProcessIsolation implements Isolation {
       if (facts) this.#sandboxes.set(id, sandbox);
       else await sandbox.destroy();
     }
-    const known = new Set<string>();
+    const known = new Map<string, string>();
     for (const id of await readdir(this.#core.layout.bundles).catch(() => [])) {
       const sandbox = await this.#recoverContainer(id);
-      if (sandbox) known.add(id);
+      const container = sandbox?.container(id);
+      if (container) known.set(id, container.request.spec.linux.cgroupsPath!);
     }
     await this.#core.reclaim(known);
     return [...this.#sandboxes.values()];
