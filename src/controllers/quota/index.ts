@@ -32,13 +32,11 @@ export const resourceQuotaController: Controller = {
       resource: Resource<T>,
       matters: (object: Stored<T>, old: Stored<T>) => boolean,
     ) =>
-      context
-        .informer(resource)
-        .onChange({
-          added: enqueueAll,
-          updated: (object, old) => matters(object, old) && enqueueAll(object),
-          deleted: enqueueAll,
-        });
+      context.informer(resource).onChange({
+        added: enqueueAll,
+        updated: (object, old) => matters(object, old) && enqueueAll(object),
+        deleted: enqueueAll,
+      });
     watch(resources.pods, (pod, old) => isPodTerminal(pod) !== isPodTerminal(old));
     watch(resources.services, (service, old) => !sameJson(service.spec, old.spec));
     watch(resources.persistentVolumeClaims, (claim, old) => !sameJson(claim.spec, old.spec));

@@ -26,7 +26,15 @@ const REGISTRATIONS_AT_ONCE = 16;
 /** Upstream renews every 10 s; many nodes in one process renew less often, at most about 50 leases a second. */
 const MIN_RENEW_MS = 10_000;
 const RENEW_MS_PER_NODE = 20;
+const FIRST_RETRY_MS = 200;
+const MAX_RETRY_MS = 5_000;
 const KUBELET_VERSION = "v1.34.0";
+
+const NODE_KEY = "node";
+
+function isReady(node: k8s.Node): boolean {
+  return node.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") ?? false;
+}
 
 export function simulatedNodeName(index: number): string {
   return `sim-${index}`;
@@ -77,6 +85,11 @@ class Simulation {
     const pods = this.#informers.for(resources.pods);
     const consider = (pod: Stored<k8s.Pod>) => this.#consider(pod);
     pods.onChange({ added: consider, updated: consider });
+    // Somebody took this process for dead while it was away: it says again that its nodes are well.
+    const revive = (node: Stored<k8s.Node>) => {
+      if (this.#names.has(node.metadata.name) && !isReady(node)) this.#queue.add(`${NODE_KEY} ${node.metadata.name}`);
+    };
+    this.#informers.for(resources.nodes).onChange({ added: revive, updated: revive });
     if (this.#ownsInformers) this.#informers.start(signal);
     await pods.whenSynced();
     await Promise.all([
@@ -99,6 +112,7 @@ class Simulation {
 
   async #advance(queued: string, signal: AbortSignal): Promise<void> {
     const space = queued.indexOf(" ");
+    if (queued.startsWith(`${NODE_KEY} `)) return this.#revive(queued.slice(space + 1), signal);
     const pod = this.#informers.for(resources.pods).get(queued.slice(space + 1));
     const stage = pod && this.#stageOf(pod);
     // Something else has happened since; that change queued the stage that is due now.
@@ -116,6 +130,15 @@ class Simulation {
     }
   }
 
+  async #revive(name: string, signal: AbortSignal): Promise<void> {
+    const node = this.#informers.for(resources.nodes).get(name);
+    if (!node || isReady(node)) return;
+    const { status } = this.#node(name, [...this.#names].indexOf(name));
+    await this.#options.client
+      .of(resources.nodes)
+      .updateStatus({ ...node, status: { ...node.status, ...status } }, { signal });
+  }
+
   #nextAddress(): string {
     const value = this.#addresses++ % (1 << 22);
     return `10.${128 + (value >> 16)}.${(value >> 8) & 255}.${value & 255}`;
@@ -125,14 +148,30 @@ class Simulation {
     return Math.max(MIN_RENEW_MS, this.#options.count * RENEW_MS_PER_NODE);
   }
 
+  /** Until it has worked: a server that cannot be reached is asked again, with a growing delay. */
   async #registerOne(name: string, index: number, signal: AbortSignal): Promise<void> {
-    const { client } = this.#options;
+    const { client, clock, log } = this.#options;
+    for (let delayMs = FIRST_RETRY_MS; !signal.aborted; delayMs = Math.min(delayMs * 2, MAX_RETRY_MS)) {
+      try {
+        const { status } = this.#node(name, index);
+        const node = await this.#createOrGet(name, index, signal);
+        if (!isReady(node)) await client.of(resources.nodes).updateStatus({ ...node, status }, { signal });
+        return await this.#renew(name, signal);
+      } catch (error) {
+        log.debug("a simulated node was not registered yet", { node: name, error: messageOf(error) });
+        await clock.sleep(delayMs, signal).catch(() => {});
+      }
+    }
+  }
+
+  async #createOrGet(name: string, index: number, signal: AbortSignal): Promise<Stored<k8s.Node>> {
+    const nodes = this.#options.client.of(resources.nodes);
     try {
-      await client.of(resources.nodes).create(this.#node(name, index), { signal });
+      return await nodes.create(this.#node(name, index), { signal });
     } catch (error) {
       if (!hasCode(error, "alreadyExists")) throw error;
+      return nodes.get({ name }, { signal });
     }
-    await this.#renew(name, signal);
   }
 
   #node(name: string, index: number): k8s.Node {
