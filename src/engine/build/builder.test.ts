@@ -27,9 +27,11 @@ beforeEach(() => {
   builder = open();
 });
 afterEach(() => {
-  assert.equal(worker.open, 0, "a draft or a view was left open");
-  assert.deepEqual(fs.readdirSync(worker.scratchDir), [], "scratch files were left");
+  const scratch = fs.readdirSync(worker.scratchDir);
   fs.rmSync(root, { recursive: true, force: true });
+  assert.equal(worker.open, 0, "a draft or a view was left open");
+  assert.deepEqual(scratch, [], "scratch files were left");
+});
 });
 
 function open(): Builder {
