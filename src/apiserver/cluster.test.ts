@@ -197,3 +197,33 @@ test("limits, quota and Pod Security refuse in upstream's words", async () => {
     'pods "second" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1',
   );
 });
+
+test("a server that starts again finds its objects, and says where it is now", async () => {
+  const own = await mkdtemp(path.join(tmpdir(), "berth-again-"));
+  const store = await openMemoryStore();
+  const open = (port: number) =>
+    openCluster({
+      store,
+      clock: systemClock,
+      random: seededRandom(4),
+      log: createLogger({ write: () => {} }),
+      folder: own,
+      port,
+    });
+  try {
+    const first = await open(0);
+    await first.close();
+    const second = await open(0);
+    try {
+      const endpoints = await second.client.of(resources.endpoints).get({ namespace: "default", name: "kubernetes" });
+      assert.equal(endpoints.subsets?.[0]?.ports?.[0]?.port, second.listener.port);
+      const service = await second.client.of(resources.services).get({ namespace: "default", name: "kubernetes" });
+      assert.equal(service.spec?.clusterIP, "10.96.0.1");
+      assert.equal(service.spec?.ports?.[0]?.targetPort, second.listener.port);
+    } finally {
+      await second.close();
+    }
+  } finally {
+    await rm(own, { recursive: true, force: true });
+  }
+});

@@ -122,7 +122,15 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     authenticators,
     authorizers,
     kinds: builtinKinds(),
-    admission: createAdmission({ state, random, log, services, rbac, authorizers }),
+    admission: createAdmission({
+      state,
+      random,
+      log,
+      services,
+      rbac,
+      authorizers,
+      findKind: (apiVersion, kind) => findKind(server!, apiVersion, kind),
+    }),
     fallbacks: [issuerDiscovery(tokens), ...(options.fallbacks ?? [])],
     audit: options.audit,
     fairness: options.fairness,
@@ -158,6 +166,11 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       }),
     [Symbol.asyncDispose]: close,
   };
+}
+
+function findKind({ kinds }: ApiServer, apiVersion: string, kind: string) {
+  const [version = "", group = ""] = apiVersion.split("/").toReversed();
+  return kinds.all().find((one) => one.group === group && one.version === version && one.kind === kind);
 }
 
 function serverNames(options: ClusterOptions, host: string, address: string, serviceIp: string): string[] {

@@ -20,6 +20,8 @@ import { serviceAccount } from "./service-account.ts";
 import { serviceAllocator } from "./service-allocator.ts";
 import type { ServiceRange } from "./service-allocator.ts";
 
+import { validatingPolicies } from "./validating-policies.ts";
+import type { FindKind } from "./validating-policies.ts";
 import { webhooks } from "./webhooks.ts";
 
 export { addressAt } from "./service-allocator.ts";
@@ -31,6 +33,7 @@ export interface AdmissionOptions {
   readonly log: Logger;
   readonly services: ServiceRange;
   readonly rbac: RbacAuthorizer;
+  readonly findKind: FindKind;
   readonly authorizers: readonly Authorizer[];
 }
 
@@ -53,6 +56,7 @@ export function createAdmission(options: AdmissionOptions): Admission[] {
     escalationPrevention(state, options.rbac, options.authorizers),
     hooks.mutating,
     serviceAllocator(state, random, services),
+    validatingPolicies(state, options.findKind),
     hooks.validating,
     resourceQuota(state),
   ];

@@ -15,7 +15,7 @@ export interface BootstrapOptions {
 
 const namespaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/** Everything that a cluster has from its first moment. Idempotent: what is there stays as it is. */
+/** Everything that a cluster has from its first moment. Idempotent: what is there stays as it is, but for where the server is. */
 export async function bootstrapCluster(state: ClusterState, options: BootstrapOptions): Promise<void> {
   const first = namespaces.map((name) => ({ path: "/api/v1/namespaces", object: namespace(name) }));
   await ensureAll(state, first);
@@ -25,6 +25,8 @@ export async function bootstrapCluster(state: ClusterState, options: BootstrapOp
 interface Wanted {
   readonly path: string;
   readonly object: object;
+  /** Given: what is there is replaced, since the server may have moved since its last start. */
+  readonly name?: string;
 }
 
 /** Side by side: the store writes them in few groups. */
@@ -32,11 +34,12 @@ async function ensureAll(state: ClusterState, wanted: readonly Wanted[]): Promis
   await Promise.all(wanted.map((item) => ensure(state, item)));
 }
 
-async function ensure(state: ClusterState, { path, object }: Wanted): Promise<void> {
+async function ensure(state: ClusterState, { path, object, name }: Wanted): Promise<void> {
   try {
     await state.client.send({ method: "POST", path, object });
   } catch (error) {
     if (!hasCode(error, "alreadyExists")) throw error;
+    if (name !== undefined) await state.client.send({ method: "PUT", path: `${path}/${name}`, object });
   }
 }
 
@@ -53,9 +56,11 @@ function everythingElse(options: BootstrapOptions): Wanted[] {
     ...priorityLevels().map(at(`${flow}/prioritylevelconfigurations`)),
     ...flowSchemas().map(at(`${flow}/flowschemas`)),
     at("/apis/networking.k8s.io/v1/servicecidrs")(serviceCidr(options)),
-    at("/api/v1/namespaces/default/services")(kubernetesService(options)),
-    at("/api/v1/namespaces/default/endpoints")(kubernetesEndpoints(options)),
-    at("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices")(kubernetesSlice(options)),
+    ...[
+      at("/api/v1/namespaces/default/services")(kubernetesService(options)),
+      at("/api/v1/namespaces/default/endpoints")(kubernetesEndpoints(options)),
+      at("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices")(kubernetesSlice(options)),
+    ].map((item) => ({ ...item, name: "kubernetes" })),
   ];
 }
 

@@ -90,7 +90,7 @@ function messageOf(rule: k8s.ValidationRule, variables: Record<string, unknown>)
 }
 
 /** CEL tells integers from doubles; JSON does not, but the schema does. */
-function toCel(value: unknown, props: Props | undefined): unknown {
+export function toCel(value: unknown, props: Props | undefined): unknown {
   if (typeof value === "number") {
     const isInteger = props?.type === "integer" || (props?.type !== "number" && Number.isInteger(value));
     return isInteger && Number.isSafeInteger(value) ? BigInt(value) : value;
