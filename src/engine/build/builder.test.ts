@@ -32,7 +32,6 @@ afterEach(() => {
   assert.equal(worker.open, 0, "a draft or a view was left open");
   assert.deepEqual(scratch, [], "scratch files were left");
 });
-});
 
 function open(): Builder {
   const clock = new FakeClock();
