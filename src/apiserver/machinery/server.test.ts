@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { permissionDenied } from "../../base/index.ts";
 import type { ApiWatchEvent, KubeObject } from "../../api/index.ts";
 import { startFixture, type Fixture } from "./testing/fixture.ts";
+import type { WatchStream } from "./watch.ts";
 
 const MAPS = "/api/v1/namespaces/default/configmaps";
 const WIDGETS = "/apis/example.io/v1/namespaces/default/widgets";
@@ -336,3 +337,35 @@ async function watch(api: Fixture, url: string, count: number, headers = {}): Pr
   }
   return events;
 }
+
+test("a reader that falls too far behind loses its watch; others keep theirs", async () => {
+  await using api = await startFixture();
+  const sinks = [0, 0].map((_, at) => ({
+    lines: 0,
+    broken: false,
+    buffered: 0,
+    write(bytes: Uint8Array) {
+      this.lines++;
+      if (at === 0) this.buffered += bytes.length;
+    },
+    end() {},
+    destroy() {
+      this.broken = true;
+    },
+    get bufferedBytes() {
+      return this.buffered;
+    },
+  }));
+  for (const sink of sinks) {
+    const { response } = await api.send("GET", `${MAPS}?watch=1`);
+    await (response.events as WatchStream).pipe(sink);
+  }
+  const data = { k: "x".repeat(1_000_000) };
+  for (let at = 0; at < 80; at++) await api.ok("POST", MAPS, map(`m${at}`, data));
+  assert.deepEqual(
+    sinks.map(({ broken }) => broken),
+    [true, false],
+  );
+  assert.ok(sinks[0]!.buffered < 70_000_000);
+  assert.equal(sinks[1]!.lines, 80);
+});

@@ -28,6 +28,8 @@ export interface WatchView {
 export interface ByteSink {
   write(bytes: Uint8Array): void;
   end(): void;
+  /** Breaks off what is still to be sent. */
+  destroy(): void;
   readonly bufferedBytes: number;
 }
 
@@ -38,7 +40,8 @@ interface WireEvent {
 
 interface Output {
   /** Encoded or not, in order. `key` is set where others need the same bytes. */
-  send(events: readonly ApiWatchEvent[]): void;
+  /** False when the reader is too slow. */
+  send(events: readonly ApiWatchEvent[]): boolean;
   end(error?: unknown): void;
 }
 
@@ -76,15 +79,25 @@ export class WatchStream implements AsyncIterable<ApiWatchEvent> {
 
   /** Writes lines `{"type":…,"object":…}` until the watch ends. Returns how to stop it. */
   async pipe(sink: ByteSink): Promise<() => void> {
-    return this.#start(
-      { send: (events) => sink.write(encodeEvents(events)), end: () => sink.end() },
-      (batch, encode) => {
-        const bytes = batch.encoded.get(this.#view.key) ?? encode();
-        batch.encoded.set(this.#view.key, bytes);
-        if (bytes.length > 0) sink.write(bytes);
-        return sink.bufferedBytes <= MAX_BUFFERED_BYTES;
-      },
-    );
+    // The state that a watch begins with may be larger than what a reader may be behind afterwards.
+    let begun = false;
+    let allowedBytes = MAX_BUFFERED_BYTES;
+    const write = (bytes: Uint8Array): boolean => {
+      if (bytes.length > 0) sink.write(bytes);
+      if (!begun) allowedBytes = sink.bufferedBytes + MAX_BUFFERED_BYTES;
+      return sink.bufferedBytes <= allowedBytes;
+    };
+    const output: Output = {
+      send: (events) => write(encodeEvents(events)),
+      end: (error) => (error === undefined ? sink.end() : sink.destroy()),
+    };
+    const stop = await this.#start(output, (batch, encode) => {
+      const bytes = batch.encoded.get(this.#view.key) ?? encode();
+      batch.encoded.set(this.#view.key, bytes);
+      return write(bytes);
+    });
+    begun = true;
+    return stop;
   }
 
   async #start(output: Output, share?: (batch: EventBatch, encode: () => Uint8Array) => boolean): Promise<() => void> {
@@ -168,7 +181,15 @@ class LiveWatch {
     if (this.#ended) return;
     if (!this.#share || !this.#sharedHeader) return this.#send(this.#filter(batch.events));
     const fits = this.#share(batch, () => encodeEvents(this.#wire(this.#filter(batch.events))));
-    if (!fits) this.end(resourceExhausted("the watch was dropped: its reader is too slow"));
+    if (!fits) this.#drop();
+  }
+
+  #drop(): void {
+    this.end(resourceExhausted("the watch was dropped: its reader is too slow"));
+  }
+
+  #put(events: readonly ApiWatchEvent[]): void {
+    if (!this.#output.send(events)) this.#drop();
   }
 
   /** Ends after the asked or a usual time, and sends bookmarks until then. */
@@ -229,14 +250,14 @@ class LiveWatch {
 
   #send(events: readonly WireEvent[]): void {
     if (events.length === 0 || this.#ended) return;
-    if (!this.#kind.conversion) return this.#output.send(this.#wire(events));
+    if (!this.#kind.conversion) return this.#put(this.#wire(events));
     this.#chain = (this.#chain ?? Promise.resolve()).then(async () => {
       try {
         const shown = await presentAll(
           this.#kind,
           events.map(({ entry }) => entry),
         );
-        if (!this.#ended) this.#output.send(events.map(({ type }, at) => this.#event(type, shown[at]!)));
+        if (!this.#ended) this.#put(events.map(({ type }, at) => this.#event(type, shown[at]!)));
       } catch (error) {
         this.end(error);
       }
@@ -261,8 +282,7 @@ class LiveWatch {
     if (initialEventsEnd) metadata.annotations = { "k8s.io/initial-events-end": "true" };
     const object: KubeObject = { kind: this.#kind.kind, apiVersion: apiVersionOf(this.#kind), metadata };
     const send = () => {
-      if (!this.#ended)
-        this.#output.send([{ type: "BOOKMARK", object: this.#view.show?.(object, this.#first) ?? object }]);
+      if (!this.#ended) this.#put([{ type: "BOOKMARK", object: this.#view.show?.(object, this.#first) ?? object }]);
     };
     if (this.#chain) this.#chain = this.#chain.then(send);
     else send();

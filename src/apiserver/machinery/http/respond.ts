@@ -63,6 +63,9 @@ class ResponseSink implements ByteSink {
   end(): void {
     this.#out.end();
   }
+  destroy(): void {
+    this.#out.destroy();
+  }
   get bufferedBytes(): number {
     return this.#out.writableLength;
   }
