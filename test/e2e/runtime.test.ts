@@ -263,18 +263,19 @@ test("containers of a sandbox share its namespaces", async () => {
   assert.equal(existsSync(path.join(ctx.runtimeDir, "sandboxes", "pod1")), false);
 });
 
-test("recovery leaves a container deep in a Pod's group alone, and kills what has no record beside it", async () => {
+test("recovery leaves a container deep in a Pod's group alone, keeps a Pod's empty one, and removes what has no record", async () => {
   const parent = `${core.cgroupParent}/kubepods/pod1`;
   const sandbox = await isolation.createSandbox({ id: "deep", cgroupParent: parent });
   try {
     const spec = baseSpec({ rootfs, args: ["sleep", "60"], env: ["PATH=/bin"], cwd: "/" });
     const made = await sandbox.createContainer({ id: "deep-a", spec });
     await made.start();
-    const stray = core.cgroup(`${core.cgroupParent}/kubepods/stray`).directory("pids")!;
-    mkdirSync(stray);
+    const stray = core.cgroup(`${core.cgroupParent}/stray`).directory("pids")!;
+    const empty = core.cgroup(`${core.cgroupParent}/kubepods/pod2`).directory("pids")!;
+    for (const directory of [stray, empty]) mkdirSync(directory);
     const found = (await isolation.recover()).find((one) => one.id === "deep");
     assert.equal(found?.container("deep-a")?.state, "running");
-    assert.equal(existsSync(stray), false);
+    assert.deepEqual([existsSync(stray), existsSync(empty)], [false, true]);
     await found?.destroy();
   } finally {
     await sandbox.destroy();

@@ -111,7 +111,8 @@ export class Core {
       }
       const group = this.cgroup(groupPath);
       await group.killAll();
-      await group.remove();
+      // A Pod's group may be empty and have its limits set already.
+      if (!`${groupPath}/`.startsWith(`${this.cgroupParent}/${POD_GROUP}/`)) await group.remove();
     }
   }
 
