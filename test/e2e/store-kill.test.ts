@@ -9,6 +9,7 @@ import { randomInt, seededRandom } from "../../src/base/index.ts";
 import { openSqliteStore } from "../../src/storage/index.ts";
 
 const ROUNDS = Number(process.env["BERTH_KILL_ROUNDS"] ?? 25);
+const ROUNDS_PER_STORE = 10;
 const WRITERS = 16;
 
 if (process.argv[2] === "--write") await write(process.argv[3]!);
@@ -32,16 +33,21 @@ async function write(file: string): Promise<void> {
 
 async function run(): Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), "berth-kill-"));
-  const file = path.join(folder, "store.db");
   const random = seededRandom(20261121);
-  const acknowledged = new Map<string, number>();
+  let total = 0;
   try {
+    let acknowledged = new Map<string, number>();
     for (let round = 0; round < ROUNDS; round++) {
-      for (const [key, revision] of await writeAndKill(file, 5 + randomInt(random, 60)))
+      // A new store now and then: each round checks everything that its store holds.
+      if (round % ROUNDS_PER_STORE === 0) acknowledged = new Map();
+      const file = path.join(folder, `${Math.floor(round / ROUNDS_PER_STORE)}.db`);
+      for (const [key, revision] of await writeAndKill(file, 5 + randomInt(random, 60))) {
         acknowledged.set(key, revision);
+        total++;
+      }
       await verify(file, acknowledged);
     }
-    assert.ok(acknowledged.size > ROUNDS, `only ${acknowledged.size} writes were acknowledged`);
+    assert.ok(total > ROUNDS, `only ${total} writes were acknowledged`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -1,5 +1,6 @@
 import { MAX_JSON_BODY_BYTES, MAX_JSON_DEPTH } from "../../base/index.ts";
 import type { ApiRequest, KubeObject } from "../../api/index.ts";
+import { thaw } from "./operation.ts";
 import { badRequestError, tooLargeError, unsupportedMediaTypeError } from "./status.ts";
 
 const ACCEPTED = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
@@ -18,8 +19,7 @@ export function mediaType(header: string | undefined): string {
 
 /** Parses a body as JSON or YAML. In-process callers' objects are copied: they stay the caller's. */
 export async function decodeBody(request: ApiRequest, expects: string): Promise<Decoded> {
-  if (request.object !== undefined)
-    return { value: structuredClone(request.object), keyCount: undefined, text: undefined };
+  if (request.object !== undefined) return { value: thaw(request.object), keyCount: undefined, text: undefined };
   const body = request.body ?? new Uint8Array(0);
   if (body.length > MAX_JSON_BODY_BYTES) throw tooLargeError(MAX_JSON_BODY_BYTES);
   const type = mediaType(request.headers["content-type"]) || "application/json";

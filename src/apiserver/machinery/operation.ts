@@ -133,12 +133,12 @@ export async function presentAll(kind: Kind, entries: readonly Entry[]): Promise
   return entries.map((entry) => converted.get(entry)!.get(kind)!);
 }
 
-/** A copy that may be changed, of an object that may not. */
+/** A copy that may be changed, of a JSON value that may not. Fields that are undefined are left out, as JSON does. */
 export function thaw<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(thaw) as T;
   const copy: Record<string, unknown> = {};
-  for (const key in value) copy[key] = thaw(value[key]);
+  for (const key in value) if (value[key] !== undefined && key !== "__proto__") copy[key] = thaw(value[key]);
   return copy as T;
 }
 

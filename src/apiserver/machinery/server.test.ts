@@ -369,3 +369,17 @@ test("a reader that falls too far behind loses its watch; others keep theirs", a
   assert.ok(sinks[0]!.buffered < 70_000_000);
   assert.equal(sinks[1]!.lines, 80);
 });
+
+test("an in-process caller's object stays the caller's, and its undefined fields are absent", async () => {
+  await using api = await startFixture();
+  const object = { metadata: { name: "a", labels: undefined, namespace: undefined }, data: { k: "v" } };
+  const query = new URLSearchParams("fieldValidation=Strict");
+  const { status, object: answer } = await api.server.handler({
+    method: "POST",
+    path: MAPS,
+    query,
+    headers: {},
+    object,
+  });
+  assert.deepEqual([status, Object.isFrozen(answer), "uid" in object.metadata], [201, true, false]);
+});
