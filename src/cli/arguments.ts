@@ -26,9 +26,8 @@ export interface Published {
 export function publishedPorts(values: readonly string[]): Published {
   const result: Published = { exposed: {}, bindings: {} };
   for (const value of values) {
-    const match = /^(?:(\[[0-9a-f:.]+\]|[0-9.]+):)?(?:(\d+(?:-\d+)?)?:)?(\d+(?:-\d+)?)(?:\/(tcp|udp|sctp))?$/i.exec(
-      value,
-    );
+    const match =
+      /^(?:(\[[0-9a-f:.]+\]|\d+(?:\.\d+){3}):)?(?:(\d+(?:-\d+)?)?:)?(\d+(?:-\d+)?)(?:\/(tcp|udp|sctp))?$/i.exec(value);
     if (!match)
       throw invalidArgument(`invalid port "${value}"`, { hint: "for example 8080:80, 127.0.0.1:8080:80 or 53:53/udp" });
     const [, address = "", outside, inside = "", protocol = "tcp"] = match;
