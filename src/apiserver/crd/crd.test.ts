@@ -8,6 +8,7 @@ import { findConflict, statusFor } from "./conditions.ts";
 import { conversionFor } from "./conversion.ts";
 import { compileJsonPath } from "./json-path.ts";
 import { kindsOf } from "./kinds.ts";
+import { compileRule } from "./rules.ts";
 
 const context: StrategyContext = { user: { name: "admin", groups: [] }, nowMs: 0, subresource: "", dryRun: false };
 
@@ -195,4 +196,15 @@ test("a definition without types or with two storage versions is refused", () =>
       "spec.versions[1].schema.openAPIV3Schema",
     ],
   );
+});
+
+test("what Kubernetes adds to CEL", () => {
+  const value = (expression: string): unknown =>
+    compileRule(expression)({ self: { list: [1n, 3n, 2n], text: "a-22-b" } });
+  assert.equal(value("quantity('1Gi').isGreaterThan(quantity('100Mi'))"), true);
+  assert.equal(value("quantity('1500m').add(quantity('500m')).asInteger() == 2"), true);
+  assert.equal(value("isQuantity('nope')"), false);
+  assert.equal(value("self.list.isSorted() || self.list.max() == 3"), true);
+  assert.equal(value("self.text.find('[0-9]+')"), "22");
+  assert.equal(value("isURL('https://a.b') && isIP('::1') && isCIDR('10.0.0.0/8')"), true);
 });

@@ -16,12 +16,10 @@ export function patternOf(source: string): Matcher {
   return matcher;
 }
 
-/** What is wrong with a pattern; undefined: nothing. */
-export function patternProblem(source: string): string | undefined {
-  try {
-    patternOf(source);
-    return undefined;
-  } catch (error) {
-    return (error as Error).message;
-  }
+/** The parts of a text that match, at most so many. */
+export function findAll(source: string, text: string, most: number): string[] {
+  const matcher = RE2JS.compile(source).matcher(text);
+  const found: string[] = [];
+  while (found.length < most && matcher.find()) found.push(matcher.group() ?? "");
+  return found;
 }

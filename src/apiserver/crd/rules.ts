@@ -1,7 +1,6 @@
-import { Environment } from "@marcbachmann/cel-js";
-
 import type { k8s } from "../../api/index.ts";
 import type { FieldError } from "../machinery/kind.ts";
+import { celEnvironment } from "./cel-library.ts";
 import { invalid } from "../resources/shared/field-errors.ts";
 
 type Props = k8s.JSONSchemaProps;
@@ -9,15 +8,13 @@ type Program = (variables: Record<string, unknown>) => unknown;
 
 const remembered = 1000;
 const programs = new Map<string, Program>();
-/** Structural bounds on what a CRD's author may make the server compute. */
-const limits = { maxAstNodes: 10_000, maxDepth: 100, maxListElements: 1000, maxMapEntries: 1000, maxCallArguments: 32 };
+let environment: ReturnType<typeof celEnvironment> | undefined;
 
 export function compileRule(rule: string): Program {
   let program = programs.get(rule);
   if (program === undefined) {
     if (programs.size >= remembered) programs.clear();
-    const environment = new Environment({ unlistedVariablesAreDyn: true, limits });
-    program = environment.parse(rule) as unknown as Program;
+    program = (environment ??= celEnvironment()).parse(rule) as unknown as Program;
     programs.set(rule, program);
   }
   return program;
