@@ -1,0 +1,2 @@
+export { Autoscaler, type AutoscalerOptions } from "./controller.ts";
+export type * from "./metrics.ts";
