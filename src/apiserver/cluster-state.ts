@@ -5,10 +5,10 @@ import { defineResource, Informer, KubeClient, resources } from "../client/index
 import type { AnyObject, Resource, Stored } from "../client/index.ts";
 
 /** Requests of the server to itself. */
-export const serverUser = { name: "system:apiserver", groups: ["system:masters", "system:authenticated"] };
+const serverUser = { name: "system:apiserver", groups: ["system:masters", "system:authenticated"] };
 
 /** One resource as the server's own plugins see it: an informer that starts when somebody first asks. */
-export class Mirrored<T extends AnyObject> {
+class Mirrored<T extends AnyObject> {
   readonly #start: () => Informer<T>;
   readonly #get: (key: string) => Promise<Stored<T> | undefined>;
   #informer: Informer<T> | undefined;

@@ -8,7 +8,7 @@ import type { ClusterState } from "./cluster-state.ts";
 const maxAnswerBytes = 3 * 1024 * 1024;
 
 /** Where a webhook is: `url`, or a Service of the cluster. */
-export type WebhookConfig = k8s.WebhookClientConfig;
+type WebhookConfig = k8s.WebhookClientConfig;
 
 /** Posts a review to a webhook and reads its answer. Throws `unavailable` or `deadlineExceeded`, saying which webhook and why. */
 export async function callWebhook(

@@ -27,7 +27,7 @@ import { webhooks } from "./webhooks.ts";
 export { addressAt } from "./service-allocator.ts";
 export type { ServiceRange } from "./service-allocator.ts";
 
-export interface AdmissionOptions {
+interface AdmissionOptions {
   readonly state: ClusterState;
   readonly random: Random;
   readonly log: Logger;

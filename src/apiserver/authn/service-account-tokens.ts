@@ -19,7 +19,7 @@ export interface BoundObject {
   readonly uid: string;
 }
 
-export interface TokenWish {
+interface TokenWish {
   readonly serviceAccount: { readonly namespace: string; readonly name: string; readonly uid: string };
   readonly audiences: readonly string[];
   readonly expirationSeconds: number;
@@ -36,7 +36,7 @@ interface KubernetesClaims {
   readonly node?: { readonly name: string; readonly uid: string };
 }
 
-export interface VerifiedToken {
+interface VerifiedToken {
   readonly user: UserInfo;
   readonly audiences: readonly string[];
 }
@@ -155,7 +155,7 @@ export class ServiceAccountTokens implements Authenticator {
   }
 }
 
-export const serviceAccountUser = (namespace: string, name: string, uid?: string): UserInfo => ({
+const serviceAccountUser = (namespace: string, name: string, uid?: string): UserInfo => ({
   name: `system:serviceaccount:${namespace}:${name}`,
   ...(uid === undefined ? {} : { uid }),
   groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`],

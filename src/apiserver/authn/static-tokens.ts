@@ -25,7 +25,7 @@ export class StaticTokens implements Authenticator {
 
 const digest = (token: string): string => createHash("sha256").update(token).digest("base64");
 
-export function parseTokenFile(text: string): { token: string; user: UserInfo }[] {
+function parseTokenFile(text: string): { token: string; user: UserInfo }[] {
   return text.split("\n").flatMap((line, index) => {
     if (line.trim() === "" || line.startsWith("#")) return [];
     const [token = "", name, uid, groups = ""] = splitCsv(line.trim());

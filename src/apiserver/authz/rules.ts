@@ -25,7 +25,7 @@ function coversResource(
   );
 }
 
-export function pathMatches(pattern: string, path: string): boolean {
+function pathMatches(pattern: string, path: string): boolean {
   if (pattern === "*" || pattern === path) return true;
   return pattern.endsWith("*") && path.startsWith(pattern.slice(0, -1));
 }

@@ -4,7 +4,7 @@ import type { ClusterState } from "../cluster-state.ts";
 import { flowSchemas, priorityLevels } from "./flow-control.ts";
 import { bootstrapClusterRoleBindings, bootstrapClusterRoles } from "./roles.ts";
 
-export interface BootstrapOptions {
+interface BootstrapOptions {
   /** Of the `kubernetes` Service: the first address of the service range. */
   readonly serviceIp: string;
   readonly serviceCidr: string;

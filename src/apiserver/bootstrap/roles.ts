@@ -297,7 +297,13 @@ function controllers(): Record<string, string[]> {
       `${read} networking.k8s.io ipaddresses`,
       eventRules,
     ],
-    "service-controller": [`${read} - services`, "patch,update - services/status", "list,watch - nodes", eventRules],
+    // Beyond upstream's: upstream's cloud controller patches its finalizer through the status, ours updates the Service.
+    "service-controller": [
+      `${read} - services`,
+      "patch,update - services,services/status",
+      "list,watch - nodes",
+      eventRules,
+    ],
     "statefulset-controller": [
       "list,watch - pods",
       `${read} apps statefulsets`,
@@ -327,7 +333,7 @@ function controllers(): Record<string, string[]> {
   return Object.fromEntries(Object.entries(rules).map(([name, lines]) => [`system:controller:${name}`, lines]));
 }
 
-export function parseRule(line: string): k8s.PolicyRule {
+function parseRule(line: string): k8s.PolicyRule {
   const [verbs = "", groups = "", resources = "", names] = line.split(" ");
   if (groups === "url") return { verbs: verbs.split(","), nonResourceURLs: resources.split(",") };
   const rule: k8s.PolicyRule = {

@@ -27,7 +27,7 @@ export interface Subject {
   readonly organizations?: readonly string[];
 }
 
-export interface CertificateRequest {
+interface CertificateRequest {
   readonly subject: Subject;
   /** Made anew when left out. */
   readonly publicKey?: KeyObject;

@@ -1,6 +1,6 @@
 import type { KeyPair } from "./authority.ts";
 
-export interface KubeconfigFacts {
+interface KubeconfigFacts {
   /** Of cluster, context and user. */
   readonly name: string;
   /** https://127.0.0.1:6443 */

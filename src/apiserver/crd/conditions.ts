@@ -3,7 +3,7 @@ import { rfc3339 } from "../../base/index.ts";
 
 type Definition = k8s.CustomResourceDefinition;
 
-export interface NameConflict {
+interface NameConflict {
   readonly reason: string;
   readonly message: string;
 }

@@ -10,7 +10,7 @@ import { callWebhook } from "../webhook-client.ts";
 import { conversionFor } from "./conversion.ts";
 import type { Caller } from "./conversion.ts";
 
-export interface CustomResourceOptions {
+interface CustomResourceOptions {
   readonly state: ClusterState;
   readonly server: ApiServer;
   readonly clock: Clock;

@@ -4,7 +4,7 @@ type Step = (values: readonly unknown[]) => unknown[];
 /** Stands for a dot within a name, written `\.`. */
 const escapedDot = "\uE000";
 
-export type JsonPath = (object: unknown) => unknown[];
+type JsonPath = (object: unknown) => unknown[];
 
 export function compileJsonPath(path: string): JsonPath {
   const steps: Step[] = [];

@@ -3,7 +3,7 @@ import type { k8s, Schema } from "../../api/index.ts";
 type Props = k8s.JSONSchemaProps;
 
 /** A CRD's schema as the structure that decoding, patches, managed fields and OpenAPI read. Rules stay with the CRD's own form. */
-export function schemaOf(props: Props | undefined): Schema {
+function schemaOf(props: Props | undefined): Schema {
   if (props === undefined) return { type: "object", preserveUnknownFields: true };
   return convert(props);
 }

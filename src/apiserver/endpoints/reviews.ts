@@ -8,7 +8,7 @@ import { answering, withStatus } from "./endpoint.ts";
 const authorization = { group: "authorization.k8s.io", subresource: "" };
 const authentication = { group: "authentication.k8s.io", subresource: "" };
 
-export interface ReviewOptions {
+interface ReviewOptions {
   readonly authenticators: readonly Authenticator[];
   readonly authorizers: readonly Authorizer[];
   readonly rbac: RbacAuthorizer;

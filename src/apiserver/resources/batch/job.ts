@@ -43,7 +43,7 @@ export const job: Peculiarities = {
 };
 
 /** For Jobs and the template in a CronJob. */
-export function defaultJobSpec(spec: JobSpec): void {
+function defaultJobSpec(spec: JobSpec): void {
   if (spec.completions === undefined && spec.parallelism === undefined) {
     spec.completions = 1;
     spec.parallelism = 1;

@@ -47,7 +47,7 @@ function defaultContainer(container: k8s.Container, hostNetwork: boolean): void 
 }
 
 /** Limits without requests become requests. */
-export function defaultResources(resources: k8s.ResourceRequirements): void {
+function defaultResources(resources: k8s.ResourceRequirements): void {
   for (const [name, quantity] of Object.entries(resources.limits ?? {})) (resources.requests ??= {})[name] ??= quantity;
 }
 

@@ -1,7 +1,7 @@
 import type { k8s } from "../../../api/index.ts";
 import { humanDuration } from "../shared/columns.ts";
 
-export interface PodLine {
+interface PodLine {
   readonly ready: string;
   readonly status: string;
   readonly restarts: string;

@@ -189,7 +189,7 @@ function validateProbe(probe: k8s.Probe | undefined, at: string, onlyOneSuccess:
 }
 
 /** Requests may not exceed limits; quantities must parse and not be negative. */
-export function validateResources(resources: k8s.ResourceRequirements | undefined, at: string): FieldError[] {
+function validateResources(resources: k8s.ResourceRequirements | undefined, at: string): FieldError[] {
   const errors: FieldError[] = [];
   for (const part of ["limits", "requests"] as const) {
     for (const [name, quantity] of Object.entries(resources?.[part] ?? {})) {

@@ -110,7 +110,7 @@ function validateVolume(spec: k8s.PersistentVolumeSpec | undefined): FieldError[
   return errors;
 }
 
-export function validateClaim(spec: k8s.PersistentVolumeClaimSpec | undefined, at: string): FieldError[] {
+function validateClaim(spec: k8s.PersistentVolumeClaimSpec | undefined, at: string): FieldError[] {
   const errors = validateModes(spec?.accessModes, `${at}.accessModes`);
   const size = spec?.resources?.requests?.["storage"];
   if (size === undefined) errors.push(required(`${at}.resources[storage]`));

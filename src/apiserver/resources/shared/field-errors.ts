@@ -7,7 +7,7 @@ import type { FieldError } from "../../machinery/kind.ts";
 const withDetail = (text: string, detail: string): string => (detail === "" ? text : `${text}: ${detail}`);
 
 /** Strings as Go's %q, numbers and booleans bare, everything else as JSON. */
-export function quoteValue(value: unknown): string {
+function quoteValue(value: unknown): string {
   return value === undefined || value === null ? "null" : JSON.stringify(value);
 }
 

@@ -101,7 +101,7 @@ export function validateLabelSelector(
   return errors;
 }
 
-export interface SelectorRequirement {
+interface SelectorRequirement {
   key: string;
   operator: string;
   values?: string[];
