@@ -1,5 +1,6 @@
 import { codeOf } from "../../base/index.ts";
 import type { KubeObject, ListMeta } from "../../api/index.ts";
+import type { ResourceCache } from "../watch/cache.ts";
 import { Entry } from "../watch/entry.ts";
 import type { ListOptions } from "./list-options.ts";
 import type { Kind } from "./kind.ts";
@@ -36,8 +37,7 @@ export async function listObjects(core: Core, kind: Kind, options: ListOptions):
   if (options.revision === undefined || token) await core.feed.fresh();
   else if (options.revision > 0) await reach(core, options.revision);
   const revision = core.feed.revision;
-  const entries = cacheOf(core, kind).entries.range(prefix, from);
-  return page(kind, options, { prefix: cache.prefix, revision, entries: valuesOf(entries) });
+  return page(kind, options, fromCache(cacheOf(core, kind), { prefix, from, revision }));
 }
 
 function* valuesOf(entries: Iterable<[string, Entry]>): Generator<Entry, void, undefined> {
@@ -68,12 +68,7 @@ async function listAt(core: Core, kind: Kind, options: ListOptions, place: Place
   const cache = cacheOf(core, kind);
   const { prefix, from, revision } = place;
   await reach(core, revision);
-  if (cache.since(revision)?.length === 0)
-    return page(kind, options, {
-      prefix: cache.prefix,
-      revision,
-      entries: valuesOf(cache.entries.range(prefix, from)),
-    });
+  if (cache.since(revision)?.length === 0) return page(kind, options, fromCache(cache, place));
   try {
     const limit = options.matches || options.limit === 0 ? undefined : options.limit + 1;
     const { kvs, count } = await core.store.range(prefix, { revision, from, limit });
@@ -91,31 +86,34 @@ function asExpired(error: unknown, revision: number): unknown {
   return expiredError(`The resourceVersion for the provided list is too old: ${revision}.`);
 }
 
+function fromCache({ prefix: root, entries }: ResourceCache, { prefix, from, revision }: Place): Source {
+  return { prefix: root, revision, entries: valuesOf(entries.range(prefix, from)), count: entries.count(prefix, from) };
+}
+
 interface Source {
   readonly prefix: string;
   readonly revision: number;
   readonly entries: Iterable<Entry>;
-  /** All of them, where `entries` has been cut off already. */
-  readonly count?: number;
+  /** All of them, whatever the limit. */
+  readonly count: number;
 }
 
 async function page(kind: Kind, options: ListOptions, source: Source): Promise<ListResult> {
   const { limit, matches } = options;
   const taken: Entry[] = [];
-  let seen = 0;
   let next: Entry | undefined;
   for (const entry of source.entries) {
     if (matches && !matches(entry.object)) continue;
-    seen++;
     if (limit > 0 && taken.length === limit) {
-      next ??= entry;
-      if (matches) break;
-    } else taken.push(entry);
+      next = entry;
+      break;
+    }
+    taken.push(entry);
   }
   const metadata: ListMeta = { resourceVersion: String(source.revision) };
   if (next) {
     metadata.continue = encodeToken({ revision: source.revision, start: next.key.slice(source.prefix.length) });
-    if (!matches) metadata.remainingItemCount = (source.count ?? seen) - taken.length;
+    if (!matches) metadata.remainingItemCount = source.count - taken.length;
   }
   return { items: await presentAll(kind, taken), metadata };
 }

@@ -74,6 +74,20 @@ export class SortedMap<V> {
     }
   }
 
+  /** How many keys `range` would yield, without looking at each. */
+  count(prefix: string, from = prefix): number {
+    const start = compareUtf8(from, prefix) > 0 ? from : prefix;
+    let total = 0;
+    for (let at = this.#chunkFor(start); at < this.#chunks.length; at++) {
+      const chunk = this.#chunks[at]!;
+      if (compareUtf8(chunk[0]!, start) >= 0 && !chunk[0]!.startsWith(prefix)) break;
+      const isWhole = compareUtf8(chunk[0]!, start) >= 0 && chunk.at(-1)!.startsWith(prefix);
+      if (isWhole) total += chunk.length;
+      else total += chunk.filter((key) => key.startsWith(prefix) && compareUtf8(key, start) >= 0).length;
+    }
+    return total;
+  }
+
   values(): IterableIterator<V> {
     return this.#values.values();
   }
