@@ -1,5 +1,7 @@
 import { rmSync } from "node:fs";
+import { kernelName } from "../base/index.ts";
 import { openEngine } from "../engine/index.ts";
+import { LinuxNetlinkHost, LinuxNft } from "../host/index.ts";
 import type { DaemonContext } from "./context.ts";
 
 /**
@@ -10,5 +12,14 @@ export async function reset(context: DaemonContext): Promise<void> {
   const engine = await openEngine(context, context.config);
   await engine.destroyAll();
   await engine.close();
+  sweepNetwork(kernelName(context.instance));
   for (const directory of [context.runtimeDir, context.dataDir]) rmSync(directory, { recursive: true, force: true });
+}
+
+/** Links and tables of the cluster's rooms (Pods, Services, DNS), and whatever else bears the instance's name. */
+function sweepNetwork(prefix: string): void {
+  using netlink = new LinuxNetlinkHost().open();
+  for (const link of netlink.links()) if (link.name.startsWith(prefix)) netlink.deleteLink(link.index);
+  const nft = new LinuxNft();
+  for (const table of nft.tables("inet")) if (table.startsWith(prefix)) nft.deleteTable("inet", table);
 }

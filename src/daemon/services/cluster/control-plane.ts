@@ -43,7 +43,11 @@ export function controllersService(
           log,
           informers: use(informers),
           controllers: allControllers,
-          settings: { rootCaPem: certificates.authority.pair.cert, serviceCidr: settings.serviceCidr },
+          settings: {
+            rootCaPem: certificates.authority.pair.cert,
+            serviceCidr: settings.serviceCidr,
+            loadBalancerCidrs: [settings.loadBalancerCidr],
+          },
         },
         stop.signal,
       );

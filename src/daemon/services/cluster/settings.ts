@@ -4,6 +4,8 @@ export interface ClusterSettings {
   readonly nodePorts: readonly [first: number, last: number];
   /** Of this node's Pods. */
   readonly podCidr: string;
+  /** From which Services of type LoadBalancer get their addresses. */
+  readonly loadBalancerCidr: string;
   readonly domain: string;
   readonly dnsIp: string;
   /** This node's address on the Pod network, at which Pods reach the API server. */
@@ -23,6 +25,7 @@ export function clusterSettings(instance: string, tag: string): ClusterSettings 
     serviceCidr: `10.${service}.0.0/16`,
     nodePorts: [30_000, 32_767],
     podCidr: `10.${pod}.0.0/24`,
+    loadBalancerCidr: `10.${pod}.255.0/24`,
     domain: "cluster.local",
     dnsIp: `10.${service}.0.10`,
     gateway: `10.${pod}.0.1`,
