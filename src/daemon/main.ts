@@ -75,6 +75,7 @@ async function main(): Promise<void> {
   } catch (error) {
     log.error("could not start", { error });
     process.stderr.write(`berth: ${messageOf(error)}\n`);
+    // Not stopped in order: start is recovery, and what is half started may hang.
     process.exit(1);
   }
   writeFileSync(path.join(runtimeDir, "daemon.pid"), `${process.pid}\n`);

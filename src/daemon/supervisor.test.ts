@@ -56,13 +56,14 @@ test("a service uses what it declared, and nothing else", async () => {
   assert.equal(seen, "value of store");
 });
 
-test("when one fails, what had started is stopped and what waits never starts", async () => {
+test("when one fails, what waits never starts, and stop ends what had started", async () => {
   const { steps, service } = recorder();
   const store = service("store");
   const broken = service("broken", [store], () => Promise.reject(new Error("disk is gone")));
   const api = service("api", [broken]);
   const supervisor = new Supervisor(new FakeClock(), silentLogger);
   await assert.rejects(supervisor.start([store, broken, api]), /broken did not start: disk is gone/);
+  await supervisor.stop();
   assert.deepEqual(steps, ["start store", "ready store", "start broken", "stop store"]);
 });
 
@@ -71,9 +72,11 @@ test("a service that never gets ready does not hold up the end", async () => {
   const clock = new FakeClock();
   const stuck = service("stuck", [], () => new Promise(() => {}));
   const broken = service("broken", [], () => Promise.reject(new Error("no")));
-  const starting = assert.rejects(new Supervisor(clock, silentLogger).start([stuck, broken]), /broken did not start/);
+  const supervisor = new Supervisor(clock, silentLogger);
+  await assert.rejects(supervisor.start([stuck, broken]), /broken did not start/);
+  const stopping = supervisor.stop();
   await clock.advance(10_000);
-  await starting;
+  await stopping;
   assert.deepEqual(steps, ["start stuck", "start broken"]);
 });
 

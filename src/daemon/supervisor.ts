@@ -52,15 +52,10 @@ export class Supervisor {
     this.#log = log;
   }
 
-  /** Resolves when all are ready. When one fails, those already started are stopped and its error is thrown. */
+  /** Resolves when all are ready; throws the error of the first that fails. What had started goes on until `stop`. */
   async start(services: readonly Service[]): Promise<void> {
     for (const service of services) this.#add(service);
-    try {
-      await Promise.all([...this.#entries.values()].map((entry) => entry.ready));
-    } catch (error) {
-      await this.stop();
-      throw error;
-    }
+    await Promise.all([...this.#entries.values()].map((entry) => entry.ready));
   }
 
   /** Idempotent. A service that fails to stop is logged and does not hold up the others. */
