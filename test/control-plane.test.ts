@@ -109,7 +109,7 @@ test("a DaemonSet runs on each node and follows its template", async () => {
     spec: { selector: selector("agent"), template: template("agent") },
   });
   await run(3000);
-  assert.deepEqual((await podsOf("agent")).map((pod) => pod.spec?.nodeName).sort(), ["sim-0", "sim-1", "sim-2"]);
+  assert.deepEqual((await podsOf("agent")).map((pod) => `${pod.spec?.nodeName}`).sort(), ["sim-0", "sim-1", "sim-2"]);
   const set = draft(await sets.get({ name: "agent", namespace }));
   assert.equal(set.status?.numberAvailable, 3);
   set.spec!.template = template("agent", {}, "v2");

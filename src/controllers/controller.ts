@@ -44,9 +44,9 @@ export interface ControllerContext {
   readonly log: Logger;
   readonly events: EventRecorder;
   readonly settings: ClusterSettings;
-  informer<T extends AnyObject>(resource: Resource<T>): Informer<T>;
-  enqueue(key: string): void;
-  enqueueAfter(key: string, delayMs: number): void;
+  readonly informer: <T extends AnyObject>(resource: Resource<T>) => Informer<T>;
+  readonly enqueue: (key: string) => void;
+  readonly enqueueAfter: (key: string, delayMs: number) => void;
 }
 
 /** A controller as data; the manager runs it. */

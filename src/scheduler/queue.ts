@@ -125,7 +125,7 @@ export class SchedulingQueue {
   /** Something happened in the cluster. */
   event(event: ClusterEvent): void {
     if (this.#unschedulable.size === 0) return;
-    for (const queued of [...this.#unschedulable.values()]) {
+    for (const queued of Array.from(this.#unschedulable.values())) {
       for (const plugin of queued.refusedBy) {
         if (!this.#options.mayHelp(plugin, queued.info.pod, event)) continue;
         this.#unschedulable.delete(queued.info.uid);
@@ -169,7 +169,7 @@ export class SchedulingQueue {
     this.#flush ??= this.#options.clock.after(FLUSH_MS, () => {
       this.#flush = undefined;
       const beforeMs = this.#options.clock.monotonicMs() - MAX_UNSCHEDULABLE_MS;
-      for (const queued of [...this.#unschedulable.values()]) {
+      for (const queued of Array.from(this.#unschedulable.values())) {
         if (queued.failedMs > beforeMs) continue;
         this.#unschedulable.delete(queued.info.uid);
         this.#activate(queued);

@@ -125,7 +125,7 @@ test("node selection: selectors, affinity, cordons, ports", async () => {
   await w.rest();
   assert.equal(await w.nodeOf("ssd"), "a");
   assert.equal(await w.nodeOf("not-ssd"), "c");
-  assert.deepEqual([await w.nodeOf("port-1"), await w.nodeOf("port-2")].sort(), ["a", "c"]);
+  assert.deepEqual([`${await w.nodeOf("port-1")}`, `${await w.nodeOf("port-2")}`].sort(), ["a", "c"]);
   assert.match(
     (await w.why("port-3"))!,
     /^0\/3 nodes are available: 1 node\(s\) were unschedulable, 2 node\(s\) didn't have free ports for the requested pod ports\./,
@@ -153,7 +153,7 @@ test("spread and affinity between pods", async () => {
   for (const name of ["n1", "n2", "n3", "n4"])
     await w.pod(name, affinityTo("podAntiAffinity", "n"), { app: "n" }, "100m");
   await w.rest();
-  const apart = await Promise.all(["n1", "n2", "n3"].map((name) => w.nodeOf(name)));
+  const apart = await Promise.all(["n1", "n2", "n3"].map(async (name) => `${await w.nodeOf(name)}`));
   assert.deepEqual(apart.sort(), ["a", "b", "c"]);
   assert.match((await w.why("n4"))!, /3 node\(s\) didn't match pod anti-affinity rules/);
 

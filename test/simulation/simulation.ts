@@ -67,14 +67,15 @@ class Run {
     const clock = run.#clock;
     const store = await openMemoryStore({ clock });
     const context = { clock, random: run.#random, log: silentLogger };
-    let server: Awaited<ReturnType<typeof createApiServer>>;
+    const late: { handler?: ApiHandler } = {};
     const state = new ClusterState({
       ...context,
-      handler: (request) => server.handler(request),
+      handler: (request) => late.handler!(request),
       signal: run.#observing.signal,
     });
     const endpoints = bindingEndpoints(state, clock);
-    server = await createApiServer({ ...context, store, kinds: builtinKinds(), endpoints });
+    const server = await createApiServer({ ...context, store, kinds: builtinKinds(), endpoints });
+    late.handler = server.handler;
     run.#handler = server.handler;
     run.#client = new KubeClient(server.handler, { user: ADMIN });
     run.#close = async () => {

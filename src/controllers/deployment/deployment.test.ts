@@ -102,11 +102,10 @@ test("a deployment rolls out, rolls over and rolls back as upstream tells it", a
   }
   const sets = (await w.client.of(resources.replicaSets).list()).items;
   assert.deepEqual(
-    sets.map((each) => [each.spec?.replicas, each.metadata.annotations?.["deployment.kubernetes.io/revision"]]).sort(),
-    [
-      [0, "1"],
-      [3, "2"],
-    ],
+    sets
+      .map((each) => `${each.spec?.replicas} ${each.metadata.annotations?.["deployment.kubernetes.io/revision"]}`)
+      .sort(),
+    ["0 1", "3 2"],
   );
   assert.ok((await w.pods()).every((pod) => pod.spec?.containers[0]?.image === "nginx:2"));
 

@@ -217,7 +217,7 @@ class GarbageCollector {
   }
 
   async #orphan(owner: Object_, signal: AbortSignal): Promise<void> {
-    for (const { resource, object } of [...this.#dependents(owner.metadata.uid)]) {
+    for (const { resource, object } of Array.from(this.#dependents(owner.metadata.uid))) {
       const { name, namespace, uid, resourceVersion } = object.metadata;
       const ownerReferences = object.metadata.ownerReferences!.filter(
         (reference) => reference.uid !== owner.metadata.uid,

@@ -71,7 +71,7 @@ function matchExitCodes(rule: k8s.PodFailurePolicyRule, pod: Pod): string | unde
 
 function matchConditions(rule: k8s.PodFailurePolicyRule, pod: Pod): string | undefined {
   const wanted = rule.onPodConditions ?? [];
-  const matches = wanted.some(({ type, status = "True" }) =>
+  const matches = wanted.some(({ type, status }) =>
     pod.status?.conditions?.some((condition) => condition.type === type && condition.status === status),
   );
   return matches ? `Pod ${pod.metadata.namespace}/${pod.metadata.name} has condition ${wanted[0]!.type}` : undefined;

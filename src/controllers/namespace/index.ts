@@ -94,7 +94,7 @@ async function emptyOne(
 function conditionsOf(namespace: Namespace, rest: Rest, nowMs: number): k8s.NamespaceCondition[] {
   const list = (map: ReadonlyMap<string, number>, word: string) =>
     [...map]
-      .sort()
+      .sort(([left], [right]) => (left < right ? -1 : 1))
       .map(([name, count]) => `${name} has ${count} ${word}`)
       .join(", ");
   const left = list(rest.counts, "resource instances");
