@@ -67,6 +67,25 @@ test("a Pod gets its account's token, tolerations, priority and quality of servi
   assert.equal(pod.status?.qosClass, "BestEffort");
 });
 
+test("a Pod waits a moment for its new namespace's account, and is refused when there is none", async () => {
+  await client.of(resources.namespaces).create({ metadata: { name: "young" } });
+  const pod = { metadata: { name: "early", namespace: "young" }, spec: { containers: [container] } };
+  const early = pods().create(pod);
+  await systemClock.sleep(20);
+  await client.of(resources.serviceAccounts).create({ metadata: { name: "default", namespace: "young" } });
+  assert.equal((await early).spec?.serviceAccountName, "default");
+  assert.equal(
+    await refusal(
+      pods().create({
+        ...pod,
+        metadata: { name: "other", namespace: "young" },
+        spec: { ...pod.spec, serviceAccountName: "nobody" },
+      }),
+    ),
+    'pods "other" is forbidden: error looking up service account young/nobody: serviceaccount "nobody" not found',
+  );
+});
+
 test("nothing is made in a namespace that is not there", async () => {
   const action = client.of(resources.configMaps).create({ metadata: { name: "x", namespace: "nowhere" } });
   assert.equal(await refusal(action), 'namespaces "nowhere" not found');

@@ -125,6 +125,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     admission: createAdmission({
       state,
       random,
+      clock,
       log,
       services,
       rbac,

@@ -1,4 +1,4 @@
-import type { Logger, Random } from "../../base/index.ts";
+import type { Clock, Logger, Random } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { Admission, Authorizer } from "../machinery/pipeline.ts";
 import type { RbacAuthorizer } from "../authz/index.ts";
@@ -30,6 +30,7 @@ export type { ServiceRange } from "./service-allocator.ts";
 interface AdmissionOptions {
   readonly state: ClusterState;
   readonly random: Random;
+  readonly clock: Clock;
   readonly log: Logger;
   readonly services: ServiceRange;
   readonly rbac: RbacAuthorizer;
@@ -44,7 +45,7 @@ export function createAdmission(options: AdmissionOptions): Admission[] {
   return [
     namespaceLifecycle(state),
     limitRanger(state),
-    serviceAccount(state, random),
+    serviceAccount(state, random, options.clock),
     nodeRestriction(state),
     newNodeTaint,
     podSecurity(state),

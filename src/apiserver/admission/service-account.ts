@@ -1,6 +1,6 @@
 import type { k8s } from "../../api/index.ts";
 import { randomSuffix } from "../../base/index.ts";
-import type { Random } from "../../base/index.ts";
+import type { Clock, Random } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { Admission } from "../machinery/pipeline.ts";
 import { isPodCreate, refuse } from "./plugin.ts";
@@ -8,10 +8,12 @@ import { isPodCreate, refuse } from "./plugin.ts";
 const mountPath = "/var/run/secrets/kubernetes.io/serviceaccount";
 /** An hour and a bit, so that an hour's use is sure. */
 const tokenSeconds = 3607;
+const attempts = 10;
+const retryMs = 50;
 const mirrorAnnotation = "kubernetes.io/config.mirror";
 
 /** Every Pod acts as a service account, whose token, root certificate and namespace its containers find mounted. */
-export function serviceAccount(state: ClusterState, random: Random): Admission {
+export function serviceAccount(state: ClusterState, random: Random, clock: Clock): Admission {
   return {
     async mutate(request) {
       if (!isPodCreate(request)) return;
@@ -20,7 +22,7 @@ export function serviceAccount(state: ClusterState, random: Random): Admission {
       if (pod.metadata.annotations?.[mirrorAnnotation] !== undefined) return;
       spec.serviceAccountName ||= "default";
       spec.serviceAccount = spec.serviceAccountName;
-      const account = await state.serviceAccounts.find(`${request.namespace}/${spec.serviceAccountName}`);
+      const account = await findSoon(state, clock, `${request.namespace}/${spec.serviceAccountName}`);
       if (account === undefined)
         throw refuse(
           request,
@@ -32,6 +34,15 @@ export function serviceAccount(state: ClusterState, random: Random): Admission {
         spec.imagePullSecrets = account.imagePullSecrets!.map(({ name }) => ({ name }));
     },
   };
+}
+
+/** A new namespace's default account comes a moment after it: upstream waits for it as well. */
+async function findSoon(state: ClusterState, clock: Clock, key: string): Promise<k8s.ServiceAccount | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    const account = await state.serviceAccounts.find(key);
+    if (account !== undefined || attempt === attempts) return account;
+    await clock.sleep(retryMs);
+  }
 }
 
 function mountToken(spec: k8s.PodSpec, random: Random): void {
