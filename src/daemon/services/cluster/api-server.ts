@@ -1,7 +1,8 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
+import net from "node:net";
 import path from "node:path";
 import type { Cluster, Endpoint } from "../../../apiserver/index.ts";
-import { hasCode, type Logger } from "../../../base/index.ts";
+import type { Logger } from "../../../base/index.ts";
 import type { Store } from "../../../storage/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
@@ -37,7 +38,7 @@ export function apiServerService(
           port,
           endpoints: endpoints(),
         });
-      const api = await openOnSomePort(open, await rememberedPort(portFile), log);
+      const api = await open(await freePort(await rememberedPort(portFile), log));
       await writeFile(portFile, `${api.listener.port}\n`);
       await writePrivate(path.join(context.runtimeDir, "kubeconfig"), api.kubeconfig(settings.nodeName));
       return { value: api, stop: () => api.close() };
@@ -51,19 +52,19 @@ async function rememberedPort(file: string): Promise<number> {
   return Number(text) || PREFERRED_PORT;
 }
 
-async function openOnSomePort(
-  open: (port: number) => Promise<Cluster>,
-  preferred: number,
-  log: Logger,
-): Promise<Cluster> {
-  try {
-    return await open(preferred);
-  } catch (error) {
-    const inUse = (error as { code?: string }).code === "EADDRINUSE" || hasCode(error, "conflict");
-    if (!inUse) throw error;
-    log.info("the API server's port is taken by somebody else; another one is used", { port: preferred });
-    return open(0);
-  }
+/** Asked before the cluster is opened, so that a port in use does not cost opening it twice. */
+async function freePort(preferred: number, log: Logger): Promise<number> {
+  if (await isFree(preferred)) return preferred;
+  log.info("the API server's port is taken by somebody else; another one is used", { port: preferred });
+  return 0;
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = net.createServer();
+    probe.once("error", () => resolve(false));
+    probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
+  });
 }
 
 async function writePrivate(file: string, text: string): Promise<void> {
