@@ -167,13 +167,15 @@ export class Kubelet {
     for (const worker of this.#workers.values()) {
       const { pod } = worker;
       if (pod.metadata.namespace === namespace && refersTo(pod, kind, name))
-        void this.#context!.volumes.prepare(pod, {
-          podIps: [pod.status?.podIP ?? ""],
-          hostIps: this.#context!.machine.hostIps,
-          nodeName: this.#options.nodeName,
-          allocatableCpuMilli: this.#context!.machine.cpus * 1000,
-          allocatableMemoryBytes: this.#context!.machine.memoryBytes,
-        }).catch(() => worker.wake());
+        void this.#context!.volumes
+          .prepare(pod, {
+            podIps: [pod.status?.podIP ?? ""],
+            hostIps: this.#context!.machine.hostIps,
+            nodeName: this.#options.nodeName,
+            allocatableCpuMilli: this.#context!.machine.cpus * 1000,
+            allocatableMemoryBytes: this.#context!.machine.memoryBytes,
+          })
+          .catch(() => worker.wake());
     }
   }
 
