@@ -84,7 +84,7 @@ export async function openEngine(context: InstanceContext, options: EngineOption
       registry: registryConfig(options),
       bootstrapper: new PackageBootstrapper(context),
     }),
-    openNetworks(context, { events }),
+    openNetworks(context, { events, dns: options.dns, addressPools: options.addressPools }),
     openVolumes(context, { events }),
   ]);
   const process = new ProcessIsolation(core);

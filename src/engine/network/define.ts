@@ -1,5 +1,5 @@
 import { kernelName } from "../../base/index.ts";
-import { choosePool, resolvePool } from "./ipam.ts";
+import { choosePool, resolvePool, type AddressPool } from "./ipam.ts";
 import { parseSubnet, type Subnet } from "./subnet.ts";
 import type { IpamPool, Network, NetworkDriver, NetworkSpec, ResolvedPool } from "./types.ts";
 
@@ -11,6 +11,8 @@ export interface Surroundings {
   readonly ours: readonly Subnet[];
   /** What the host reaches: avoided by pools that we choose, allowed to those that the user names. */
   readonly host: () => readonly Subnet[];
+  /** From the daemon's configuration; none: Docker's defaults. */
+  readonly addressPools?: readonly AddressPool[];
 }
 
 /** The network that a (checked) request means. Throws conflict and invalidArgument for its pools, resourceExhausted when none is left. */
@@ -44,7 +46,13 @@ function pools(spec: NetworkSpec, family: 4 | 6, around: Surroundings): Resolved
   const named = asked.filter((pool) => pool.subnet && familyOf(pool.subnet) === family);
   if (named.length > 0) return named.map((pool) => resolvePool(pool, pool.subnet!, around.ours));
   const loose: IpamPool = asked.find((pool) => !pool.subnet && familyOf(pool.gateway) === family) ?? {};
-  return [resolvePool(loose, choosePool(family, around.id, [...around.ours, ...around.host()]), around.ours)];
+  return [
+    resolvePool(
+      loose,
+      choosePool(family, around.id, [...around.ours, ...around.host()], around.addressPools),
+      around.ours,
+    ),
+  ];
 }
 
 /** The networks that exist always. */

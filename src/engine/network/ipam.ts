@@ -25,9 +25,44 @@ function defaultPool6(id: string): string {
   return `fd${id.slice(0, 2)}:${id.slice(2, 6)}:${id.slice(6, 10)}::/64`;
 }
 
+/** A range to cut pools from: as Docker's `default-address-pools`. */
+export interface AddressPool {
+  readonly base: string;
+  /** Prefix length of each network's pool. */
+  readonly size: number;
+}
+
+/** Networks tried of one range at most; beyond them lies nobody's intention. */
+const MAX_CUTS = 65_536;
+
+/** The pools of a range, one after the other. Throws invalidArgument for a size that the base has no room for. */
+export function* cutPools({ base, size }: AddressPool): Generator<string> {
+  const range = parseSubnet(base);
+  const bits = range.family === 4 ? 32 : 128;
+  if (!Number.isInteger(size) || size < range.prefixLength || size > bits) {
+    throw invalidArgument(`default-address-pools: networks of size ${size} do not fit into ${base}`);
+  }
+  const step = 1n << BigInt(bits - size);
+  let left = MAX_CUTS;
+  for (let first = range.first; first <= range.last && left > 0; first += step, left--)
+    yield `${numberAddress(first, range.family)}/${size}`;
+}
+
+function* configuredPools(family: 4 | 6, configured: readonly AddressPool[]): Generator<string> {
+  for (const pool of configured) if (parseSubnet(pool.base).family === family) yield* cutPools(pool);
+}
+
 /** The first default pool that touches none of `taken` (routes and addresses of the host, other networks). Throws resourceExhausted. */
-export function choosePool(family: 4 | 6, id: string, taken: readonly Subnet[]): string {
-  for (const pool of family === 4 ? defaultPools4() : [defaultPool6(id)]) {
+export function choosePool(
+  family: 4 | 6,
+  id: string,
+  taken: readonly Subnet[],
+  configured: readonly AddressPool[] = [],
+): string {
+  const own = configured.filter((pool) => parseSubnet(pool.base).family === family);
+  const candidates =
+    own.length > 0 ? configuredPools(family, own) : family === 4 ? defaultPools4() : [defaultPool6(id)];
+  for (const pool of candidates) {
     const subnet = parseSubnet(pool);
     if (!taken.some((other) => overlaps(subnet, other))) return pool;
   }

@@ -18,6 +18,7 @@ import {
   type SocketHost,
 } from "../../host/index.ts";
 import type { EventBus } from "../events/index.ts";
+import type { AddressPool } from "./ipam.ts";
 import { defineNetwork, definePredefined, poolSubnets, type Surroundings } from "./define.ts";
 import { dnsNames, Endpoints } from "./endpoints.ts";
 import {
@@ -66,6 +67,10 @@ export interface NetworkOptions {
   /** Left out: this machine's kernel. */
   readonly hosts?: NetworkHosts;
   readonly events?: Pick<EventBus, "publish">;
+  /** Name servers for containers that name none; none: the host's. */
+  readonly dns?: readonly string[];
+  /** Ranges that networks without a subnet take theirs from; none: Docker's defaults. */
+  readonly addressPools?: readonly AddressPool[];
 }
 
 /** A network on disk; a sandbox on disk is the `Sandbox` less what is computed. */
@@ -94,6 +99,8 @@ export async function openNetworks(ctx: InstanceContext, options: NetworkOptions
 class Networks implements NetworkService {
   readonly #ctx: InstanceContext;
   readonly #resolvConf: () => string;
+  readonly #configuredDns: readonly string[];
+  readonly #addressPools: readonly AddressPool[];
   readonly #events: Pick<EventBus, "publish"> | undefined;
   readonly #registry = new NetworkRegistry();
   readonly #kernel: NetworkKernel;
@@ -107,8 +114,10 @@ class Networks implements NetworkService {
   /** Serialises changes per sandbox and, under one key, per set of networks. */
   readonly #locks = new KeyedMutex();
 
-  constructor(ctx: InstanceContext, { hosts = linuxHosts(), events }: NetworkOptions) {
+  constructor(ctx: InstanceContext, { hosts = linuxHosts(), events, dns = [], addressPools = [] }: NetworkOptions) {
     this.#ctx = ctx;
+    this.#configuredDns = dns;
+    this.#addressPools = addressPools;
     this.#resolvConf = hosts.resolvConf ?? readHostResolvConf;
     this.#events = events;
     this.#kernel = new NetworkKernel(ctx.instance, hosts.netlink, hosts.netns);
@@ -353,6 +362,7 @@ class Networks implements NetworkService {
     const ownLinks = new Set(this.list().map((network) => network.linkName));
     return {
       instance: this.#ctx.instance,
+      addressPools: this.#addressPools,
       id: randomHex(this.#ctx.random, 32),
       nowMs: this.#ctx.clock.nowMs(),
       ours: poolSubnets(this.list()),
@@ -455,7 +465,8 @@ class Networks implements NetworkService {
   }
 
   #hostResolvConf(): ResolvConf {
-    return parseResolvConf(this.#resolvConf());
+    const host = parseResolvConf(this.#resolvConf());
+    return this.#configuredDns.length > 0 ? { ...host, servers: [...this.#configuredDns] } : host;
   }
 
   #publishEvent(action: string, network: Network, sandboxId?: string): void {
