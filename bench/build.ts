@@ -3,13 +3,13 @@
  *
  * five steps: FROM, WORKDIR, COPY of 1 MB, RUN, CMD. 200 MB: FROM and one COPY. cold: --no-cache, the daemon warm; cached: nothing has changed.
  */
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { startBerth } from "../test/support/daemon.ts";
-import { compare, report, startDockerd, timed, type Contender } from "./lib.ts";
+import { berthContender, compare, report, shareBusybox, startDockerd, timed, type Contender } from "./lib.ts";
 
 const rounds = Number(process.argv[2] ?? 7);
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), "berth-bench-build-"));
@@ -27,14 +27,10 @@ function context(name: string, dockerfile: string, megabytes: number): string {
 const berth = await startBerth({ env: { BERTH_KUBERNETES: "0" } });
 const dockerd = await startDockerd();
 try {
-  const own: Contender = { name: "berth", env: berth.env, stop: () => berth.stop() };
+  const own = berthContender(berth);
   const contenders = [own, ...(dockerd ? [dockerd] : [])];
   await berth.berth("image", "bootstrap", "busybox");
-  if (dockerd) {
-    const archive = path.join(directory, "busybox.tar");
-    execFileSync("docker", ["save", "-o", archive, "busybox"], { env: own.env });
-    execFileSync("docker", ["load", "-i", archive], { env: dockerd.env });
-  }
+  shareBusybox(contenders);
   const five = context("five", 'FROM busybox\nWORKDIR /app\nCOPY . .\nRUN echo built > /app/result\nCMD ["sh"]\n', 1);
   const big = context("big", "FROM busybox\nCOPY . /data/\n", 200);
   const build = (folder: string, ...flags: string[]) => ({

@@ -8,19 +8,38 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import type { TestBerth } from "../test/support/daemon.ts";
 
 export interface Contender {
   readonly name: string;
   /** Environment for its client. */
   readonly env: NodeJS.ProcessEnv;
+  /** The client's command and leading flags. */
+  readonly client: readonly string[];
+  /** Enters its network namespace; empty where it works in the host's. */
+  readonly enter: readonly string[];
+  /** Processes of its own: the daemon, monitors, shims, proxies; not what runs in containers. */
+  processes(): number[];
   stop(): Promise<void>;
 }
 
 const READY_TIMEOUT_MS = 60_000;
 const RUN_TIMEOUT_MS = 120_000;
 
+/** berth as a contender; `stop` ends it. */
+export function berthContender(berth: TestBerth): Contender {
+  return {
+    name: "berth",
+    env: berth.env,
+    client: ["docker"],
+    enter: [],
+    processes: () => [berth.pid, ...processesNaming(berth.directory).filter((pid) => pid !== berth.pid)],
+    stop: () => berth.stop(),
+  };
+}
+
 /** Debian's dockerd (package docker.io); undefined, with a word on stderr, where it is not installed. */
-export async function startDockerd(): Promise<(Contender & { readonly pid: number }) | undefined> {
+export async function startDockerd(): Promise<Contender | undefined> {
   const dockerd = ["/usr/sbin/dockerd", "/usr/bin/dockerd"].find((file) => fs.existsSync(file));
   if (!dockerd) {
     console.error("dockerd is not installed (apt-get install docker.io): berth's own figures only");
@@ -60,7 +79,85 @@ export async function startDockerd(): Promise<(Contender & { readonly pid: numbe
     }
     await sleep(100);
   }
-  return { name: "dockerd", env, stop, pid: daemon.pid! };
+  return {
+    name: "dockerd",
+    env,
+    client: ["docker"],
+    enter: ["nsenter", "-t", String(daemon.pid!), "-n"],
+    processes: () => processesNaming(directory),
+    stop,
+  };
+}
+
+/** podman with crun, in namespaces of its own: its bridge touches nothing of the host, and crun doesn't see the hybrid hierarchy's empty half. */
+export async function startPodman(): Promise<Contender | undefined> {
+  if (spawnSync("podman", ["--version"]).status !== 0) {
+    console.error("podman is not installed (apt-get install podman): left out");
+    return undefined;
+  }
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "berth-bench-podman-"));
+  const prepare =
+    'ip link set lo up; mount --make-rprivate /; umount /sys/fs/cgroup/unified 2>/dev/null; mkdir -p "$1/net"; echo; exec sleep infinity';
+  const holder = spawn("unshare", ["--net", "--mount", "sh", "-c", prepare, "sh", directory], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  await new Promise((resolve) => holder.stdout!.once("data", resolve));
+  const enter = ["nsenter", "-t", String(holder.pid!), "-n", "-m"];
+  const flags = ["--root", `${directory}/root`, "--runroot", `${directory}/run`, "--tmpdir", `${directory}/tmp`];
+  const places = ["--network-config-dir", `${directory}/net`, "--cgroup-manager", "cgroupfs", "--runtime", "crun"];
+  const client = [...enter, "podman", ...flags, ...places];
+  // Raising limits needs CAP_SYS_RESOURCE, which root of a test machine may lack.
+  const conf = path.join(directory, "containers.conf");
+  fs.writeFileSync(conf, '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n');
+  return {
+    name: "podman",
+    env: { ...process.env, CONTAINERS_CONF: conf },
+    client,
+    enter,
+    processes: () => processesNaming(directory),
+    async stop() {
+      spawnSync(client[0]!, [...client.slice(1), "rm", "-af", "-t", "0"], { timeout: 30_000 });
+      holder.kill("SIGKILL");
+      for (const pid of processesNaming(directory)) process.kill(pid, "SIGKILL");
+      await sleep(100);
+      fs.rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Processes whose command line names a directory, but for clients. */
+function processesNaming(directory: string): number[] {
+  return fs.readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
+    try {
+      return fs.readFileSync(`/proc/${name}/cmdline`, "utf8").includes(directory) ? [Number(name)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Proportional set size of processes together, MiB. */
+export function pssOf(pids: readonly number[]): number {
+  const kilobytes = pids.map((pid) => {
+    try {
+      return Number(/^Pss:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))?.[1] ?? 0);
+    } catch {
+      return 0;
+    }
+  });
+  return kilobytes.reduce((sum, each) => sum + each, 0) / 1024;
+}
+
+const TICK_MS = 10;
+
+/** User and system time of processes so far (proc_pid_stat(5)). */
+export function cpuMsOf(pids: readonly number[]): number {
+  const ticks = pids.map((pid) => {
+    const fields = fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
+    return Number(fields[11]) + Number(fields[12]);
+  });
+  return ticks.reduce((sum, each) => sum + each, 0) * TICK_MS;
 }
 
 async function stopDockerd(daemon: ChildProcess, directory: string): Promise<void> {
@@ -98,6 +195,38 @@ export function timed(
   return tookMs;
 }
 
+/** One command of a contender's client, timed. */
+export function client(contender: Contender, ...args: string[]): number {
+  return timed(contender, [...contender.client, ...args]);
+}
+
+/** Several at one time: wall time until the last has ended. */
+export async function parallel(contender: Contender, commands: readonly (readonly string[])[]): Promise<number> {
+  const startedMs = performance.now();
+  await Promise.all(
+    commands.map(
+      (args) =>
+        new Promise<void>((resolve, reject) => {
+          const argv = [...contender.client, ...args];
+          const child = spawn(argv[0]!, argv.slice(1), { env: contender.env, stdio: ["ignore", "ignore", "inherit"] });
+          child.on("error", reject);
+          child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`${argv.join(" ")}: exit ${code}`))));
+        }),
+    ),
+  );
+  return performance.now() - startedMs;
+}
+
+/** Gives every contender the same busybox, made by the first. */
+export function shareBusybox(contenders: readonly Contender[]): void {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "berth-bench-image-"));
+  const archive = path.join(directory, "busybox.tar");
+  const [first, ...others] = contenders;
+  client(first!, "save", "-o", archive, "busybox");
+  for (const other of others) client(other, "load", "-i", archive);
+  fs.rmSync(directory, { recursive: true });
+}
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
@@ -106,20 +235,31 @@ export function median(values: readonly number[]): number {
 
 export interface Measure {
   readonly name: string;
-  /** At most this share of dockerd's median (SPECIFICATION.md). */
+  /** Default milliseconds. */
+  readonly unit?: string;
+  /** At most this share of the base's median (SPECIFICATION.md). */
   readonly limit?: number;
-  /** One run for one contender; answers with milliseconds. */
+  /** Fewer rounds than the rest: for what takes long or hardly varies. */
+  readonly rounds?: number;
+  /** One run for one contender; answers with a figure where less is better. */
   run(contender: Contender, round: number): number | Promise<number>;
 }
 
 export interface Row {
   readonly name: string;
+  readonly unit: string;
   readonly medians: Readonly<Record<string, number>>;
   readonly ratio: number | undefined;
   readonly limit: number | undefined;
 }
 
-/** Contenders take turns, so that what else happens on the machine meets all of them. */
+/** The first median against the second. */
+export function rowOf(name: string, medians: Readonly<Record<string, number>>, limit?: number, unit = "ms"): Row {
+  const [own, base] = Object.values(medians);
+  return { name, unit, medians, limit, ratio: own !== undefined && base ? own / base : undefined };
+}
+
+/** Contenders take turns, so that what else happens on the machine meets all of them. The first is held against the second. */
 export async function compare(
   measures: readonly Measure[],
   contenders: readonly Contender[],
@@ -127,42 +267,28 @@ export async function compare(
 ): Promise<Row[]> {
   const rows: Row[] = [];
   for (const measure of measures) {
-    const times = new Map(contenders.map(({ name }) => [name, [] as number[]]));
-    for (let round = 0; round < rounds; round++) {
-      for (const contender of contenders) times.get(contender.name)!.push(await measure.run(contender, round));
+    const values = new Map(contenders.map(({ name }) => [name, [] as number[]]));
+    for (let round = 0; round < (measure.rounds ?? rounds); round++) {
+      for (const contender of contenders) values.get(contender.name)!.push(await measure.run(contender, round));
     }
-    const medians = Object.fromEntries([...times].map(([name, values]) => [name, median(values)]));
-    const { berth, dockerd } = medians;
-    rows.push({
-      name: measure.name,
-      medians,
-      limit: measure.limit,
-      ratio: berth !== undefined && dockerd ? berth / dockerd : undefined,
-    });
+    const medians = Object.fromEntries([...values].map(([name, each]) => [name, median(each)]));
+    rows.push(rowOf(measure.name, medians, measure.limit, measure.unit));
   }
   return rows;
 }
 
-/** Prints the table; false when a limit is broken. */
+/** Prints a table; false when a limit is broken. */
 export function report(rows: readonly Row[]): boolean {
-  const names = Object.keys(rows[0]?.medians ?? {});
-  console.log(
-    ["measure".padEnd(34), ...names.map((name) => name.padStart(12)), "ratio".padStart(8), "limit".padStart(8)].join(
-      "",
-    ),
-  );
-  for (const { name, medians, ratio, limit } of rows) {
-    const figures = names.map((each) => `${medians[each]!.toFixed(0)} ms`.padStart(12));
-    const verdict = ratio !== undefined && limit !== undefined && ratio > limit ? "  over" : "";
-    console.log(
-      [
-        name.padEnd(34),
-        ...figures,
-        (ratio?.toFixed(2) ?? "").padStart(8),
-        (limit?.toFixed(2) ?? "").padStart(8),
-        verdict,
-      ].join(""),
+  for (const { name, unit, medians, ratio, limit } of rows) {
+    const figures = Object.entries(medians).map(([each, value]) =>
+      `${each} ${value.toFixed(unit === "ms" ? 0 : 2)} ${unit}`.padEnd(20),
     );
+    const bound = limit === undefined ? "" : `of ${limit.toFixed(2)}${isOver({ ratio, limit }) ? "  over" : ""}`;
+    console.log([name.padEnd(36), ...figures, (ratio?.toFixed(2) ?? "").padStart(6), bound].join(" "));
   }
-  return rows.every(({ ratio, limit }) => ratio === undefined || limit === undefined || ratio <= limit);
+  return !rows.some(isOver);
+}
+
+function isOver({ ratio, limit }: Pick<Row, "ratio" | "limit">): boolean {
+  return ratio !== undefined && limit !== undefined && ratio > limit;
 }
