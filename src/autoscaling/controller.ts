@@ -32,6 +32,8 @@ export interface AutoscalerOptions {
   readonly log: Logger;
   readonly metrics: MetricsSource;
   readonly workers?: number;
+  /** How often each autoscaler is looked at; upstream's --horizontal-pod-autoscaler-sync-period, 15 s by default. */
+  readonly syncMs?: number;
 }
 
 type Autoscaler_ = Stored<k8s.HorizontalPodAutoscaler>;
@@ -41,7 +43,6 @@ interface Wish {
   readonly metric: string;
 }
 
-/** Upstream's --horizontal-pod-autoscaler-sync-period. */
 const SYNC_MS = 15_000;
 const REMEMBER_MS = 3_600_000;
 const WORKERS = 5;
@@ -78,7 +79,7 @@ export class Autoscaler {
     const handle = async (key: string) => {
       const autoscaler = this.#options.informers.for(resources.horizontalPodAutoscalers).get(key);
       if (!autoscaler) return;
-      this.#queue.addAfter(key, SYNC_MS);
+      this.#queue.addAfter(key, this.#options.syncMs ?? SYNC_MS);
       await this.#reconcile(autoscaler, signal);
     };
     await this.#queue.run(this.#options.workers ?? WORKERS, handle, signal);
@@ -180,14 +181,17 @@ export class Autoscaler {
     replicas: number,
     signal: AbortSignal,
   ): Promise<void> {
-    const { name } = autoscaler.spec!.scaleTargetRef;
-    const ref = { name, namespace: autoscaler.metadata.namespace };
-    const { resourceVersion } = scale.metadata;
-    await this.#target(autoscaler).patch(
-      ref,
-      { metadata: { resourceVersion }, spec: { replicas } },
-      { subresource: "scale", signal },
-    );
+    const changed = { ...scale, spec: { ...scale.spec, replicas } };
+    const ref = { name: autoscaler.spec!.scaleTargetRef.name, namespace: autoscaler.metadata.namespace };
+    try {
+      await this.#target(autoscaler).update(
+        { ...changed, metadata: { ...scale.metadata, ...ref } },
+        { subresource: "scale", signal },
+      );
+    } catch (error) {
+      this.#events.event(autoscaler, "Warning", "FailedRescale", `New size: ${replicas}; error: ${messageOf(error)}`);
+      throw error;
+    }
   }
 
   /** The largest of what the metrics call for. A metric that fails forbids shrinking. */
@@ -275,7 +279,10 @@ export class Autoscaler {
     }
     if (metric.pods && metrics.pods) {
       const values = new Map(
-        (await metrics.pods(namespace, metric.pods.metric, undefined, signal)).map(({ pod, milli }) => [pod, milli]),
+        (await metrics.pods(namespace, metric.pods.metric, selectorOf(scale), signal)).map(({ pod, milli }) => [
+          pod,
+          milli,
+        ]),
       );
       const samples = this.#pods(scale, namespace).map((pod) => ({
         pod: pod.metadata.name,

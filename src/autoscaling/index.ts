@@ -1,2 +1,3 @@
+export { apiMetrics } from "./api-metrics.ts";
 export { Autoscaler, type AutoscalerOptions } from "./controller.ts";
 export type * from "./metrics.ts";

@@ -268,7 +268,9 @@ export class InformerFactory {
     return informer;
   }
 
+  /** Idempotent: the first caller's signal is the factory's, so that no user's end stops the copies of the others. */
   start(signal: AbortSignal): void {
+    if (this.#signal) return;
     this.#signal = signal;
     for (const informer of this.#informers.values()) void informer.run(signal);
   }

@@ -17,7 +17,7 @@ export class StatsSampler {
   }
 
   container(
-    { id, config }: ContainerRecord,
+    { id, config, startedAt }: ContainerRecord,
     stats: RuntimeStats,
     usage: { sizeBytes: number; inodes: number },
   ): cri.ContainerStats {
@@ -26,7 +26,11 @@ export class StatsSampler {
     const workingSet = Math.max(0, stats.memory.usageBytes - inactive);
     return {
       attributes: { id, metadata: config.metadata, labels: config.labels, annotations: config.annotations },
-      cpu: { timestamp, usageCoreNanoSeconds: stats.cpu.usageNanos, usageNanoCores: this.#rate(id, stats) },
+      cpu: {
+        timestamp,
+        usageCoreNanoSeconds: stats.cpu.usageNanos,
+        usageNanoCores: this.#rate(id, stats, startedAt / 1e6),
+      },
       memory: {
         timestamp,
         workingSetBytes: workingSet,
@@ -40,14 +44,15 @@ export class StatsSampler {
     };
   }
 
-  #rate(id: string, stats: RuntimeStats): number {
+  /** Since the sample before, or the start: nothing known is not the same as nothing used. */
+  #rate(id: string, stats: RuntimeStats, startedMs: number): number {
     const before = this.#last.get(id);
+    const since = before ?? { atMs: startedMs, nanos: 0 };
     const nanos = stats.cpu.usageNanos;
     const tooSoon = before !== undefined && stats.atMs - before.atMs < MIN_INTERVAL_MS;
     if (tooSoon) return before.nanoCores;
-    const nanoCores = before
-      ? Math.max(0, Math.round(((nanos - before.nanos) / (stats.atMs - before.atMs)) * 1000))
-      : 0;
+    const elapsedMs = Math.max(MIN_INTERVAL_MS, stats.atMs - since.atMs);
+    const nanoCores = Math.max(0, Math.round(((nanos - since.nanos) / elapsedMs) * 1000));
     this.#last.set(id, { atMs: stats.atMs, nanos, nanoCores });
     return nanoCores;
   }

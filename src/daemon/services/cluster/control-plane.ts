@@ -10,13 +10,14 @@ export function informersService(context: DaemonContext, api: Service<Cluster>):
     name: "informers",
     dependsOn: [api],
     async start(use) {
-      return {
-        value: new InformerFactory({
-          ...context,
-          client: use(api).client,
-          log: context.log.with({ service: "informers" }),
-        }),
-      };
+      const factory = new InformerFactory({
+        ...context,
+        client: use(api).client,
+        log: context.log.with({ service: "informers" }),
+      });
+      const stop = new AbortController();
+      factory.start(stop.signal);
+      return { value: factory, stop: () => stop.abort() };
     },
   };
 }
@@ -86,6 +87,48 @@ export function schedulerService(
       });
       use(informers).start(stop.signal);
       const stopped = scheduler.run(stop.signal);
+      return {
+        value: undefined,
+        stop: async () => {
+          stop.abort();
+          await stopped;
+        },
+      };
+    },
+  };
+}
+
+/** On one machine asking for figures costs little: three times as often as upstream's default. */
+const AUTOSCALER_SYNC_MS = 5_000;
+
+/** HorizontalPodAutoscalers, by what metrics.k8s.io and its relatives say. */
+export function autoscalerService(
+  context: DaemonContext,
+  api: Service<Cluster>,
+  informers: Service<InformerFactory>,
+): Service<void> {
+  return {
+    name: "autoscaler",
+    dependsOn: [api, informers],
+    async start(use) {
+      const { apiMetrics, Autoscaler } = await import("../../../autoscaling/index.ts");
+      const stop = new AbortController();
+      const client = use(api).client.as(
+        {
+          name: "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
+          groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"],
+        },
+        "berth-horizontal-pod-autoscaler",
+      );
+      const autoscaler = new Autoscaler({
+        ...context,
+        client,
+        informers: use(informers),
+        metrics: apiMetrics(client),
+        syncMs: AUTOSCALER_SYNC_MS,
+        log: context.log.with({ service: "autoscaler" }),
+      });
+      const stopped = autoscaler.run(stop.signal);
       return {
         value: undefined,
         stop: async () => {

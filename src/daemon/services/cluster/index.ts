@@ -4,7 +4,7 @@ import type { CriRuntime, Engine } from "../../../engine/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import { apiServerService } from "./api-server.ts";
-import { controllersService, informersService, schedulerService } from "./control-plane.ts";
+import { autoscalerService, controllersService, informersService, schedulerService } from "./control-plane.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
 import { clusterDnsService, serviceProxyService } from "./service-network.ts";
@@ -39,6 +39,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
     informers,
     controllersService(context, api, informers, settings),
     schedulerService(context, api, informers),
+    autoscalerService(context, api, informers),
     network,
     serviceProxyService(context, informers, settings),
     clusterDnsService(context, informers, settings),
