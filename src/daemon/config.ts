@@ -26,6 +26,8 @@ export interface DaemonConfig {
   readonly registryPullThrough: boolean;
   /** Whether this instance is a Kubernetes cluster too. */
   readonly kubernetes: boolean;
+  /** CNI plugins make the Pods' network instead of berth. */
+  readonly cni?: { readonly confDir: string; readonly binDir: string };
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
 }
 
@@ -45,6 +47,8 @@ const logLevel = (value: unknown, key: string): LogLevel => {
   throw invalidArgument(`configuration: "${key}" must be one of debug, info, warn, error`);
 };
 
+const DEFAULT_CNI_BIN = "/usr/lib/cni";
+
 /** Every key of the file, and how it is read. */
 const KEYS: Readonly<Record<string, Reader>> = {
   "log-level": (value, key) => ({ logLevel: logLevel(value, key) }),
@@ -58,6 +62,8 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "default-address-pools": (value) => ({ addressPools: value as DaemonConfig["addressPools"] }),
   "registry-listen": (value, key) => ({ registryListen: text(value, key) }),
   "registry-pull-through": (value) => ({ registryPullThrough: value === true }),
+  "cni-conf-dir": () => ({}),
+  "cni-bin-dir": () => ({}),
   kubernetes: (value) => ({ kubernetes: value !== false }),
   tlscacert: () => ({}),
   tlscert: () => ({}),
@@ -102,6 +108,7 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     kubernetes: true,
     runtimes: {},
     tls: tlsOf(raw),
+    cni: cniOf(raw),
     ...fromFile,
     ...mirrorsOf(env),
     ...(env["BERTH_KUBERNETES"] === undefined ? {} : { kubernetes: env["BERTH_KUBERNETES"] !== "0" }),
@@ -128,6 +135,13 @@ function tlsOf(raw: Record<string, unknown>): DaemonConfig["tls"] {
   return ca && cert && key
     ? { ca: text(ca, "tlscacert"), cert: text(cert, "tlscert"), key: text(key, "tlskey") }
     : undefined;
+}
+
+function cniOf(raw: Record<string, unknown>): DaemonConfig["cni"] {
+  const { "cni-conf-dir": confDir, "cni-bin-dir": binDir = DEFAULT_CNI_BIN } = raw;
+  return confDir === undefined
+    ? undefined
+    : { confDir: text(confDir, "cni-conf-dir"), binDir: text(binDir, "cni-bin-dir") };
 }
 
 /** A mirror for Docker Hub from the environment, space-separated: for machines that are set up by it. */

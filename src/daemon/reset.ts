@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import { kernelName } from "../base/index.ts";
 import { openEngine } from "../engine/index.ts";
 import { LinuxNetlinkHost, LinuxNft } from "../host/index.ts";
+import { CniNetwork } from "../node/index.ts";
 import type { DaemonContext } from "./context.ts";
 
 /**
@@ -9,11 +10,22 @@ import type { DaemonContext } from "./context.ts";
  * daemon left as well, since all of it bears the instance's name. The caller holds the instance's lock.
  */
 export async function reset(context: DaemonContext): Promise<void> {
+  if (context.config.cni) await releasePluginNetworks(context, context.config.cni);
   const engine = await openEngine(context, context.config);
   await engine.destroyAll();
   await engine.close();
   sweepNetwork(kernelName(context.instance));
   for (const directory of [context.runtimeDir, context.dataDir]) rmSync(directory, { recursive: true, force: true });
+}
+
+/** What CNI plugins made bears their names, not ours: only they can take it back. */
+async function releasePluginNetworks(
+  context: DaemonContext,
+  cni: NonNullable<DaemonContext["config"]["cni"]>,
+): Promise<void> {
+  const network = new CniNetwork(context, cni);
+  await network.open();
+  await network.recover(new Set());
 }
 
 /** Links and tables of the cluster's rooms (Pods, Services, DNS), and whatever else bears the instance's name. */

@@ -1,3 +1,4 @@
+export * from "./cni/index.ts";
 export * from "./endpoints/index.ts";
 export * from "./kubelet/index.ts";
 export { kubeletHost } from "./kubelet-host.ts";

@@ -1,17 +1,25 @@
-import { PodNet } from "../../../node/index.ts";
+import type { PodNetwork } from "../../../engine/index.ts";
+import { CniNetwork, PodNet } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import type { ClusterSettings } from "./settings.ts";
 
-/** The Pods' bridge. Made before anything listens on its address. */
-export function podNetworkService(context: DaemonContext, settings: ClusterSettings): Service<PodNet> {
+/**
+ * The network of Pods: berth's own, or CNI plugins' where the configuration names some. The node's address on the Pod range is made in either case,
+ * before anything listens on it.
+ */
+export function podNetworkService(context: DaemonContext, settings: ClusterSettings): Service<PodNetwork> {
   return {
     name: "pod-network",
     dependsOn: [],
     async start() {
-      const network = new PodNet({ ...context, log: context.log.with({ service: "pod-network" }) });
-      await network.setPodCidr(settings.podCidr);
-      return { value: network };
+      const ctx = { ...context, log: context.log.with({ service: "pod-network" }) };
+      const own = new PodNet(ctx);
+      await own.setPodCidr(settings.podCidr);
+      if (!context.config.cni) return { value: own };
+      const plugins = new CniNetwork(ctx, context.config.cni);
+      await plugins.open();
+      return { value: plugins };
     },
   };
 }

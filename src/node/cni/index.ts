@@ -1,0 +1,1 @@
+export { CniNetwork, type CniOptions } from "./cni-network.ts";
