@@ -2,6 +2,7 @@ import type { k8s, KubeObject } from "../../api/index.ts";
 import { hasCode } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import { flowSchemas, priorityLevels } from "./flow-control.ts";
+import { reconcileRoles } from "./reconcile-roles.ts";
 import { bootstrapClusterRoleBindings, bootstrapClusterRoles } from "./roles.ts";
 
 interface BootstrapOptions {
@@ -15,11 +16,12 @@ interface BootstrapOptions {
 
 const namespaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/** Everything that a cluster has from its first moment. Idempotent: what is there stays as it is, but for where the server is. */
+/** Everything that a cluster has from its first moment. Idempotent: what is there stays as it is, but for where the server is and rules that default roles lack. */
 export async function bootstrapCluster(state: ClusterState, options: BootstrapOptions): Promise<void> {
   const first = namespaces.map((name) => ({ path: "/api/v1/namespaces", object: namespace(name) }));
   await ensureAll(state, first);
   await ensureAll(state, everythingElse(options));
+  await reconcileRoles(state);
 }
 
 interface Wanted {

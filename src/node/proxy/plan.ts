@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { k8s } from "../../api/index.ts";
 import {
   nftAddress,
@@ -9,7 +10,7 @@ import {
   type NftElement,
   type Transport,
 } from "../../host/index.ts";
-import { pickChainName, slotCount } from "./ruleset.ts";
+import { DEFAULT_AFFINITY_S, pickChainName, rememberChainName, slotCount } from "./ruleset.ts";
 
 /** One element that a Service wants in one of the table's sets. */
 export interface Wanted {
@@ -60,7 +61,10 @@ function planPort(
   const all = targets(port, family, slices, context.nodeName);
   const internal = spec.internalTrafficPolicy === "Local" ? all.filter((target) => target.local) : all;
   const external = spec.externalTrafficPolicy === "Local" ? all.filter((target) => target.local) : all;
-  const sticky = spec.sessionAffinity === "ClientIP";
+  const sticky =
+    spec.sessionAffinity === "ClientIP"
+      ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_S)
+      : undefined;
   const at = (address: string, from: readonly Target[]) => planAddress(address, family, port, from, sticky);
   return [
     ...clusterIps.map((address) => ({ set: `cluster-ips${family}`, element: { key: nftAddress(address) } })),
@@ -121,15 +125,14 @@ function planAddress(
   family: 4 | 6,
   port: k8s.ServicePort & { protocol: Transport },
   from: readonly Target[],
-  sticky: boolean,
+  sticky: number | undefined,
 ): Wanted[] {
   const parts = [nftAddress(address), nftProtocol(port.protocol), nftPort(port.port)];
   return pickElements(
     parts,
-    { empty: `empty${family}`, verdicts: `services${family}`, endpoints: `endpoints${family}` },
+    { empty: `empty${family}`, verdicts: `services${family}`, prefix: "", family },
     from,
     sticky,
-    false,
   );
 }
 
@@ -138,30 +141,69 @@ function planNodePort(
   family: 4 | 6,
   protocol: Transport,
   from: readonly Target[],
-  sticky: boolean,
+  sticky: number | undefined,
 ): Wanted[] {
   const parts = [nftProtocol(protocol), nftPort(nodePort)];
-  const sets = { empty: `empty-ports${family}`, verdicts: `ports${family}`, endpoints: `port-endpoints${family}` };
-  return pickElements(parts, sets, from, sticky, true);
+  const sets = { empty: `empty-ports${family}`, verdicts: `ports${family}`, prefix: "port-", family } as const;
+  return pickElements(parts, sets, from, sticky);
+}
+
+interface SetNames {
+  readonly empty: string;
+  readonly verdicts: string;
+  /** Of the other sets: `port-` for ports of the node. */
+  readonly prefix: "" | "port-";
+  readonly family: 4 | 6;
 }
 
 /** The way from an address and port to one of the endpoints: to a chain that picks a slot, and from slot to endpoint. */
 function pickElements(
   parts: readonly Buffer[],
-  sets: { empty: string; verdicts: string; endpoints: string },
+  sets: SetNames,
   from: readonly Target[],
-  sticky: boolean,
-  nodePort: boolean,
+  stickySeconds: number | undefined,
 ): Wanted[] {
+  const { prefix, family } = sets;
   if (from.length === 0) return [{ set: sets.empty, element: { key: nftKey(...parts) } }];
   const slots = slotCount(from.length);
-  const chain = pickChainName(slots, { sticky, nodePort });
+  const sticky = stickySeconds !== undefined;
+  const chain = pickChainName(slots, { sticky, nodePort: prefix !== "" });
+  const slotKey = (slot: number) => nftKey(...parts, nftNumber(slot));
+  const remembered = sticky && family === 4;
   return [
     { set: sets.verdicts, element: { key: nftKey(...parts), verdict: { kind: "goto", chain } } },
+    ...(remembered ? rememberElements(parts, sets, from, stickySeconds) : []),
     ...Array.from({ length: slots }, (_, slot) => {
       const target = from[slot % from.length]!;
-      const value = nftKey(nftAddress(target.address), nftPort(target.port));
-      return { set: sets.endpoints, element: { key: nftKey(...parts, nftNumber(slot)), value } };
+      return remembered
+        ? { set: `${prefix}slots`, element: { key: slotKey(slot), value: identity(target) } }
+        : { set: `${prefix}endpoints${family}`, element: { key: slotKey(slot), value: destination(target) } };
     }),
   ];
+}
+
+/** What a Service with affinity needs besides: for how long clients are remembered, and which endpoint a remembered number is. */
+function rememberElements(
+  parts: readonly Buffer[],
+  { prefix }: SetNames,
+  from: readonly Target[],
+  seconds: number,
+): Wanted[] {
+  const chain = rememberChainName(seconds);
+  return [
+    { set: `${prefix}remember`, element: { key: nftKey(...parts), verdict: { kind: "jump", chain } } },
+    ...from.map((target) => ({
+      set: `${prefix}identified`,
+      element: { key: nftKey(...parts, identity(target)), value: destination(target) },
+    })),
+  ];
+}
+
+function destination(target: Target): Buffer {
+  return nftKey(nftAddress(target.address), nftPort(target.port));
+}
+
+/** A number that stays an endpoint's own while others come and go. Two of 4,096 share one by a chance of 1 in 500, and then a client might change over. */
+function identity(target: Target): Buffer {
+  return createHash("sha256").update(`${target.address} ${target.port}`).digest().subarray(0, 4);
 }

@@ -75,7 +75,7 @@ test("endpoints that are not ready take no traffic, unless nothing else serves a
   assert.deepEqual(endpoints([dying, broken]), [`endpoints4 ${VIP}00000000 → 0a0000091f900000`]);
 });
 
-test("LoadBalancer: its own address, localhost and the node port; affinity picks by client", () => {
+test("LoadBalancer: its own address, localhost and the node port; affinity remembers the client's endpoint", () => {
   const spec = {
     type: "LoadBalancer",
     sessionAffinity: "ClientIP",
@@ -89,7 +89,10 @@ test("LoadBalancer: its own address, localhost and the node port; affinity picks
     "services4 c00002320600000000500000 → service-sticky-1",
     "services4 7f0000010600000000500000 → service-sticky-1",
     "ports4 0600000075800000 → port-sticky-1",
-    "port-endpoints4 060000007580000000000000 → 0a0000011f900000",
+    `remember ${VIP} → remember-10800`,
+    `slots ${VIP}00000000 → 0a2991f0`,
+    `identified ${VIP}0a2991f0 → 0a0000011f900000`,
+    "port-identified 06000000758000000a2991f0 → 0a0000011f900000",
   ]) {
     assert.ok(wanted.includes(line), `${line} in\n${wanted.join("\n")}`);
   }

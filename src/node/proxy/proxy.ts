@@ -4,7 +4,7 @@ import type { Lister, Stored } from "../../client/index.ts";
 import { LinuxNft, type NftHost } from "../../host/index.ts";
 import { planService, type PlanContext, type Wanted } from "./plan.ts";
 import { changesOf, ProgrammedElements } from "./programmed.ts";
-import { proxyRuleset } from "./ruleset.ts";
+import { DEFAULT_AFFINITY_S, proxyRuleset, rememberChainName, rememberRuleset } from "./ruleset.ts";
 
 /** Changes that arrive within this are programmed together. */
 const SETTLE_MS = 2;
@@ -51,6 +51,8 @@ export class ServiceProxy {
   readonly #dirty = new Set<string>();
   /** Services that lost a key to another one: tried again whenever a Service goes. */
   readonly #disputing = new Set<string>();
+  /** Chains that remember clients for a certain time. */
+  readonly #timeouts = new Set([rememberChainName(DEFAULT_AFFINITY_S)]);
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
   #closed = false;
@@ -96,6 +98,7 @@ export class ServiceProxy {
       for (const key of this.#disputing) this.#planOne(key, deletions, additions);
     }
     try {
+      await this.#ensureTimeouts(additions);
       this.#apply(deletions, additions);
     } catch (error) {
       this.#ctx.log.error("programming Services failed: the table is made anew", { error });
@@ -117,6 +120,16 @@ export class ServiceProxy {
     }
   }
 
+  /** Affinity with a timeout of its own needs a chain, which is the one piece of structure that comes later. */
+  async #ensureTimeouts(additions: readonly Wanted[]): Promise<void> {
+    for (const { element } of additions) {
+      const { verdict } = element;
+      if (verdict?.kind !== "jump" || this.#timeouts.has(verdict.chain)) continue;
+      await this.#nft.load(rememberRuleset(this.#table, Number(verdict.chain.slice(rememberChainName(0).length - 1))));
+      this.#timeouts.add(verdict.chain);
+    }
+  }
+
   /** Small changes are one transaction, so that no packet meets half of one. */
   #apply(deletions: readonly Wanted[], additions: readonly Wanted[]): void {
     if (deletions.length + additions.length <= MAX_ELEMENTS) {
@@ -131,6 +144,9 @@ export class ServiceProxy {
   async #reload(): Promise<void> {
     try {
       await this.#nft.load(proxyRuleset(this.#table));
+      this.#timeouts.clear();
+      this.#timeouts.add(rememberChainName(DEFAULT_AFFINITY_S));
+      await this.#ensureTimeouts(this.#programmed.all());
       this.#apply([], this.#programmed.all());
     } catch (error) {
       this.#ctx.log.error("programming Services failed again", { error });

@@ -1,6 +1,8 @@
 /** There is a chain for each number of endpoints up to this, and beyond it for powers of two. */
 const EXACT_CHAINS = 32;
 const LARGE_CHAINS = [128, 256, 512, 1024, 2048, 4096];
+/** Clients remembered at once, for all Services with affinity together; beyond it new ones get any endpoint. */
+const MAX_AFFINITY_ENTRIES = 65_536;
 
 /**
  * From how many slots a Service with so many endpoints picks: one each, or, when there are many, a power of two in which the shares differ by a quarter at most.
@@ -11,25 +13,76 @@ export function slotCount(endpoints: number): number {
   return LARGE_CHAINS.find((count) => count >= endpoints * 4) ?? LARGE_CHAINS.at(-1)!;
 }
 
-/** The chains that pick one of `count` endpoints: at random or, sticky, by the client's address; of a Service's address or of a port of the node. */
+/** The chains that pick one of `count` endpoints: at random or, sticky, the one the client had; of a Service's address or of a port of the node. */
 export function pickChainName(count: number, kind: { sticky: boolean; nodePort: boolean }): string {
   return `${kind.nodePort ? "port" : "service"}-${kind.sticky ? "sticky-" : ""}${count}`;
 }
 
+/** How packets to a Service's address, or to a port of the node, are looked up. */
+const serviceKey = (family: "ip" | "ip6", nodePort: boolean) =>
+  `${nodePort ? "" : `${family} daddr . `}meta l4proto . th dport`;
+const CLIENT_KEY = "ip saddr . ip daddr . meta l4proto . th dport";
+
 function pickChains(count: number): string {
-  const chain = (sticky: boolean, nodePort: boolean) => {
-    const pick = (family: "ip" | "ip6") =>
-      sticky ? `jhash ${family} saddr mod ${count} seed 0x6265727468` : `numgen random mod ${count}`;
-    const key = (family: "ip" | "ip6") =>
-      `${nodePort ? "" : `${family} daddr . `}meta l4proto . th dport . ${pick(family)}`;
-    const map = nodePort ? "port-endpoints" : "endpoints";
-    return `	chain ${pickChainName(count, { sticky, nodePort })} {
-		meta nfproto ipv4 dnat ip to ${key("ip")} map @${map}4
-		meta nfproto ipv6 dnat ip6 to ${key("ip6")} map @${map}6
+  return [false, true]
+    .map((nodePort) => {
+      const prefix = nodePort ? "port-" : "";
+      const [four, six] = [serviceKey("ip", nodePort), serviceKey("ip6", nodePort)];
+      const random = `numgen random mod ${count}`;
+      const byClient = `jhash ip6 saddr mod ${count} seed 0x6265727468`;
+      return `	chain ${pickChainName(count, { sticky: false, nodePort })} {
+		meta nfproto ipv4 dnat ip to ${four} . ${random} map @${prefix}endpoints4
+		meta nfproto ipv6 dnat ip6 to ${six} . ${random} map @${prefix}endpoints6
+	}
+	chain ${pickChainName(count, { sticky: true, nodePort })} {
+		meta nfproto ipv6 dnat ip6 to ${six} . ${byClient} map @${prefix}endpoints6
+		jump ${prefix}known
+		meta nfproto ipv4 meta mark set ${four} . ${random} map @${prefix}slots ${four} vmap @${prefix}remember
+		goto ${prefix}marked
 	}
 `;
-  };
-  return chain(false, false) + chain(true, false) + chain(false, true) + chain(true, true);
+    })
+    .join("");
+}
+
+/**
+ * Session affinity. `affinity` remembers for each client of a Service which endpoint it got, as a number that the packet's mark carries for the length of these
+ * chains. An endpoint that has gone is in no map any more: then the entry goes too, and another one is picked. (IPv6 picks by a hash of the client's
+ * address instead: nft 1.0.6 fails an assertion on keys of two IPv6 addresses in these rules.)
+ */
+function affinityChains(nodePort: boolean): string {
+  const prefix = nodePort ? "port-" : "";
+  const key = serviceKey("ip", nodePort);
+  const toMarked = `meta nfproto ipv4 dnat ip to ${key} . meta mark map @${prefix}identified`;
+  return `	chain ${prefix}known {
+		meta nfproto ipv4 meta mark set ${CLIENT_KEY} map @affinity ${key} vmap @${prefix}remember
+		${toMarked}
+		meta nfproto ipv4 delete @affinity { ${CLIENT_KEY} : meta mark }
+	}
+	chain ${prefix}marked {
+		${toMarked}
+	}
+`;
+}
+
+/** The API's default for `sessionAffinityConfig.clientIP.timeoutSeconds`. */
+export const DEFAULT_AFFINITY_S = 10_800;
+
+export function rememberChainName(seconds: number): string {
+  return `remember-${seconds}`;
+}
+
+function rememberChain(seconds: number): string {
+  return `	chain ${rememberChainName(seconds)} {
+		meta nfproto ipv4 update @affinity { ${CLIENT_KEY} timeout ${seconds}s : meta mark }
+	}
+`;
+}
+
+/** Adds the chain for one more timeout. Loading it twice changes nothing. */
+export function rememberRuleset(table: string, seconds: number): string {
+  const chain = `chain inet ${table} ${rememberChainName(seconds)}`;
+  return `add ${chain}\nflush ${chain}\ntable inet ${table} {\n${rememberChain(seconds)}}\n`;
 }
 
 function sets(family: 4 | 6): string {
@@ -61,6 +114,32 @@ function sets(family: 4 | 6): string {
 `;
 }
 
+const AFFINITY_MAPS = `	map slots {
+		typeof ip daddr . meta l4proto . th dport . numgen random mod 2 : meta mark
+	}
+	map port-slots {
+		typeof meta l4proto . th dport . numgen random mod 2 : meta mark
+	}
+	map identified {
+		type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service
+	}
+	map port-identified {
+		type inet_proto . inet_service . mark : ipv4_addr . inet_service
+	}
+	map remember {
+		type ipv4_addr . inet_proto . inet_service : verdict
+	}
+	map port-remember {
+		type inet_proto . inet_service : verdict
+	}
+	map affinity {
+		type ipv4_addr . ipv4_addr . inet_proto . inet_service : mark
+		flags dynamic, timeout
+		timeout ${DEFAULT_AFFINITY_S}s
+		size ${MAX_AFFINITY_ENTRIES}
+	}
+`;
+
 /**
  * The service proxy's table. A packet to a Service costs two look-ups, however many Services there are: its address and port say from how many endpoints to
  * pick (which chain), and with the number picked they say which. Services and endpoints are elements; chains and rules never change.
@@ -71,7 +150,7 @@ export function proxyRuleset(table: string): string {
 }
 delete table inet ${table}
 table inet ${table} {
-${sets(4)}${sets(6)}${counts.map(pickChains).join("")}	chain services {
+${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affinityChains(false)}${affinityChains(true)}${counts.map(pickChains).join("")}	chain services {
 		ip daddr . meta l4proto . th dport vmap @services4
 		ip6 daddr . meta l4proto . th dport vmap @services6
 		fib daddr type local meta nfproto ipv4 meta l4proto . th dport vmap @ports4
