@@ -1,19 +1,25 @@
+import path from "node:path";
 import { metricsEndpoints, NodeUsageSampler, podConnections } from "../../../node/index.ts";
 import { instanceTag } from "../../../base/index.ts";
 import type { CriRuntime, Engine } from "../../../engine/index.ts";
+import { LinuxNetlinkHost } from "../../../host/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
-import { apiServerService } from "./api-server.ts";
+import { apiForPodsService, apiServerService } from "./api-server.ts";
 import { autoscalerService, controllersService, informersService, schedulerService } from "./control-plane.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
 import { clusterDnsService, serviceProxyService } from "./service-network.ts";
+import { pickRanges, rememberedRanges } from "./ranges.ts";
 import { clusterSettings } from "./settings.ts";
 import { storeService } from "./store.ts";
 
 /** Kubernetes on this machine: store, API server, controllers, scheduler, and the machine as a node. */
 export function composeCluster(context: DaemonContext, engine: Service<Engine>): Service[] {
-  const settings = clusterSettings(context.instance, instanceTag(context.instance));
+  const ranges = rememberedRanges(path.join(context.dataDir, "cluster"), () =>
+    pickRanges(context.instance, instanceTag(context.instance), addressesInUse()),
+  );
+  const settings = clusterSettings(context.instance, ranges);
   // The API server hands exec and logs to the node, which starts after it.
   let runtime: CriRuntime | undefined;
   const store = storeService(context);
@@ -41,9 +47,15 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
     schedulerService(context, api, informers),
     autoscalerService(context, api, informers),
     network,
-    serviceProxyService(context, informers, settings),
+    apiForPodsService(api, network, settings),
+    serviceProxyService(context, api, informers, settings),
     clusterDnsService(context, informers, settings),
     remembered,
     kubeletService(context, { engine, cri: remembered, api, informers }, settings),
   ];
+}
+
+function addressesInUse(): string[] {
+  using netlink = new LinuxNetlinkHost().open();
+  return netlink.addresses().map(({ address }) => address);
 }
