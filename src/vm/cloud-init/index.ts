@@ -1,0 +1,2 @@
+export { writeIso } from "./iso.ts";
+export { seedFiles, type SeedFacts, type SeedInterface } from "./seed.ts";
