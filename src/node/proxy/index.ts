@@ -6,3 +6,4 @@ export {
   type ServiceSource,
   type SliceSource,
 } from "./proxy.ts";
+export type { LocalhostClash } from "./localhost-ports.ts";

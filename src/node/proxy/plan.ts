@@ -10,6 +10,7 @@ import {
   type NftElement,
   type Transport,
 } from "../../host/index.ts";
+import { portName, type LocalhostPort } from "./localhost-ports.ts";
 import { DEFAULT_AFFINITY_S, pickChainName, rememberChainName, slotCount } from "./ruleset.ts";
 
 /** One element that a Service wants in one of the table's sets. */
@@ -21,8 +22,8 @@ export interface Wanted {
 /** Where a Service's endpoints are, seen from this node. */
 export interface PlanContext {
   readonly nodeName: string;
-  /** LoadBalancer Services answer on the node's loopback too. */
-  readonly loadBalancerOnLocalhost: boolean;
+  /** Ports (`tcp/80`) on which a LoadBalancer Service answers on the node's loopback too. */
+  readonly localhostPorts?: ReadonlySet<string>;
   /** Cluster IPs that a program of this node serves itself (the cluster's DNS): nothing is programmed for them. */
   readonly servedHere?: ReadonlySet<string>;
 }
@@ -69,7 +70,7 @@ function planPort(
   return [
     ...clusterIps.map((address) => ({ set: `cluster-ips${family}`, element: { key: nftAddress(address) } })),
     ...clusterIps.flatMap((address) => at(address, internal)),
-    ...externalAddresses(service, family, context).flatMap((address) => at(address, external)),
+    ...externalAddresses(service, port, family, context).flatMap((address) => at(address, external)),
     ...(port.nodePort ? planNodePort(port.nodePort, family, port.protocol, external, sticky) : []),
     ...all.map(({ address }) => ({
       set: `hairpin${family}`,
@@ -84,13 +85,33 @@ function ofFamily(addresses: readonly string[], family: 4 | 6): string[] {
   );
 }
 
-function externalAddresses(service: ServiceLike, family: 4 | 6, context: PlanContext): string[] {
-  const ingress = (service.status?.loadBalancer?.ingress ?? []).filter((one) => one.ipMode !== "Proxy");
-  const assigned = service.spec?.type === "LoadBalancer" ? ingress.map((one) => one.ip ?? "") : [];
-  const loopback = assigned.length > 0 && context.loadBalancerOnLocalhost && family === 4 ? ["127.0.0.1"] : [];
+function externalAddresses(
+  service: ServiceLike,
+  port: { readonly protocol: Transport; readonly port: number },
+  family: 4 | 6,
+  context: PlanContext,
+): string[] {
+  const assigned = loadBalancerAddresses(service);
+  const loopback =
+    assigned.length > 0 && family === 4 && context.localhostPorts?.has(portName(port)) ? ["127.0.0.1"] : [];
   return [
     ...new Set([...ofFamily(service.spec?.externalIPs ?? [], family), ...ofFamily(assigned, family), ...loopback]),
   ];
+}
+
+function loadBalancerAddresses(service: ServiceLike): string[] {
+  if (service.spec?.type !== "LoadBalancer") return [];
+  const ingress = (service.status?.loadBalancer?.ingress ?? []).filter((one) => one.ipMode !== "Proxy");
+  return ingress.flatMap((one) => one.ip ?? []);
+}
+
+/** The ports that a Service wants on localhost: those of a load balancer that has its address. */
+export function localhostWishes(service: ServiceLike): LocalhostPort[] {
+  if (loadBalancerAddresses(service).length === 0) return [];
+  return (service.spec?.ports ?? []).map(({ protocol = "TCP", port }) => ({
+    protocol: protocol.toLowerCase() as Transport,
+    port,
+  }));
 }
 
 /**

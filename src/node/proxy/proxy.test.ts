@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { k8s } from "../../api/index.ts";
 import { FakeClock, seededRandom, silentLogger } from "../../base/index.ts";
-import { FakeNft, type NftElement } from "../../host/index.ts";
+import { FakeNft, FakeSockets, type NftElement } from "../../host/index.ts";
+import { portName } from "./localhost-ports.ts";
 import { planService, type Wanted } from "./plan.ts";
 import { proxyRuleset, slotCount } from "./ruleset.ts";
 import { ServiceProxy, type ServiceSource, type SliceSource } from "./index.ts";
 
-const context = { nodeName: "n1", loadBalancerOnLocalhost: true };
+const context = { nodeName: "n1", localhostPorts: new Set(["tcp/80"]) };
 
 function service(spec: Partial<k8s.ServiceSpec>, status?: k8s.ServiceStatus): k8s.Service {
   const ports = [{ port: 80, protocol: "TCP" }];
@@ -161,6 +162,7 @@ class Source {
 async function running() {
   const source = new Source();
   const nft = new FakeNft();
+  const told: [string, string[]][] = [];
   const ctx = {
     instance: "t",
     dataDir: "",
@@ -169,10 +171,18 @@ async function running() {
     random: seededRandom(1),
     log: silentLogger,
   };
-  const proxy = new ServiceProxy(ctx, { ...context, services: source.of, slices: source.slicesOf, nft });
+  const proxy = new ServiceProxy(ctx, {
+    nodeName: "n1",
+    loadBalancerOnLocalhost: true,
+    onLocalhostClash: (service, clashes) => told.push([service, clashes.map(portName)]),
+    services: source.of,
+    slices: source.slicesOf,
+    sockets: new FakeSockets(),
+    nft,
+  });
   await proxy.start();
   const [table] = nft.tables("inet");
-  return { source, nft, proxy, elements: (set: string) => nft.elements("inet", table!, set), table: table! };
+  return { source, nft, proxy, told, elements: (set: string) => nft.elements("inet", table!, set), table: table! };
 }
 
 test("a change of one endpoint changes only its element", async () => {
@@ -225,4 +235,23 @@ test("a table that somebody has flushed is filled again", async () => {
   source.put("other", service({ clusterIP: "10.96.0.12" }), [slice(["10.0.0.5"])]);
   await proxy.sync();
   assert.equal(elements("services4").length, 2);
+});
+
+test("two load balancers on one port: the second is told that localhost is the first's, and gets it when that one goes", async () => {
+  const { source, proxy, told, elements } = await running();
+  const balanced = (clusterIP: string, ip: string) => ({
+    ...service({ clusterIP, type: "LoadBalancer" }),
+    status: { loadBalancer: { ingress: [{ ip }] } },
+  });
+  source.put("a", balanced("10.96.0.1", "192.0.2.1"), [slice(["10.0.0.1"])]);
+  source.put("b", balanced("10.96.0.2", "192.0.2.2"), [slice(["10.0.0.2"])]);
+  await proxy.sync();
+  assert.deepEqual(told, [["default/b", ["tcp/80"]]]);
+  assert.equal(elements("services4").length, 5, "both addresses of each, and localhost once");
+  source.put("a", undefined, []);
+  source.put("b", balanced("10.96.0.2", "192.0.2.2"), [slice(["10.0.0.2"])]);
+  await proxy.sync();
+  assert.deepEqual(told.slice(1), [["default/b", []]]);
+  assert.equal(elements("services4").length, 3);
+  await proxy.close();
 });

@@ -1,8 +1,9 @@
 import { kernelName, type InstanceContext, type Timer } from "../../base/index.ts";
 import type { k8s } from "../../api/index.ts";
 import type { Lister, Stored } from "../../client/index.ts";
-import { LinuxNft, type NftHost } from "../../host/index.ts";
-import { planService, type PlanContext, type Wanted } from "./plan.ts";
+import { LinuxNft, LinuxSockets, type NftHost, type SocketHost } from "../../host/index.ts";
+import { LocalhostPorts, type LocalhostClash } from "./localhost-ports.ts";
+import { localhostWishes, planService, type PlanContext, type Wanted } from "./plan.ts";
 import { changesOf, ProgrammedElements } from "./programmed.ts";
 import { DEFAULT_AFFINITY_S, proxyRuleset, rememberChainName, rememberRuleset } from "./ruleset.ts";
 
@@ -26,10 +27,20 @@ interface Subscribable<T> {
   }): unknown;
 }
 
-export interface ServiceProxyOptions extends PlanContext {
+/** How often a port of localhost that somebody else has is tried again. */
+const CLASH_RETRY_MS = 5000;
+
+export interface ServiceProxyOptions extends Omit<PlanContext, "localhostPorts"> {
   readonly services: ServiceSource;
   readonly slices: SliceSource;
+  /** LoadBalancer Services answer on the node's loopback too, where their ports are free. */
+  readonly loadBalancerOnLocalhost: boolean;
+  /** Told whenever the ports that a Service cannot have on localhost have changed; with none when it has all. */
+  readonly onLocalhostClash?: (service: string, clashes: readonly LocalhostClash[]) => void;
+  /** Tells several local nodes of one instance apart; default none. */
+  readonly node?: string;
   readonly nft?: NftHost;
+  readonly sockets?: SocketHost;
 }
 
 /** `namespace/name` of the Service that a slice belongs to. */
@@ -53,6 +64,10 @@ export class ServiceProxy {
   readonly #disputing = new Set<string>();
   /** Chains that remember clients for a certain time. */
   readonly #timeouts = new Set([rememberChainName(DEFAULT_AFFINITY_S)]);
+  readonly #localhost: LocalhostPorts;
+  /** Services that lack a port on localhost, with what they were told. */
+  readonly #clashing = new Map<string, string>();
+  #clashTimer: Timer | undefined;
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
   #closed = false;
@@ -61,7 +76,8 @@ export class ServiceProxy {
     this.#ctx = ctx;
     this.#options = options;
     this.#nft = options.nft ?? new LinuxNft();
-    this.#table = kernelName(ctx.instance, "s");
+    this.#table = kernelName(ctx.instance, `s${options.node ?? ""}`);
+    this.#localhost = new LocalhostPorts(options.sockets ?? new LinuxSockets(), ctx.log);
   }
 
   /** Call after the informers have synced, so that the first transaction is complete. */
@@ -109,7 +125,8 @@ export class ServiceProxy {
   #planOne(key: string, deletions: Wanted[], additions: Wanted[]): void {
     const service = this.#options.services.get(key);
     const slices = this.#options.slices.byIndex(SLICES_BY_SERVICE, key);
-    const wanted = service ? planService(service, slices, this.#options) : [];
+    const localhostPorts = this.#claimLocalhost(key, service);
+    const wanted = service ? planService(service, slices, { ...this.#options, localhostPorts }) : [];
     const change = this.#programmed.replace(key, wanted);
     deletions.push(...change.deletions);
     additions.push(...change.additions);
@@ -119,6 +136,23 @@ export class ServiceProxy {
       this.#ctx.log.warn("a Service's address or port belongs to another Service already", { service: key });
     }
   }
+
+  #claimLocalhost(key: string, service: Stored<k8s.Service> | undefined): ReadonlySet<string> {
+    const wishes = service && this.#options.loadBalancerOnLocalhost ? localhostWishes(service) : [];
+    const { ports, clashes } = this.#localhost.claim(key, wishes);
+    const now = clashes.length > 0 ? JSON.stringify(clashes) : undefined;
+    if (now !== this.#clashing.get(key)) this.#options.onLocalhostClash?.(key, clashes);
+    if (now === undefined) this.#clashing.delete(key);
+    else this.#clashing.set(key, now);
+    if (this.#clashing.size > 0 && !this.#closed)
+      this.#clashTimer ??= this.#ctx.clock.after(CLASH_RETRY_MS, this.#retry);
+    return ports;
+  }
+
+  readonly #retry = (): void => {
+    this.#clashTimer = undefined;
+    this.#touch([...this.#clashing.keys()]);
+  };
 
   /** Affinity with a timeout of its own needs a chain, which is the one piece of structure that comes later. */
   async #ensureTimeouts(additions: readonly Wanted[]): Promise<void> {
@@ -158,7 +192,9 @@ export class ServiceProxy {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#clashTimer?.cancel();
     await this.#running;
+    this.#localhost.close();
   }
 
   async destroyAll(): Promise<void> {

@@ -46,6 +46,25 @@ export function apiServerService(
   };
 }
 
+/** The API on the node's address of the Pod range: what the `kubernetes` Service leads to. */
+export function apiForPodsService(
+  api: Service<Cluster>,
+  network: Service<unknown>,
+  settings: ClusterSettings,
+): Service<void> {
+  return {
+    name: "api-for-pods",
+    dependsOn: [api, network],
+    async start(use) {
+      const { server, listener, certificates } = use(api);
+      const { cert, key } = certificates.server;
+      const tls = { cert, key, clientCa: certificates.authority.pair.cert };
+      const forPods = await server.listen({ host: settings.gateway, port: listener.port, tls });
+      return { value: undefined, stop: () => forPods.close() };
+    },
+  };
+}
+
 /** A kubeconfig that somebody copied should stay true: the port of last time is taken again where it is free. */
 async function rememberedPort(file: string): Promise<number> {
   const text = await readFile(file, "utf8").catch(() => "");

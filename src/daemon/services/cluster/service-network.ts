@@ -1,19 +1,22 @@
 import { resources, type InformerFactory } from "../../../client/index.ts";
 import { hostNameServers } from "../../../engine/index.ts";
 import { ClusterDns, serviceOfSlice, ServiceProxy, SLICES_BY_SERVICE } from "../../../node/index.ts";
+import type { Cluster } from "../../../apiserver/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
+import { localhostClashReporter } from "./localhost-clashes.ts";
 import type { ClusterSettings } from "./settings.ts";
 
 /** Services as kernel rules. They stay when the daemon stops, as the Pods do. */
 export function serviceProxyService(
   context: DaemonContext,
+  api: Service<Cluster>,
   informers: Service<InformerFactory>,
   settings: ClusterSettings,
 ): Service<ServiceProxy> {
   return {
     name: "service-proxy",
-    dependsOn: [informers],
+    dependsOn: [api, informers],
     async start(use) {
       const factory = use(informers);
       const services = factory.for(resources.services);
@@ -29,6 +32,7 @@ export function serviceProxyService(
           slices,
           nodeName: settings.nodeName,
           loadBalancerOnLocalhost: true,
+          onLocalhostClash: localhostClashReporter(context, use(api).client, factory),
           servedHere: new Set([settings.dnsIp]),
         },
       );
