@@ -15,7 +15,10 @@ after(() => berth?.stop());
 async function kubectl(input: string, ...args: string[]): Promise<string> {
   const env = { ...berth.env, KUBECONFIG: path.join(berth.runtimeDir, "kubeconfig") };
   const { code, stdout, stderr } = await run("kubectl", args, { env, input });
-  assert.equal(code, 0, `kubectl ${args.join(" ")}: ${stderr}`);
+  if (code !== 0) {
+    const { stdout: pods } = await run("kubectl", ["describe", "pods"], { env });
+    assert.fail(`kubectl ${args.join(" ")}: ${stderr}\n${pods}`);
+  }
   return stdout.trim();
 }
 
