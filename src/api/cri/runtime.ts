@@ -35,6 +35,8 @@ export interface RuntimeService {
   /** Throws notFound. */
   containerStatus(containerId: string): Promise<ContainerStatus>;
   updateContainerResources(containerId: string, resources: LinuxContainerResources): Promise<void>;
+  /** The limits of the Pod's own control group; a figure of 0 is left as it is. */
+  updatePodSandboxResources(podSandboxId: string, resources: LinuxContainerResources): Promise<void>;
   reopenContainerLog(containerId: string): Promise<void>;
 
   /** Throws deadlineExceeded when the command outlives the timeout (it is then killed); 0 waits for ever. */

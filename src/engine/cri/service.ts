@@ -148,6 +148,8 @@ export class CriRuntime implements cri.RuntimeService {
     if (config.dnsConfig)
       await writeFile(path.join(folder, "resolv.conf"), resolvConf(config.dnsConfig), { mode: 0o644 });
     await this.#makeShm(folder, options.ipc);
+    await this.#deps.core.cgroup(this.#cgroupOf(config)).limit(config.linux.resources ?? {});
+    undo.defer(() => this.#deps.core.cgroup(this.#cgroupOf(config)).remove());
     const sandbox = await isolation.createSandbox(
       {
         id,
@@ -450,6 +452,10 @@ export class CriRuntime implements cri.RuntimeService {
     const record = this.#containerRecord(containerId);
     await this.#running(containerId).update(ociResources(resources));
     await this.#containerRecords.put({ ...record, resources: { ...record.resources, ...resources } });
+  }
+
+  async updatePodSandboxResources(podSandboxId: string, resources: cri.LinuxContainerResources): Promise<void> {
+    await this.#deps.core.cgroup(this.#cgroupOf(this.#sandboxRecord(podSandboxId).config)).limit(resources);
   }
 
   async reopenContainerLog(containerId: string): Promise<void> {

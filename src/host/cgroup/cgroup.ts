@@ -1,8 +1,9 @@
-import { readdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { errnoOf, failedPrecondition, systemClock } from "../../base/index.ts";
 import { signalProcess } from "../process/index.ts";
 import { hierarchyRoots, type CgroupLayout } from "./layout.ts";
+import { limitFiles, type CgroupLimits } from "./limits.ts";
 
 /** One control group, by its path below the root of each hierarchy, whatever the version. */
 export class Cgroup {
@@ -30,6 +31,18 @@ export class Cgroup {
       for (const line of text.split("\n")) if (line !== "") pids.push(Number(line));
     }
     return pids;
+  }
+
+  /** Makes the group where it is not there yet and sets its limits. What is absent or 0 is left as it is; -1 lifts a limit. */
+  async limit(limits: CgroupLimits): Promise<void> {
+    await Promise.all(
+      limitFiles(limits, this.#layout.mode === "unified").map(async ({ controller, file, value }) => {
+        const directory = this.directory(controller);
+        if (directory === undefined) return;
+        await mkdir(directory, { recursive: true });
+        await writeFile(path.join(directory, file), value);
+      }),
+    );
   }
 
   async freeze(): Promise<void> {

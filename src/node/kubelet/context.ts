@@ -27,6 +27,8 @@ export interface KubeletContext {
   readonly seccompRoot: string;
   /** Undefined when this node takes the Pod; else why not. */
   admit(pod: Pod, observed: Observed): Verdict | undefined;
+  /** Undefined when the Pod, as it is now, has room beside the others. */
+  fits(pod: Pod): Verdict | undefined;
   runtimeHandler(pod: Pod): Promise<string>;
   removeLogs(folder: string): Promise<void>;
   event(pod: Pod, container: Container | undefined, type: "Normal" | "Warning", reason: string, message: string): void;

@@ -109,6 +109,8 @@ export class Kubelet {
       onChange: (uid) => this.#workers.get(uid)?.wake(),
       onFailure: (uid, container, kind, output) => this.#probeFailed(uid, container, kind, output),
     });
+    const room = { cpuMilli: machine.cpus * 1000, memoryBytes: machine.memoryBytes, pods: MAX_PODS };
+    const fits = (pod: Pod) => admitPod(pod, api.pods(), room);
     return {
       nodeName,
       machine,
@@ -129,14 +131,8 @@ export class Kubelet {
       statusWriter: new StatusWriter(api, log),
       logRoot: path.join(dataDir, "pod-logs"),
       seccompRoot: path.join(dataDir, "seccomp"),
-      admit: (pod, observed) =>
-        observed.containers.length > 0
-          ? undefined
-          : admitPod(pod, api.pods(), {
-              cpuMilli: machine.cpus * 1000,
-              memoryBytes: machine.memoryBytes,
-              pods: MAX_PODS,
-            }),
+      admit: (pod, observed) => (observed.containers.length > 0 ? undefined : fits(pod)),
+      fits,
       runtimeHandler: async (pod) => {
         const name = pod.spec?.runtimeClassName;
         return name ? ((await api.runtimeClass(name))?.handler ?? name) : "";

@@ -1,4 +1,5 @@
 import type { Container, cri, Pod } from "./imports.ts";
+import { neededResize } from "./resize.ts";
 import { containerHash, type ContainerRole, restartableInit } from "./containers.ts";
 
 /**
@@ -15,9 +16,15 @@ export type Step =
       readonly container: Container;
       readonly attempt: number;
     }
+  | {
+      readonly type: "resizeContainer";
+      readonly id: string;
+      readonly container: Container;
+      readonly resources: cri.LinuxContainerResources;
+    }
   | { readonly type: "stopContainer"; readonly id: string; readonly container: Container; readonly reason: StopReason };
 
-export type StopReason = "specChanged" | "livenessFailed" | "startupFailed" | "podDone";
+export type StopReason = "specChanged" | "livenessFailed" | "startupFailed" | "podDone" | "resizeRestart";
 
 export interface Observed {
   /** Newest first. */
@@ -132,8 +139,17 @@ function planRegular(
   if (recorded !== undefined && recorded !== containerHash(container)) {
     return { alive: true, steps: [{ type: "stopContainer", id: status.id, container, reason: "specChanged" }] };
   }
-  const stop = unhealthy(container, status, verdicts);
+  const stop = unhealthy(container, status, verdicts) ?? planResize(pod, container, status);
   return { alive: true, steps: stop ? [stop] : [] };
+}
+
+/** https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/ */
+function planResize(pod: Pod, container: Container, status: cri.ContainerStatus): Step | undefined {
+  const resize = neededResize(pod, container, status);
+  if (!resize) return undefined;
+  return resize.restart
+    ? { type: "stopContainer", id: status.id, container, reason: "resizeRestart" }
+    : { type: "resizeContainer", id: status.id, container, resources: resize.resources };
 }
 
 export const HASH_ANNOTATION = "io.kubernetes.container.hash";

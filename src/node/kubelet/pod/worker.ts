@@ -1,24 +1,26 @@
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
-import path from "node:path";
-import { BerthError, codeOf, hasCode, messageOf, rfc3339, type Timer } from "../../../base/index.ts";
-import { makeEnvironment } from "../env/environment.ts";
+import { mkdir } from "node:fs/promises";
+import { BerthError, hasCode, messageOf, rfc3339, type Timer } from "../../../base/index.ts";
+import type { KubeletContext } from "../context.ts";
 import type { PodFacts } from "../env/fields.ts";
 import { NotStarted } from "../images/puller.ts";
-import type { KubeletContext } from "../context.ts";
 import { runHook } from "../probe/actions.ts";
-import { containerConfig } from "../runtime/container-config.ts";
-import { hostsFile, podDns } from "../runtime/name-resolution.ts";
+import { podDns } from "../runtime/name-resolution.ts";
 import { podHostname, podLogDirectory, sandboxConfig } from "../runtime/sandbox-config.ts";
 import type { ContainerFacts, Waiting } from "../status/container-status.ts";
-import { podStatus } from "../status/pod-status.ts";
+import { podStatus, type ResizeCondition } from "../status/pod-status.ts";
+import { isFromApi } from "../volumes/payloads.ts";
 import type { MountedVolumes } from "../volumes/volumes.ts";
 import { Backoff } from "./backoff.ts";
 import { allContainers } from "./containers.ts";
 import type { Container, cri, Pod } from "./imports.ts";
 import { observe } from "./observe.ts";
+import { messageFile } from "./own-mounts.ts";
 import { latest, plan, type Observed, type Step, type StopReason } from "./plan.ts";
+import { podResources } from "./resources.ts";
+import { startContainer, targetOf } from "./start.ts";
 import { stopContainers } from "./stop.ts";
 import { terminationMessage } from "./termination-message.ts";
+import { wakesWorker } from "./wish.ts";
 
 /** How long after a failed round the next one comes, when nothing wakes the worker before. */
 const RETRY_MS = 2_000;
@@ -50,6 +52,7 @@ export class PodWorker {
   #admitted = false;
   #finished = false;
   #graceMs: number | undefined;
+  #resizing: ResizeCondition | undefined;
 
   constructor(context: KubeletContext, pod: Pod) {
     this.uid = pod.metadata.uid!;
@@ -160,7 +163,7 @@ export class PodWorker {
     await this.#report(pod, after, done);
     await this.#collectDead(after);
     if (results.changed && !done) this.#again = true;
-    return results.retryMs;
+    return Math.min(results.retryMs, this.#untilDeadlineMs(pod));
   }
 
   #checkDeadline(pod: Pod): void {
@@ -172,6 +175,14 @@ export class PodWorker {
         message: "Pod was active on the node longer than the specified deadline",
       };
     }
+  }
+
+  #untilDeadlineMs(pod: Pod): number {
+    const seconds = pod.spec?.activeDeadlineSeconds;
+    if (seconds === undefined) return RESYNC_MS;
+    const nowMs = this.#context.clock.nowMs();
+    const startMs = pod.status?.startTime ? Date.parse(pod.status.startTime) : nowMs;
+    return Math.max(0, startMs + seconds * 1000 - nowMs);
   }
 
   async #carryOut(
@@ -198,8 +209,12 @@ export class PodWorker {
     }
     let sandboxId = observed.sandboxes[0]?.state === "SANDBOX_READY" ? observed.sandboxes[0].id : undefined;
     let starts = steps.filter((step) => step.type === "startContainer");
+    for (const step of steps) if (step.type === "resizeContainer") await this.#resize(pod, sandboxId!, step);
     const create = steps.find((step) => step.type === "createSandbox");
-    if (!create && starts.length === 0) return { retryMs, changed };
+    if (!create && starts.length === 0) {
+      if (sandboxId !== undefined) await this.#refreshVolumes(pod, sandboxId);
+      return { retryMs, changed };
+    }
 
     let volumes: MountedVolumes;
     try {
@@ -228,6 +243,34 @@ export class PodWorker {
       }),
     );
     return { retryMs, changed };
+  }
+
+  /** What API objects say in mounted files follows them, and tokens are renewed in time. */
+  async #refreshVolumes(pod: Pod, sandboxId: string): Promise<void> {
+    if (!pod.spec?.volumes?.some(isFromApi)) return;
+    const sandbox = await this.#context.runtime.podSandboxStatus(sandboxId);
+    await this.#context.volumes.prepare(pod, this.#facts(pod, sandbox)).catch((error: unknown) => {
+      this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));
+    });
+  }
+
+  /** Gives a running container other limits; the Pod's own group grows before it and shrinks after it. */
+  async #resize(pod: Pod, sandboxId: string, step: Extract<Step, { type: "resizeContainer" }>): Promise<void> {
+    const { runtime } = this.#context;
+    const refused = this.#context.fits(pod);
+    if (refused) {
+      this.#resizing = { type: "PodResizePending", reason: "Deferred", message: refused.message };
+      return;
+    }
+    try {
+      await runtime.updatePodSandboxResources(sandboxId, { cpuQuota: -1, memoryLimitInBytes: -1 });
+      await runtime.updateContainerResources(step.id, step.resources);
+      await runtime.updatePodSandboxResources(sandboxId, podResources(pod));
+      this.#resizing = undefined;
+    } catch (error) {
+      const message = `cannot resize container ${step.container.name}: ${messageOf(error)}`;
+      this.#resizing = { type: "PodResizeInProgress", reason: "Error", message };
+    }
   }
 
   async #makeSandboxConfig(pod: Pod, attempt: number): Promise<cri.PodSandboxConfig> {
@@ -271,47 +314,23 @@ export class PodWorker {
     volumes: MountedVolumes,
     observed: Observed,
   ): Promise<void> {
-    const { context } = { context: this.#context };
     const { container, attempt } = step;
     this.#checkBackoff(pod, container, observed);
-    const image = await context.puller.ensure(pod, container, this.#abort.signal);
     const facts = this.#facts(pod, sandbox);
-    let id: string;
-    try {
-      const env = await makeEnvironment(pod, container, facts, context.api);
-      const mounts = await context.volumes.containerMounts(pod, container, volumes, env);
-      mounts.push(...(await this.#ownMounts(pod, container, attempt, facts)));
-      const target =
-        step.role === "ephemeral"
-          ? latest(observed, (container as { targetContainerName?: string }).targetContainerName ?? "")
-          : undefined;
-      const config = containerConfig(pod, container, {
-        attempt,
-        image,
-        env,
-        mounts,
-        devices: [],
-        memoryCapacityBytes: context.machine.memoryBytes,
-        seccompRoot: context.seccompRoot,
-        ...(target ? { targetId: target.id } : {}),
-      });
-      await mkdir(path.join(this.#sandboxConfig!.logDirectory, container.name), { recursive: true, mode: 0o755 });
-      id = await context.runtime.createContainer(sandbox.id, config, this.#sandboxConfig!, this.#abort.signal);
-    } catch (error) {
-      if (!this.#abort.signal.aborted) context.event(pod, container, "Warning", "Failed", `Error: ${messageOf(error)}`);
-      throw error;
-    }
-    context.event(pod, container, "Normal", "Created", `Created container: ${container.name}`);
-    try {
-      await context.runtime.startContainer(id);
-    } catch (error) {
-      context.event(pod, container, "Warning", "Failed", `Error: ${messageOf(error)}`);
-      throw codeOf(error) === "internal" ? error : new NotStarted("RunContainerError", messageOf(error));
-    }
-    context.event(pod, container, "Normal", "Started", `Started container ${container.name}`);
+    const id = await startContainer(this.#context, {
+      pod,
+      container,
+      attempt,
+      facts,
+      sandbox,
+      sandboxConfig: this.#sandboxConfig!,
+      volumes,
+      target: step.role === "ephemeral" ? targetOf(container, observed) : undefined,
+      signal: this.#abort.signal,
+    });
     if (attempt > 0) this.#backoff.next(container.name);
     await this.#postStart(pod, container, id, facts.podIps[0] ?? "");
-    context.prober.watch(this.uid, id, container, facts.podIps[0] ?? "127.0.0.1");
+    this.#context.prober.watch(this.uid, id, container, facts.podIps[0] ?? "127.0.0.1");
   }
 
   async #postStart(pod: Pod, container: Container, id: string, podIp: string): Promise<void> {
@@ -347,54 +366,12 @@ export class PodWorker {
     );
   }
 
-  /** Mounts that the kubelet adds: the hosts file and where the termination message goes. */
-  async #ownMounts(pod: Pod, container: Container, attempt: number, facts: PodFacts): Promise<cri.Mount[]> {
-    const folder = this.#context.volumes.podFolder(this.uid);
-    const mounts: cri.Mount[] = [];
-    const bind = (hostPath: string, containerPath: string): cri.Mount => ({
-      hostPath,
-      containerPath,
-      readonly: false,
-      propagation: "PRIVATE",
-    });
-    const has = (target: string) => container.volumeMounts?.some((mount) => mount.mountPath === target);
-    await mkdir(path.join(folder, "containers", container.name), { recursive: true });
-    if (!has("/etc/hosts")) {
-      const file = path.join(folder, "etc-hosts");
-      const hostHosts = pod.spec?.hostNetwork ? await readFile("/etc/hosts", "utf8").catch(() => "") : "";
-      await writeFile(
-        file,
-        hostsFile(
-          pod,
-          facts.podIps,
-          podHostname(pod, this.#context.machine.hostname),
-          this.#context.dns.clusterDomain,
-          hostHosts,
-        ),
-        { mode: 0o644 },
-      );
-      mounts.push(bind(file, "/etc/hosts"));
-    }
-    const messagePath = container.terminationMessagePath || "/dev/termination-log";
-    if (!has(messagePath)) {
-      const file = this.#messageFile(container.name, attempt);
-      await writeFile(file, "");
-      // Whoever the container runs as may write its last words; the daemon's umask must not stand in the way.
-      await chmod(file, 0o666);
-      mounts.push(bind(file, messagePath));
-    }
-    return mounts;
-  }
-
-  #messageFile(name: string, attempt: number): string {
-    return path.join(this.#context.volumes.podFolder(this.uid), "containers", name, `${attempt}.message`);
-  }
-
   async #stopOne(pod: Pod, observed: Observed, id: string, container: Container, reason: StopReason): Promise<void> {
     const why = {
       specChanged: `Container ${container.name} definition changed, will be restarted`,
       livenessFailed: `Container ${container.name} failed liveness probe, will be restarted`,
       startupFailed: `Container ${container.name} failed startup probe, will be restarted`,
+      resizeRestart: `Container ${container.name} resize requires restart`,
       podDone: `Stopping container ${container.name}`,
     }[reason];
     const probe =
@@ -469,7 +446,7 @@ export class PodWorker {
           status.id,
           await terminationMessage(
             status,
-            this.#messageFile(status.metadata.name, status.metadata.attempt),
+            messageFile(this.#context.volumes.podFolder(this.uid), status.metadata.name, status.metadata.attempt),
             status.logPath,
           ),
         );
@@ -493,6 +470,7 @@ export class PodWorker {
       nowText: rfc3339(context.clock.nowMs()),
       finished,
       failure: this.#failure,
+      resizing: this.#resizing,
     });
     await context.statusWriter.write(pod, status);
   }
@@ -530,28 +508,6 @@ function reasonOf(error: unknown): string {
   return hasCode(error, "failedPrecondition", "invalidArgument")
     ? "CreateContainerConfigError"
     : "CreateContainerError";
-}
-
-/** Whether anything but the kubelet's own part of status differs. */
-function wakesWorker(next: Pod, old: Pod): boolean {
-  const wish = (pod: Pod) =>
-    JSON.stringify([
-      pod.spec,
-      pod.metadata.labels,
-      pod.metadata.annotations,
-      pod.metadata.deletionTimestamp,
-      pod.metadata.deletionGracePeriodSeconds,
-      gateConditions(pod),
-    ]);
-  return wish(next) !== wish(old);
-}
-
-/** Conditions that others set and readiness gates wait for. */
-function gateConditions(pod: Pod): unknown {
-  const gates = new Set((pod.spec?.readinessGates ?? []).map((gate) => gate.conditionType));
-  return (pod.status?.conditions ?? [])
-    .filter((condition) => gates.has(condition.type))
-    .map((condition) => condition.status);
 }
 
 function formatDelay(ms: number): string {

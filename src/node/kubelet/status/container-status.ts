@@ -1,5 +1,6 @@
 import { rfc3339 } from "../../../base/index.ts";
 import { shouldRestart } from "../pod/plan.ts";
+import { neededResize } from "../pod/resize.ts";
 import type { Container, ContainerState, ContainerStatus, cri, Pod } from "../pod/imports.ts";
 
 /** Why a container is not there: the reasons that kubectl shows in its STATUS column. */
@@ -76,7 +77,8 @@ export function containerStatus(
     else if (old?.state?.terminated) status.lastState = { terminated: old.state.terminated };
     else if (old?.lastState) status.lastState = old.lastState;
   }
-  if (container.resources && running) status.resources = container.resources;
+  if (container.resources && running)
+    status.resources = neededResize(pod, container, current) ? (old?.resources ?? {}) : container.resources;
   if (running && container.resources?.requests) status.allocatedResources = container.resources.requests;
   return status;
 }

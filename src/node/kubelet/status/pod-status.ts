@@ -4,6 +4,13 @@ import { shouldRestart } from "../pod/plan.ts";
 import { qosClass } from "../pod/resources.ts";
 import { containerStatus, type ContainerFacts } from "./container-status.ts";
 
+/** New limits that a container has not got yet, and why not. */
+export interface ResizeCondition {
+  readonly type: "PodResizePending" | "PodResizeInProgress";
+  readonly reason: string;
+  readonly message: string;
+}
+
 /** Everything the kubelet knows that goes into status. */
 export interface StatusInputs {
   readonly sandbox: cri.PodSandboxStatus | undefined;
@@ -13,6 +20,7 @@ export interface StatusInputs {
   /** The Pod is being torn down or was refused: no container will start again. */
   readonly finished: boolean;
   /** A verdict on the whole Pod: eviction, deadline, refusal. */
+  readonly resizing?: ResizeCondition | undefined;
   readonly failure?: { readonly reason: string; readonly message: string } | undefined;
 }
 
@@ -191,7 +199,8 @@ function conditions(
   ];
   const scheduled = old.find((condition) => condition.type === "PodScheduled");
   result.push(scheduled ?? make("PodScheduled", true));
-  const ours = new Set(result.map((condition) => condition.type));
+  if (inputs.resizing) result.push(make(inputs.resizing.type, true, inputs.resizing.reason, inputs.resizing.message));
+  const ours = new Set([...result.map((condition) => condition.type), "PodResizePending", "PodResizeInProgress"]);
   return [...result, ...old.filter((condition) => !ours.has(condition.type))];
 }
 

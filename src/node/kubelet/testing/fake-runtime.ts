@@ -143,6 +143,7 @@ export class FakeRuntime implements cri.RuntimeService, cri.ImageService {
     return { ...container };
   }
   async updateContainerResources(): Promise<void> {}
+  async updatePodSandboxResources(): Promise<void> {}
   async reopenContainerLog(): Promise<void> {}
   async execSync(_id: string, command: string[]): Promise<cri.ExecSyncResult> {
     return { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0), exitCode: this.execResults.get(command.join(" ")) ?? 0 };

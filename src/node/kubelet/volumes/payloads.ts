@@ -21,6 +21,11 @@ interface KeyToPath {
   mode?: number;
 }
 
+/** Volumes whose files follow objects of the API, and are written anew when those change. */
+export function isFromApi(volume: k8s.Volume): boolean {
+  return [volume.configMap, volume.secret, volume.downwardAPI, volume.projected].some((source) => source !== undefined);
+}
+
 export async function configMapFiles(
   pod: Pod,
   source: { name?: string; items?: KeyToPath[]; optional?: boolean; defaultMode?: number },

@@ -1,0 +1,72 @@
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { codeOf, messageOf } from "../../../base/index.ts";
+import type { KubeletContext } from "../context.ts";
+import { makeEnvironment } from "../env/environment.ts";
+import type { PodFacts } from "../env/fields.ts";
+import { NotStarted } from "../images/puller.ts";
+import { containerConfig } from "../runtime/container-config.ts";
+import type { MountedVolumes } from "../volumes/volumes.ts";
+import type { Container, cri, Pod } from "./imports.ts";
+import { ownMounts } from "./own-mounts.ts";
+import { latest, type Observed } from "./plan.ts";
+
+export interface StartRequest {
+  readonly pod: Pod;
+  readonly container: Container;
+  readonly attempt: number;
+  readonly facts: PodFacts;
+  readonly sandbox: cri.PodSandboxStatus;
+  readonly sandboxConfig: cri.PodSandboxConfig;
+  readonly volumes: MountedVolumes;
+  /** For an ephemeral container: whose processes it sees. */
+  readonly target: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** Image, configuration, create, start, each with its events. Returns the container's id; throws NotStarted or why it could not be made. */
+export async function startContainer(context: KubeletContext, request: StartRequest): Promise<string> {
+  const { pod, container, signal } = request;
+  const image = await context.puller.ensure(pod, container, signal);
+  let id: string;
+  try {
+    id = await createContainer(context, request, image);
+  } catch (error) {
+    if (!signal.aborted) context.event(pod, container, "Warning", "Failed", `Error: ${messageOf(error)}`);
+    throw error;
+  }
+  context.event(pod, container, "Normal", "Created", `Created container: ${container.name}`);
+  try {
+    await context.runtime.startContainer(id);
+  } catch (error) {
+    context.event(pod, container, "Warning", "Failed", `Error: ${messageOf(error)}`);
+    throw codeOf(error) === "internal" ? error : new NotStarted("RunContainerError", messageOf(error));
+  }
+  context.event(pod, container, "Normal", "Started", `Started container ${container.name}`);
+  return id;
+}
+
+async function createContainer(context: KubeletContext, request: StartRequest, image: cri.CriImage): Promise<string> {
+  const { pod, container, attempt, facts, sandbox, sandboxConfig, volumes, target, signal } = request;
+  const env = await makeEnvironment(pod, container, facts, context.api);
+  const mounts = await context.volumes.containerMounts(pod, container, volumes, env);
+  mounts.push(...(await ownMounts(context, pod, container, attempt, facts.podIps)));
+  const config = containerConfig(pod, container, {
+    attempt,
+    image,
+    env,
+    mounts,
+    devices: [],
+    memoryCapacityBytes: context.machine.memoryBytes,
+    seccompRoot: context.seccompRoot,
+    ...(target !== undefined ? { targetId: target } : {}),
+  });
+  await mkdir(path.join(sandboxConfig.logDirectory, container.name), { recursive: true, mode: 0o755 });
+  return context.runtime.createContainer(sandbox.id, config, sandboxConfig, signal);
+}
+
+/** The container whose processes an ephemeral one sees, where it names one that runs. */
+export function targetOf(container: Container, observed: Observed): string | undefined {
+  const name = (container as { targetContainerName?: string }).targetContainerName;
+  return name ? latest(observed, name)?.id : undefined;
+}
