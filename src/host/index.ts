@@ -11,3 +11,4 @@ export * from "./crun/index.ts";
 export * from "./socket/index.ts";
 export * from "./dns/index.ts";
 export * from "./copy/index.ts";
+export * from "./conntrack/index.ts";

@@ -28,7 +28,7 @@ async function reconcile<T extends AnyObject, F extends keyof T>(
 ): Promise<void> {
   const there = new Map((await client.list()).items.map((item) => [item.metadata.name, item]));
   const changed = wanted.map((one) => withMissing<T, F>(there.get(one.metadata!.name!), one, field));
-  await Promise.all(changed.map((object) => object && client.update(object)));
+  await Promise.all(changed.flatMap((object) => (object ? [client.update(object)] : [])));
 }
 
 /** What is there with the wanted entries it lacks; undefined when it lacks none, or is to be left alone. */
@@ -49,7 +49,10 @@ export function withMissing<T extends { metadata?: k8s.ObjectMeta }, F extends k
 function canonical(entry: object): string {
   return JSON.stringify(
     Object.entries(entry)
-      .map(([key, value]) => [key, Array.isArray(value) ? value.toSorted() : value])
+      .map(([key, value]) => [
+        key,
+        Array.isArray(value) ? value.map(String).toSorted((one, other) => (one < other ? -1 : 1)) : value,
+      ])
       .toSorted(([one], [other]) => (String(one) < String(other) ? -1 : 1)),
   );
 }

@@ -61,7 +61,7 @@ export class LocalhostPorts {
   }
 
   close(): void {
-    for (const name of [...this.#held.keys()]) this.#release(name);
+    for (const name of this.#held.keys()) this.#release(name);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   type NftElement,
   type Transport,
 } from "../../host/index.ts";
+import type { HealthCheck } from "./health-check.ts";
 import { portName, type LocalhostPort } from "./localhost-ports.ts";
 import { DEFAULT_AFFINITY_S, pickChainName, rememberChainName, slotCount } from "./ruleset.ts";
 
@@ -17,6 +18,8 @@ import { DEFAULT_AFFINITY_S, pickChainName, rememberChainName, slotCount } from 
 export interface Wanted {
   readonly set: string;
   readonly element: NftElement;
+  /** `address port` of an endpoint over UDP: its flows are cut when the Service no longer has it. */
+  readonly udpTarget?: string;
 }
 
 /** Where a Service's endpoints are, seen from this node. */
@@ -114,6 +117,26 @@ export function localhostWishes(service: ServiceLike): LocalhostPort[] {
   }));
 }
 
+/** What the Service's health-check node port says of this node; undefined for Services without one. */
+export function healthCheckOf(
+  service: Pick<k8s.Service, "metadata" | "spec">,
+  slices: readonly SliceLike[],
+  nodeName: string,
+): HealthCheck | undefined {
+  const { type, externalTrafficPolicy, healthCheckNodePort: port } = service.spec ?? {};
+  if (type !== "LoadBalancer" || externalTrafficPolicy !== "Local" || !port) return undefined;
+  const local = slices.flatMap((slice) =>
+    (slice.endpoints ?? []).filter((one) => one.nodeName === nodeName && one.conditions?.ready !== false),
+  );
+  const { namespace = "", name = "" } = service.metadata ?? {};
+  return {
+    port,
+    namespace,
+    name,
+    localEndpoints: new Set(local.map((one) => one.targetRef?.name ?? one.addresses[0])).size,
+  };
+}
+
 /**
  * The endpoints that take traffic: the ready ones; when there are none, those that still serve while they terminate
  * (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions).
@@ -198,7 +221,11 @@ function pickElements(
       const target = from[slot % from.length]!;
       return remembered
         ? { set: `${prefix}slots`, element: { key: slotKey(slot), value: identity(target) } }
-        : { set: `${prefix}endpoints${family}`, element: { key: slotKey(slot), value: destination(target) } };
+        : {
+            set: `${prefix}endpoints${family}`,
+            element: { key: slotKey(slot), value: destination(target) },
+            ...udpTarget(parts, target),
+          };
     }),
   ];
 }
@@ -216,8 +243,14 @@ function rememberElements(
     ...from.map((target) => ({
       set: `${prefix}identified`,
       element: { key: nftKey(...parts, identity(target)), value: destination(target) },
+      ...udpTarget(parts, target),
     })),
   ];
+}
+
+/** The protocol stands before the port, which is last. */
+function udpTarget(parts: readonly Buffer[], { address, port }: Target): { udpTarget?: string } {
+  return parts.at(-2)?.[0] === PROTOCOLS.udp ? { udpTarget: `${address} ${port}` } : {};
 }
 
 function destination(target: Target): Buffer {

@@ -54,6 +54,11 @@ export class ProgrammedElements {
     return { deletions, additions, disputed };
   }
 
+  /** What a Service has now. */
+  of(service: string): Iterable<Wanted> {
+    return this.#byService.get(service)?.values() ?? [];
+  }
+
   /** Everything, to fill an empty table. */
   all(): Wanted[] {
     return [...this.#slots.values()];

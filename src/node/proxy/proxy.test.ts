@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { k8s } from "../../api/index.ts";
 import { FakeClock, seededRandom, silentLogger } from "../../base/index.ts";
-import { FakeNft, FakeSockets, type NftElement } from "../../host/index.ts";
+import { FakeConntrack, FakeNft, FakeSockets, type NftElement } from "../../host/index.ts";
 import { portName } from "./localhost-ports.ts";
 import { planService, type Wanted } from "./plan.ts";
 import { proxyRuleset, slotCount } from "./ruleset.ts";
@@ -162,6 +162,7 @@ class Source {
 async function running() {
   const source = new Source();
   const nft = new FakeNft();
+  const conntrack = new FakeConntrack();
   const told: [string, string[]][] = [];
   const ctx = {
     instance: "t",
@@ -178,11 +179,20 @@ async function running() {
     services: source.of,
     slices: source.slicesOf,
     sockets: new FakeSockets(),
+    conntrack,
     nft,
   });
   await proxy.start();
   const [table] = nft.tables("inet");
-  return { source, nft, proxy, told, elements: (set: string) => nft.elements("inet", table!, set), table: table! };
+  return {
+    source,
+    nft,
+    proxy,
+    told,
+    conntrack,
+    elements: (set: string) => nft.elements("inet", table!, set),
+    table: table!,
+  };
 }
 
 test("a change of one endpoint changes only its element", async () => {
@@ -254,4 +264,20 @@ test("two load balancers on one port: the second is told that localhost is the f
   assert.deepEqual(told.slice(1), [["default/b", []]]);
   assert.equal(elements("services4").length, 3);
   await proxy.close();
+});
+
+test("UDP flows to an endpoint that has gone are cut, others stay", async () => {
+  const { source, proxy, conntrack } = await running();
+  const udp = (addresses: string[]) => ({ ...slice(addresses), ports: [{ port: 53, protocol: "UDP", name: "" }] });
+  const spec = { ports: [{ port: 53, protocol: "UDP" }] };
+  source.put("dns", service(spec), [udp(["10.0.0.1", "10.0.0.2"])]);
+  await proxy.sync();
+  const flow = { protocol: 17, source: "10.0.0.9", destination: "10.96.0.10", destinationPort: 53, answeredByPort: 53 };
+  conntrack.flows = ["10.0.0.1", "10.0.0.2"].map((answeredBy) => ({ ...flow, answeredBy }));
+  source.put("dns", service(spec), [udp(["10.0.0.2", "10.0.0.3"])]);
+  await proxy.sync();
+  assert.deepEqual(
+    conntrack.flows.map((one) => one.answeredBy),
+    ["10.0.0.2"],
+  );
 });

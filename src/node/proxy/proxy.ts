@@ -1,9 +1,18 @@
 import { kernelName, type InstanceContext, type Timer } from "../../base/index.ts";
 import type { k8s } from "../../api/index.ts";
 import type { Lister, Stored } from "../../client/index.ts";
-import { LinuxNft, LinuxSockets, type NftHost, type SocketHost } from "../../host/index.ts";
+import {
+  LinuxConntrack,
+  LinuxNft,
+  LinuxSockets,
+  PROTOCOLS,
+  type ConntrackHost,
+  type NftHost,
+  type SocketHost,
+} from "../../host/index.ts";
+import { HealthChecks } from "./health-check.ts";
 import { LocalhostPorts, type LocalhostClash } from "./localhost-ports.ts";
-import { localhostWishes, planService, type PlanContext, type Wanted } from "./plan.ts";
+import { healthCheckOf, localhostWishes, planService, type PlanContext, type Wanted } from "./plan.ts";
 import { changesOf, ProgrammedElements } from "./programmed.ts";
 import { DEFAULT_AFFINITY_S, proxyRuleset, rememberChainName, rememberRuleset } from "./ruleset.ts";
 
@@ -41,6 +50,7 @@ export interface ServiceProxyOptions extends Omit<PlanContext, "localhostPorts">
   readonly node?: string;
   readonly nft?: NftHost;
   readonly sockets?: SocketHost;
+  readonly conntrack?: ConntrackHost;
 }
 
 /** `namespace/name` of the Service that a slice belongs to. */
@@ -65,6 +75,8 @@ export class ServiceProxy {
   /** Chains that remember clients for a certain time. */
   readonly #timeouts = new Set([rememberChainName(DEFAULT_AFFINITY_S)]);
   readonly #localhost: LocalhostPorts;
+  readonly #health: HealthChecks;
+  readonly #conntrack: ConntrackHost;
   /** Services that lack a port on localhost, with what they were told. */
   readonly #clashing = new Map<string, string>();
   #clashTimer: Timer | undefined;
@@ -77,7 +89,10 @@ export class ServiceProxy {
     this.#options = options;
     this.#nft = options.nft ?? new LinuxNft();
     this.#table = kernelName(ctx.instance, `s${options.node ?? ""}`);
-    this.#localhost = new LocalhostPorts(options.sockets ?? new LinuxSockets(), ctx.log);
+    const sockets = options.sockets ?? new LinuxSockets();
+    this.#localhost = new LocalhostPorts(sockets, ctx.log);
+    this.#health = new HealthChecks(sockets, ctx.log);
+    this.#conntrack = options.conntrack ?? new LinuxConntrack();
   }
 
   /** Call after the informers have synced, so that the first transaction is complete. */
@@ -108,28 +123,32 @@ export class ServiceProxy {
     if (this.#closed || this.#dirty.size === 0) return;
     const deletions: Wanted[] = [];
     const additions: Wanted[] = [];
-    for (const key of this.#dirty) this.#planOne(key, deletions, additions);
+    const goneUdp = new Set<string>();
+    const plan = (key: string) => this.#planOne(key, { deletions, additions, goneUdp });
+    this.#dirty.forEach(plan);
     this.#dirty.clear();
-    if (deletions.length > 0 && this.#disputing.size > 0) {
-      for (const key of this.#disputing) this.#planOne(key, deletions, additions);
-    }
+    if (deletions.length > 0 && this.#disputing.size > 0) this.#disputing.forEach(plan);
     try {
       await this.#ensureTimeouts(additions);
       this.#apply(deletions, additions);
+      this.#cutFlows(goneUdp);
     } catch (error) {
       this.#ctx.log.error("programming Services failed: the table is made anew", { error });
       await this.#reload();
     }
   }
 
-  #planOne(key: string, deletions: Wanted[], additions: Wanted[]): void {
+  #planOne(key: string, into: { deletions: Wanted[]; additions: Wanted[]; goneUdp: Set<string> }): void {
     const service = this.#options.services.get(key);
     const slices = this.#options.slices.byIndex(SLICES_BY_SERVICE, key);
     const localhostPorts = this.#claimLocalhost(key, service);
     const wanted = service ? planService(service, slices, { ...this.#options, localhostPorts }) : [];
+    this.#health.set(key, service && healthCheckOf(service, slices, this.#options.nodeName));
+    const before = udpTargets(this.#programmed.of(key));
     const change = this.#programmed.replace(key, wanted);
-    deletions.push(...change.deletions);
-    additions.push(...change.additions);
+    for (const gone of before.difference(udpTargets(wanted))) into.goneUdp.add(gone);
+    into.deletions.push(...change.deletions);
+    into.additions.push(...change.additions);
     if (change.disputed.length === 0) this.#disputing.delete(key);
     else if (!this.#disputing.has(key)) {
       this.#disputing.add(key);
@@ -164,6 +183,17 @@ export class ServiceProxy {
     }
   }
 
+  /** A UDP client that goes on sending would stay at an endpoint that has gone for as long as it sends. */
+  #cutFlows(gone: ReadonlySet<string>): void {
+    if (gone.size === 0) return;
+    for (const family of [4, 6] as const) {
+      this.#conntrack.forget(
+        family,
+        (flow) => flow.protocol === PROTOCOLS.udp && gone.has(`${flow.answeredBy} ${flow.answeredByPort}`),
+      );
+    }
+  }
+
   /** Small changes are one transaction, so that no packet meets half of one. */
   #apply(deletions: readonly Wanted[], additions: readonly Wanted[]): void {
     if (deletions.length + additions.length <= MAX_ELEMENTS) {
@@ -195,6 +225,7 @@ export class ServiceProxy {
     this.#clashTimer?.cancel();
     await this.#running;
     this.#localhost.close();
+    this.#health.close();
   }
 
   async destroyAll(): Promise<void> {
@@ -205,4 +236,10 @@ export class ServiceProxy {
 
 function* chunks<T>(all: readonly T[]): Generator<T[]> {
   for (let at = 0; at < all.length; at += MAX_ELEMENTS) yield all.slice(at, at + MAX_ELEMENTS);
+}
+
+function udpTargets(wanted: Iterable<Wanted>): Set<string> {
+  const found = new Set<string>();
+  for (const { udpTarget } of wanted) if (udpTarget) found.add(udpTarget);
+  return found;
 }

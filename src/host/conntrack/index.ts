@@ -1,0 +1,3 @@
+export { LinuxConntrack } from "./conntrack.ts";
+export { FakeConntrack } from "./fake.ts";
+export type * from "./types.ts";
