@@ -26,6 +26,9 @@ export interface DaemonConfig {
   readonly registryPullThrough: boolean;
   /** Whether this instance is a Kubernetes cluster too. */
   readonly kubernetes: boolean;
+  /** docs/adr/0070; milliseconds, 0 for upstream's behaviour. */
+  readonly kubeletPortWaitMs?: number;
+  readonly kubeletDrainWaitMs?: number;
   /** CNI plugins make the Pods' network instead of berth. */
   readonly cni?: { readonly confDir: string; readonly binDir: string };
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
@@ -41,6 +44,10 @@ const text = (value: unknown, key: string): string => {
 const texts = (value: unknown, key: string): string[] => {
   if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
   throw invalidArgument(`configuration: "${key}" must be a list of texts`);
+};
+const milliseconds = (value: unknown, key: string): number => {
+  if (typeof value === "number" && value >= 0 && value <= 600_000) return value;
+  throw invalidArgument(`configuration: "${key}" must be milliseconds, 0 to 600000`);
 };
 const logLevel = (value: unknown, key: string): LogLevel => {
   if (["debug", "info", "warn", "error"].includes(value as string)) return value as LogLevel;
@@ -64,6 +71,8 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "registry-pull-through": (value) => ({ registryPullThrough: value === true }),
   "cni-conf-dir": () => ({}),
   "cni-bin-dir": () => ({}),
+  "kubelet-port-wait": (value, key) => ({ kubeletPortWaitMs: milliseconds(value, key) }),
+  "kubelet-drain-wait": (value, key) => ({ kubeletDrainWaitMs: milliseconds(value, key) }),
   kubernetes: (value) => ({ kubernetes: value !== false }),
   tlscacert: () => ({}),
   tlscert: () => ({}),

@@ -31,5 +31,7 @@ export interface KubeletContext {
   fits(pod: Pod): Verdict | undefined;
   runtimeHandler(pod: Pod): Promise<string>;
   removeLogs(folder: string): Promise<void>;
+  /** Resolves when no Service sends a Pod that is being deleted anything new. */
+  drained(pod: Pod): Promise<void>;
   event(pod: Pod, container: Container | undefined, type: "Normal" | "Warning", reason: string, message: string): void;
 }

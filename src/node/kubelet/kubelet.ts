@@ -6,7 +6,7 @@ import { ImagePuller } from "./images/puller.ts";
 import { registryAuth } from "./images/pull-secrets.ts";
 import type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";
 import { MAX_PODS, NodeAgent } from "./node-status/node-agent.ts";
-import { admitPod } from "./pod/admission.ts";
+import { admitPod, unsupported } from "./pod/admission.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
 import { PodWorker } from "./pod/worker.ts";
 import { Prober, type ProbeKind } from "./probe/prober.ts";
@@ -32,6 +32,10 @@ export interface KubeletOptions {
   /** Mounts made for Pods. Gone after a reboot. */
   readonly runtimeDir: string;
   readonly kubeletPort: number;
+  /** See ADR 70. */
+  readonly portWaitMs?: number;
+  /** Resolves when no Service sends a Pod that is being deleted anything new; bounded. At once when left out. */
+  readonly drained?: (pod: Pod) => Promise<void>;
 }
 
 /** Rounds over everything the node has, for what no event told. */
@@ -106,6 +110,7 @@ export class Kubelet {
     const prober = new Prober({
       context: { runtime, clock },
       clock,
+      portWaitMs: this.#options.portWaitMs,
       onChange: (uid) => this.#workers.get(uid)?.wake(),
       onFailure: (uid, container, kind, output) => this.#probeFailed(uid, container, kind, output),
     });
@@ -131,12 +136,13 @@ export class Kubelet {
       statusWriter: new StatusWriter(api, log),
       logRoot: path.join(dataDir, "pod-logs"),
       seccompRoot: path.join(dataDir, "seccomp"),
-      admit: (pod, observed) => (observed.containers.length > 0 ? undefined : fits(pod)),
+      admit: (pod, observed) => (observed.containers.length > 0 ? undefined : (unsupported(pod) ?? fits(pod))),
       fits,
       runtimeHandler: async (pod) => {
         const name = pod.spec?.runtimeClassName;
         return name ? ((await api.runtimeClass(name))?.handler ?? name) : "";
       },
+      drained: this.#options.drained ?? (async () => {}),
       removeLogs: (folder) => rm(folder, { recursive: true, force: true }),
       event,
     };

@@ -2,7 +2,7 @@ import path from "node:path";
 import type { Cluster } from "../../../apiserver/index.ts";
 import { createEventRecorder, Informer, resources, type InformerFactory } from "../../../client/index.ts";
 import { CriImages, CriRuntime, type Engine, type PodNetwork } from "../../../engine/index.ts";
-import { Kubelet, kubeletApi, kubeletHost } from "../../../node/index.ts";
+import { drained, Kubelet, kubeletApi, kubeletHost, podsOfSlice, SLICES_BY_POD } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import type { ClusterSettings } from "./settings.ts";
@@ -72,6 +72,7 @@ export function kubeletService(
         configMaps: factory.for(resources.configMaps),
         secrets: factory.for(resources.secrets),
       };
+      const slices = factory.for(resources.endpointSlices).addIndex(SLICES_BY_POD, podsOfSlice);
       factory.start(stop.signal);
       void pods.run(stop.signal);
       await Promise.all([pods, ...Object.values(shared)].map((informer) => informer.whenSynced()));
@@ -89,6 +90,8 @@ export function kubeletService(
         dataDir: path.join(context.dataDir, "kubelet"),
         runtimeDir: path.join(context.runtimeDir, "kubelet"),
         kubeletPort: KUBELET_PORT,
+        portWaitMs: context.config.kubeletPortWaitMs,
+        drained: (pod) => drained(slices, context.clock, pod, context.config.kubeletDrainWaitMs),
       });
       await kubelet.start();
       return {

@@ -146,7 +146,10 @@ export class PodWorker {
       return RETRY_MS;
     }
     this.#checkDeadline(pod);
-    if (!this.#failure && !this.#admitted) this.#failure = context.admit(pod, observed);
+    if (!this.#failure && !this.#admitted) {
+      this.#failure = context.admit(pod, observed);
+      if (this.#failure) context.event(pod, undefined, "Warning", this.#failure.reason, this.#failure.message);
+    }
     this.#admitted = true;
     if (this.#failure || pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded") {
       await this.#stop(observed);
@@ -406,7 +409,11 @@ export class PodWorker {
   async #terminate(pod: Pod, observed: Observed): Promise<void> {
     const { runtime, api } = this.#context;
     const graceSeconds = this.#graceMs === 0 ? 0 : (pod.metadata.deletionGracePeriodSeconds ?? 30);
-    await this.#stop(observed, graceSeconds);
+    const begunMs = this.#context.clock.monotonicMs();
+    if (graceSeconds > 0 && !pod.spec?.containers.some(({ lifecycle }) => lifecycle?.preStop))
+      await this.#context.drained(pod);
+    const usedSeconds = (this.#context.clock.monotonicMs() - begunMs) / 1000;
+    await this.#stop(observed, graceSeconds === 0 ? 0 : Math.max(1, graceSeconds - Math.floor(usedSeconds)));
     const after = await observe(runtime, this.uid);
     if (this.#graceMs !== 0) await this.#report(pod, after, true);
     await Promise.all(after.containers.map((container) => runtime.removeContainer(container.id)));

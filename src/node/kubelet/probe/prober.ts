@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "../../../base/index.ts";
 import type { Container, Probe } from "../pod/imports.ts";
 import type { ProbeVerdicts } from "../pod/plan.ts";
+import { portsToWaitFor, whenListening } from "./listening.ts";
 import { runProbe, type ActionContext, type ActionResult } from "./actions.ts";
 
 export type ProbeKind = "startup" | "liveness" | "readiness";
@@ -8,6 +9,8 @@ export type ProbeKind = "startup" | "liveness" | "readiness";
 export interface ProberOptions {
   readonly context: ActionContext;
   readonly clock: Clock;
+  /** How long a container without a readiness probe has to listen on its ports until it counts as ready all the same. */
+  readonly portWaitMs?: number;
   /** A verdict of this Pod has changed. */
   readonly onChange: (podUid: string) => void;
   /** A probe failed, whatever the threshold says. */
@@ -48,7 +51,7 @@ export class Prober implements ProbeVerdicts {
       loops: new Map(),
       hooked: true,
       startup: !container.startupProbe,
-      ready: !container.readinessProbe,
+      ready: !container.readinessProbe && portsToWaitFor(container).length === 0,
       failed: undefined,
     };
     this.#watched.set(containerId, watched);
@@ -80,6 +83,16 @@ export class Prober implements ProbeVerdicts {
     const { livenessProbe, readinessProbe } = watched.container;
     if (livenessProbe) this.#loop(id, watched, "liveness", livenessProbe);
     if (readinessProbe) this.#loop(id, watched, "readiness", readinessProbe);
+    else if (!watched.ready) void this.#awaitPorts(id, watched);
+  }
+
+  /** Without a probe of its own, a container is ready when it listens where it says it does. */
+  async #awaitPorts(id: string, watched: Watched): Promise<void> {
+    const gone = () => this.#watched.get(id) !== watched;
+    // A runtime that cannot say is not a reason to keep traffic away.
+    const { context, portWaitMs } = this.#options;
+    await whenListening(context, id, portsToWaitFor(watched.container), gone, portWaitMs).catch(() => {});
+    this.#verdict(id, watched, "readiness", true);
   }
 
   #loop(id: string, watched: Watched, kind: ProbeKind, probe: Probe): void {
