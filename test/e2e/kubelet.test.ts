@@ -82,7 +82,9 @@ describe("a Pod's life", { concurrency: 6 }, () => {
     await k.exec("probed", "rm", "/tmp/alive");
     await k.until("pod", "probed", (pod) => pod.status.containerStatuses![0]!.restartCount === 1);
     const events = await k.events("probed");
-    assert.ok(events.some((event) => event.reason === "Unhealthy" && /^Liveness probe failed/.test(event.message)));
+    assert.ok(
+      events.some((event) => event.reason === "Unhealthy" && event.message.startsWith("Liveness probe failed")),
+    );
     assert.ok(events.some((event) => event.reason === "Killing" && /failed liveness probe/.test(event.message)));
   });
 

@@ -7,7 +7,7 @@ export {
   READONLY_PATHS,
   type BaseSpec,
 } from "./spec/defaults.ts";
-export { ALL_CAPABILITIES, DEFAULT_CAPABILITIES, effectiveCapabilities } from "./spec/capabilities.ts";
+export { ALL_CAPABILITIES, boundingSet, DEFAULT_CAPABILITIES, effectiveCapabilities } from "./spec/capabilities.ts";
 export { lookUpUser, resolveUser, type ResolvedUser } from "./spec/user.ts";
 export { resolveInRoot } from "./paths.ts";
 export * from "./docker/index.ts";

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { constants as osConstants } from "node:os";
 import net from "node:net";
@@ -18,7 +19,14 @@ import {
 } from "../../base/index.ts";
 import type { cri, OciMount, OciSeccomp } from "../../api/index.ts";
 import { defaultSeccompProfile, LinuxNetns, LinuxSockets, mountsBelow, mountTmpfs, unmount } from "../../host/index.ts";
-import { resolveUser, type Core, type Isolation, type RuntimeContainer, type Sandbox } from "../container/index.ts";
+import {
+  boundingSet,
+  resolveUser,
+  type Core,
+  type Isolation,
+  type RuntimeContainer,
+  type Sandbox,
+} from "../container/index.ts";
 import type { Image, ImageService } from "../image/index.ts";
 import type { SnapshotStore } from "../snapshot/index.ts";
 import { Records, type ContainerRecord, type SandboxRecord } from "./records.ts";
@@ -56,6 +64,7 @@ export class CriRuntime implements cri.RuntimeService {
   readonly #listeners = new Set<PushQueue<cri.ContainerEvent>>();
   readonly #stats: StatsSampler;
   readonly #netns = new LinuxNetns();
+  readonly #capabilities = boundingSet(readFileSync("/proc/self/status", "utf8"));
 
   constructor(deps: CriDeps) {
     this.#deps = deps;
@@ -274,6 +283,7 @@ export class CriRuntime implements cri.RuntimeService {
       seccomp: await seccompOf(config.linux.securityContext),
       imageMounts,
       oomScoreAdjFloor: 0,
+      available: this.#capabilities,
     });
     const container = await sandbox.createContainer(
       {

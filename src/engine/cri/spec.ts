@@ -24,8 +24,9 @@ export interface SpecInputs {
   readonly cgroupsPath: string;
   readonly seccomp: OciSpec["linux"]["seccomp"] | undefined;
   readonly imageMounts: readonly OciMount[];
-  /** Capabilities that this host can give. */
   readonly oomScoreAdjFloor: number;
+  /** Capabilities that this daemon has to give; the rest is left out, since asking for it fails the whole container. */
+  readonly available: ReadonlySet<string>;
 }
 
 /** The command of a container: its own words before the image's, by Kubernetes' rules. */
@@ -45,7 +46,9 @@ export function containerSpec(inputs: SpecInputs): OciSpec {
   const { config, image, user } = inputs;
   const security = config.linux.securityContext;
   const { capabilities: wanted, privileged } = security;
-  const capabilities = effectiveCapabilities(wanted?.addCapabilities, wanted?.dropCapabilities, privileged);
+  const capabilities = effectiveCapabilities(wanted?.addCapabilities, wanted?.dropCapabilities, privileged).filter(
+    (name) => inputs.available.has(name),
+  );
   const base = baseSpec({
     rootfs: inputs.rootfs,
     args: commandOf(config, image),

@@ -27,6 +27,23 @@ export function podRequests(pod: Pod): { cpuMilli: number; memoryBytes: number }
   return { cpuMilli: read("cpu", parseMilli), memoryBytes: read("memory", parseQuantity) };
 }
 
+/** What this node cannot do, said at once instead of ignored. */
+export function unsupported(pod: Pod): Verdict | undefined {
+  if (pod.spec?.hostUsers === false)
+    return {
+      reason: "UserNamespacesNotSupported",
+      message:
+        "Pod was rejected: this node cannot give Pods user namespaces (hostUsers: false); leave hostUsers out, or run the container as another user with runAsUser",
+    };
+  const inline = pod.spec?.volumes?.find((volume) => volume.csi);
+  if (inline)
+    return {
+      reason: "CSINotSupported",
+      message: `Pod was rejected: volume ${JSON.stringify(inline.name)} needs the CSI driver ${JSON.stringify(inline.csi!.driver)}, and this node runs no CSI drivers; use a claim of storage class "local"`,
+    };
+  return undefined;
+}
+
 /** The kubelet's own check when a Pod arrives, whoever bound it: room, host ports. Undefined: admitted. */
 export function admitPod(pod: Pod, others: readonly Pod[], room: NodeRoom): Verdict | undefined {
   const active = others.filter(

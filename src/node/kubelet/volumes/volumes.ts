@@ -1,6 +1,6 @@
 import { chmod, chown, lstat, mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { failedPrecondition, hasCode, notFound, parseQuantity, type Clock } from "../../../base/index.ts";
+import { failedPrecondition, hasCode, messageOf, notFound, parseQuantity, type Clock } from "../../../base/index.ts";
 import type { PodFacts } from "../env/fields.ts";
 import { expand } from "../env/expand.ts";
 import type { EnvVars } from "../env/environment.ts";
@@ -185,7 +185,14 @@ export class Volumes {
       throw failedPrecondition(`subPath ${JSON.stringify(subPath)} must be relative and without '..'`);
     const target = path.join(this.#mountFolder(pod.metadata.uid!), "subpaths", container.name, String(index));
     await this.#options.host.unmount(target);
-    await this.#options.host.bindBeneath(root, subPath, target);
+    try {
+      await this.#options.host.bindBeneath(root, subPath, target);
+    } catch (cause) {
+      throw failedPrecondition(
+        `failed to prepare subPath for volumeMount ${JSON.stringify(container.volumeMounts![index]!.name)} of container ${JSON.stringify(container.name)}: ${messageOf(cause)}`,
+        { cause },
+      );
+    }
     return target;
   }
 
