@@ -6,3 +6,4 @@ export { kubeletHost } from "./kubelet-host.ts";
 export * from "./podnet/index.ts";
 export * from "./dns/index.ts";
 export * from "./proxy/index.ts";
+export * from "./policy/index.ts";

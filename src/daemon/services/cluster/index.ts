@@ -7,6 +7,7 @@ import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import { apiForPodsService, apiServerService } from "./api-server.ts";
 import { autoscalerService, controllersService, informersService, schedulerService } from "./control-plane.ts";
+import { networkPoliciesService } from "./network-policies.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
 import { clusterDnsService, serviceProxyService } from "./service-network.ts";
@@ -49,6 +50,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
     network,
     apiForPodsService(api, network, settings),
     serviceProxyService(context, api, informers, settings),
+    networkPoliciesService(context, informers, settings),
     clusterDnsService(context, informers, settings),
     remembered,
     kubeletService(context, { engine, cri: remembered, api, informers }, settings),

@@ -1,0 +1,2 @@
+export type { PolicyPod } from "./plan.ts";
+export { NetworkPolicies, type NetworkPoliciesOptions } from "./policies.ts";
