@@ -32,8 +32,11 @@ function output(contender: Contender, ...args: string[]): string {
 
 /** The bridge's address in a namespace of its own, else the machine's. */
 function hostAddress(contender: Contender): string {
-  if (contender.enter.length > 0)
-    return output(contender, "network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge");
+  if (contender.enter.length > 0) {
+    const argv = [...contender.enter, "ip", "-4", "-o", "addr", "show", "docker0"];
+    const found = /inet ([\d.]+)/.exec(spawnSync(argv[0]!, argv.slice(1), { encoding: "utf8" }).stdout);
+    return found![1]!;
+  }
   const all = Object.entries(os.networkInterfaces()).filter(([name]) => !/^(lo|berth|br|docker|veth|cni)/.test(name));
   return all.flatMap(([, addresses]) => addresses ?? []).find((each) => each.family === "IPv4")!.address;
 }

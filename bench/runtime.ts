@@ -65,8 +65,9 @@ const holder = spawn("unshare", ["--mount", "sh", "-c", prepare], { stdio: ["ign
 await new Promise((resolve) => holder.stdout!.once("data", resolve));
 const crun = (...args: string[]) => {
   const argv = ["-t", String(holder.pid!), "-m", "crun", "--root", path.join(berth.directory, "crun"), ...args];
-  const result = spawnSync("nsenter", argv, { stdio: ["ignore", "ignore", "pipe"], encoding: "utf8" });
-  if (result.status !== 0) throw new Error(`crun ${args[0]}: ${result.stderr}`);
+  // A created container holds its output open: a pipe would never end.
+  const result = spawnSync("nsenter", argv, { stdio: "ignore" });
+  if (result.status !== 0) throw new Error(`crun ${args[0]}: exit ${result.status}`);
 };
 function bareMs(round: number): number {
   const id = `bench-${process.pid}-${round}`;

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
-import { invalidArgument, MAX_JSON_BODY_BYTES, MAX_JSON_DEPTH, resourceExhausted } from "../base/index.ts";
+import { invalidArgument, MAX_JSON_BODY_BYTES, MAX_JSON_DEPTH } from "../base/index.ts";
 
-/** Reads a body as one JSON object; undefined when it is empty. Throws invalidArgument, or resourceExhausted when too large or deep. */
+/** Reads a body as one JSON object; undefined when it is empty. Throws invalidArgument, also when it is too large or deep. */
 export async function readJsonObject(body: Readable, headers: IncomingHttpHeaders): Promise<object | undefined> {
   const text = await readText(body);
   if (text.trim() === "") return undefined;
@@ -27,7 +27,7 @@ async function readText(body: Readable): Promise<string> {
   let size = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_JSON_BODY_BYTES) throw resourceExhausted(`request body is larger than ${MAX_JSON_BODY_BYTES} bytes`);
+    if (size > MAX_JSON_BODY_BYTES) throw invalidArgument(`request body is larger than ${MAX_JSON_BODY_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
@@ -44,7 +44,7 @@ function checkDepth(text: string): void {
       else if (code === 34) inText = false;
     } else if (code === 34) inText = true;
     else if (code === 123 || code === 91) {
-      if (++depth > MAX_JSON_DEPTH) throw resourceExhausted(`JSON is nested deeper than ${MAX_JSON_DEPTH}`);
+      if (++depth > MAX_JSON_DEPTH) throw invalidArgument(`JSON is nested deeper than ${MAX_JSON_DEPTH}`);
     } else if (code === 125 || code === 93) depth--;
   }
 }

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Duplex, Readable } from "node:stream";
-import { BerthError, messageOf } from "../base/index.ts";
+import { BerthError, errnoOf, messageOf } from "../base/index.ts";
 import type { Query } from "./query.ts";
 
 /**
@@ -121,6 +121,7 @@ export function webSocket(serve: (connection: Duplex) => Promise<void>): DockerR
 
 /** What a client is shown of anything thrown: the message, and the way out where there is one. */
 export function userMessage(error: unknown): string {
+  if (errnoOf(error) === "ENOSPC") return "no space left on device: the disk that holds berth's data is full";
   const message = messageOf(error);
   const hint = error instanceof BerthError ? error.hint : undefined;
   return hint ? `${message} (${hint})` : message;

@@ -4,12 +4,17 @@ import https from "node:https";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { canceled, codeOf, internal, invalidArgument, type Logger } from "../base/index.ts";
+import bodies from "./bodies.generated.json" with { type: "json" };
 import { readJsonObject } from "./body.ts";
 import { errorResponse } from "./errors.ts";
 import { Query } from "./query.ts";
 import type { DockerRequest, DockerResponse, Route } from "./route.ts";
 import { Router } from "./router.ts";
+import { conform, type Shape } from "./shape.ts";
 import { API_VERSION, ENGINE_VERSION, splitVersion } from "./version.ts";
+
+/** By method and path as in a route. Endpoints that aren't in it read their bodies themselves. */
+const BODIES = bodies as unknown as Readonly<Record<string, Shape>>;
 
 /** Connections at one time, over all listeners of a server. */
 const MAX_CONNECTIONS = 4096;
@@ -43,7 +48,8 @@ export function createHandler(routes: readonly Route[], log: Logger): DockerHand
       const url = new URL(request.url ?? "/", "http://docker");
       const { apiMinor, path } = splitVersion(url.pathname);
       const { route, params } = router.find(request.method ?? "GET", path);
-      return await route.handle(toDockerRequest(request, { apiMinor, path, params, query: url.searchParams, signal }));
+      const located = { apiMinor, path, params, query: url.searchParams, signal };
+      return await route.handle(toDockerRequest(request, located, BODIES[`${route.method} ${route.path}`] ?? "any"));
     } catch (error) {
       if (codeOf(error) === "internal")
         log.error("request failed", { method: request.method, url: request.url, error });
@@ -105,12 +111,12 @@ interface Located {
   readonly signal: AbortSignal;
 }
 
-function toDockerRequest(request: IncomingMessage, located: Located): DockerRequest {
+function toDockerRequest(request: IncomingMessage, located: Located, shape: Shape): DockerRequest {
   const readJson = async (options?: { optional: true }) => {
     const value = await readJsonObject(request, request.headers);
     if (value === undefined && !options?.optional)
       throw invalidArgument("invalid JSON: got EOF while reading request body");
-    return value;
+    return value && conform(value, shape);
   };
   return {
     ...located,

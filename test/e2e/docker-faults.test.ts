@@ -147,7 +147,7 @@ function processes(of: TestBerth): string[] {
       try {
         const command = fs.readFileSync(`/proc/${pid}/cmdline`, "utf8");
         const group = fs.readFileSync(`/proc/${pid}/cgroup`, "utf8");
-        if (/^sleep\0/.test(command) || !(group.includes(`/${name}/`) || /conmon\0/.test(command))) return [];
+        if (command.startsWith("sleep\0") || !(group.includes(`/${name}/`) || /conmon\0/.test(command))) return [];
         if (!group.includes(`/${name}/`) && !command.includes(of.directory)) return [];
         return [`${pid} ${path.basename(command.split("\0")[0]!)}`];
       } catch {

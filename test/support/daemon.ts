@@ -164,8 +164,8 @@ export async function startBerth(options: StartOptions = {}): Promise<TestBerth>
       await end("SIGTERM");
       await endDetached();
       const output = await run(process.execPath, ["--disable-warning=ExperimentalWarning", DAEMON, "--reset"], { env });
-      rmSync(directory, { recursive: true, force: true });
       if (output.code !== 0) throw new Error(`reset failed: ${output.stderr}`);
+      rmSync(directory, { recursive: true, force: true });
     },
     daemonLog: log,
   };

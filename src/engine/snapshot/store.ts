@@ -6,6 +6,7 @@ import { MEDIA } from "../../api/index.ts";
 import {
   alreadyExists,
   assert,
+  hasCode,
   internal,
   invalidArgument,
   KeyedMutex,
@@ -207,7 +208,13 @@ export class OverlaySnapshotStore implements SnapshotStore {
       return this.#fill(parent, async (root) => {
         const growing = options.growing && { file: options.growing.file, progress: options.growing.progress };
         const args = { blob: this.#content.path(blob.digest), root, lower, growing };
-        const made = await this.#workers.run("apply", args, { signal: options.signal });
+        const made = await this.#workers
+          .run("apply", args, { signal: options.signal })
+          .catch(async (error: unknown) => {
+            // The worker only knows that no more will come; the download knows why.
+            if (hasCode(error, "unavailable")) await options.growing?.verified;
+            throw error;
+          });
         if (options.diffId !== undefined && made.diffId !== options.diffId)
           throw invalidArgument(
             `layer ${blob.digest} unpacks to ${made.diffId} where the image says ${options.diffId}`,

@@ -1,5 +1,6 @@
 import {
   conflict,
+  errnoOf,
   failedPrecondition,
   KeyedMutex,
   messageOf,
@@ -128,7 +129,7 @@ export class DockerContainers {
         exitCode: 255,
         finishedMs: this.deps.ctx.clock.nowMs(),
       };
-      await this.store.save(record);
+      await this.#saveIfRoom(record);
     }
   }
 
@@ -188,7 +189,7 @@ export class DockerContainers {
     if (!this.store.byId(record.id)) return;
     const { snapshots, volumes } = this.deps;
     record.state.status = "removing";
-    await this.store.save(record);
+    await this.#saveIfRoom(record);
     await this.launcher.down(record);
     await Promise.all([snapshots.remove(record.id), this.launcher.forget(record)]);
     for (const mount of record.mounts) {
@@ -202,6 +203,16 @@ export class DockerContainers {
     this.event(record, "destroy");
     for (const wake of this.#removeWaiters.get(record.id) ?? []) wake();
     this.#removeWaiters.delete(record.id);
+  }
+
+  /** What gives room back must not need room itself: on a full disk stopping and removing go on, and the record stays the old one. */
+  async #saveIfRoom(record: ContainerRecord): Promise<void> {
+    try {
+      await this.store.save(record);
+    } catch (error) {
+      if (errnoOf(error) !== "ENOSPC" && errnoOf(error) !== "EDQUOT") throw error;
+      this.deps.ctx.log.warn("a container's record could not be written: the disk is full", { container: record.id });
+    }
   }
 
   // --- start and stop
@@ -345,7 +356,7 @@ export class DockerContainers {
     }
     if (!isRunning(record)) return false;
     record.stoppedByUser = true;
-    await this.store.save(record);
+    await this.#saveIfRoom(record);
     const seconds = options.timeoutSeconds ?? record.config.StopTimeout ?? DEFAULT_STOP_SECONDS;
     const exited = this.#nextExit(record.id);
     await this.#signal(record, seconds === 0 ? SIGKILL : signal).catch(() => {});
