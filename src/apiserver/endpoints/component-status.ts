@@ -1,4 +1,4 @@
-import type { KubeObject } from "../../api/index.ts";
+import type { k8s, KubeObject } from "../../api/index.ts";
 import { messageOf } from "../../base/index.ts";
 import type { Store } from "../../storage/index.ts";
 import type { Endpoint } from "../machinery/pipeline.ts";
@@ -16,6 +16,17 @@ export function componentStatusEndpoint(store: Store): Endpoint {
     namespaced: false,
     kind: { group: "", version: "v1", kind: "ComponentStatus" },
     verbs: ["get", "list"],
+    shortNames: ["cs"],
+    columns: [
+      { name: "Name", type: "string", format: "name", cell: ({ metadata }) => metadata.name },
+      {
+        name: "Status",
+        type: "string",
+        cell: (object) => (conditionOf(object).status === "True" ? "Healthy" : "Unhealthy"),
+      },
+      { name: "Message", type: "string", cell: (object) => conditionOf(object).message ?? "" },
+      { name: "Error", type: "string", cell: (object) => conditionOf(object).error ?? "" },
+    ],
     async handle(call) {
       call.warn("v1 ComponentStatus is deprecated in v1.19+");
       const problem = await store.revision().then(
@@ -41,3 +52,5 @@ const status = (name: string, problem: string | undefined): KubeObject => ({
       : { type: "Healthy", status: "False", message: problem },
   ],
 });
+
+const conditionOf = (object: KubeObject) => (object as k8s.ComponentStatus).conditions![0]!;

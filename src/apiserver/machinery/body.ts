@@ -22,7 +22,7 @@ export async function decodeObject(call: Call, kind: Kind): Promise<KubeObject> 
   return conform(call, kind, decoded);
 }
 
-export function conform(call: Call, kind: Kind, { value, keyCount, text }: Decoded): KubeObject {
+function conform(call: Call, kind: Kind, { value, keyCount, text }: Decoded): KubeObject {
   const mode = fieldValidation(call.request.query);
   // Absent ones are added, and were not in the text.
   const added = ["apiVersion", "kind", "metadata"].filter((key) => isObject(value) && !(key in value)).length;

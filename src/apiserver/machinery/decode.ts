@@ -129,6 +129,14 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Clients in Go send a field that is not set as null, where it is a pointer. */
+export function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (!isObject(value)) return value;
+  const set = Object.entries(value).filter(([, inner]) => inner !== null);
+  return Object.fromEntries(set.map(([key, inner]) => [key, withoutNulls(inner)]));
+}
+
 /** The decoded body as an object of the kind it should have. Messages are upstream's. */
 export function assertKind(value: unknown, expected: { group: string; version: string; kind: string }): KubeObject {
   const apiVersion = expected.group === "" ? expected.version : `${expected.group}/${expected.version}`;

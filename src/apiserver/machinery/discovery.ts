@@ -119,9 +119,10 @@ function resourcesOf(kind: Kind): Resource[] {
   return resources;
 }
 
-function endpointResource({ resource, subresource, namespaced, kind, verbs }: Endpoint): Resource {
+function endpointResource({ resource, subresource, namespaced, kind, verbs, shortNames }: Endpoint): Resource {
   const name = subresource === "" ? resource : `${resource}/${subresource}`;
-  return { name, singularName: subresource === "" ? kind.kind.toLowerCase() : "", namespaced, kind, verbs };
+  const singularName = subresource === "" ? kind.kind.toLowerCase() : "";
+  return { name, singularName, namespaced, kind, verbs, shortNames };
 }
 
 function resourceList(registry: Registry, group: string, version: string): ApiResponse {

@@ -58,6 +58,8 @@ export interface Strategy {
   readonly selectableFields?: Readonly<Record<string, (object: KubeObject) => string>>;
   readonly columns?: readonly Column[];
   readonly hasStatus?: boolean;
+  /** Warned of in every answer: `v1 Endpoints is deprecated in v1.33+; …`. */
+  readonly deprecation?: string;
   readonly scale?: ScalePaths;
   /** Whether metadata.generation counts changes of everything but metadata and status. */
   readonly hasGeneration?: boolean;

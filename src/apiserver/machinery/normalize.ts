@@ -55,11 +55,26 @@ function walkObject(object: Record<string, unknown>, schema: Schema, path: strin
         if (properties?.[key]) delete object[key];
         else if (child.type === "string") object[key] = "";
       }
+    } else if (isOmitted(value, child, schema, key) && (!walk.custom || path === "metadata")) {
+      delete object[key];
     } else {
       const replaced = walkValue(value, child, inner, owner, walk);
       if (replaced !== value) object[key] = replaced;
     }
   }
+}
+
+/** Go's types leave out lists and maps without entries (`omitempty`); a struct without fields is still something. */
+function isOmitted(value: unknown, child: Schema, { required, properties }: Schema, key: string): boolean {
+  if (!properties || required?.includes(key)) return false;
+  if (child.type === "array") return Array.isArray(value) && value.length === 0;
+  return (
+    child.type === "object" &&
+    child.additionalProperties !== undefined &&
+    !child.properties &&
+    isObject(value) &&
+    Object.keys(value).length === 0
+  );
 }
 
 function walkValue(value: unknown, schema: Schema, path: string, owner: string, walk: Walk): unknown {

@@ -1,7 +1,17 @@
 import type { KubeObject } from "../../api/index.ts";
 import { applyObject } from "./apply/apply.ts";
-import { cannotBeHandled, conform, fieldValidation, report } from "./body.ts";
-import { assertKind, decodeBody, duplicateFields, isObject, mediaType, parseYaml, type Decoded } from "./decode.ts";
+import { assertTyped } from "./apply/declared.ts";
+import { cannotBeHandled, fieldValidation, report } from "./body.ts";
+import {
+  assertKind,
+  decodeBody,
+  duplicateFields,
+  goType,
+  isObject,
+  mediaType,
+  parseYaml,
+  type Decoded,
+} from "./decode.ts";
 import type { Kind } from "./kind.ts";
 import { normalize } from "./normalize.ts";
 import { thaw, type Core, type Operation } from "./operation.ts";
@@ -47,7 +57,10 @@ export async function patchObject(core: Core, op: Operation): Promise<UpdateResu
 /** The pure part: what a patch makes of an object. */
 export function patchWith(kind: Pick<Kind, "schema">, type: string, old: object, patch: unknown): unknown {
   if (type === JSON_PATCH) return applyJsonPatch(old, patch);
-  if (!isObject(patch)) throw badRequestError("error decoding patch: the patch must be an object");
+  if (!isObject(patch)) {
+    const problem = `json: cannot unmarshal ${goType(patch)} into Go value of type map[string]interface {}`;
+    throw badRequestError(type === MERGE ? `error decoding patch: ${problem}` : problem);
+  }
   if (type === MERGE) return applyMergePatch(old, patch);
   return applyStrategicMergePatch(old as Record<string, unknown>, patch, kind.schema);
 }
@@ -82,12 +95,16 @@ async function applyPatch(core: Core, op: Operation): Promise<UpdateResult> {
     object === undefined
       ? await parseYaml(body, kind.kind)
       : { value: thaw(object), keyCount: undefined, text: undefined };
-  const applied = conform(call, kind, decoded);
+  const applied = assertKind(decoded.value, kind);
+  assertTyped(kind, applied);
+  const { problem } = normalize(applied, kind.schema, kind.custom === true);
+  if (problem !== undefined) throw cannotBeHandled(kind, problem);
   if (applied.metadata.managedFields) throw badRequestError("metadata.managedFields must be nil");
   const force = isTrue(query.get("force") ?? "false");
   applied.metadata.name ||= op.name;
   if (kind.namespaced) applied.metadata.namespace ||= op.namespace;
   const make = (old: KubeObject | undefined) =>
-    applyObject(kind, old, thaw(applied), op, { force, nowMs: core.clock.nowMs() });
+    // What the configuration does not mention is shared with the frozen old object.
+    thaw(applyObject(kind, old, applied, op, { force, nowMs: core.clock.nowMs() }));
   return updateObject(core, op, { make, createIfAbsent: true, track: false, unconditional: false });
 }

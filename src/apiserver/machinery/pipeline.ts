@@ -1,4 +1,5 @@
 import type { ApiHandler, ApiRequest, ApiResponse, KubeObject, UserInfo } from "../../api/index.ts";
+import type { Column } from "./kind.ts";
 
 /**
  * What stands between a request and its handler, as small interfaces that other rooms implement:
@@ -145,6 +146,9 @@ export interface Endpoint {
   readonly kind: { readonly group: string; readonly version: string; readonly kind: string };
   /** As in discovery: create, get, update, patch, delete. For connections the methods' verbs (get, create). */
   readonly verbs: readonly string[];
+  readonly shortNames?: readonly string[];
+  /** Of tables; name and age by default. */
+  readonly columns?: readonly Column[];
   /** Long-running (exec, attach, log, proxy, port-forward): takes no seat and has no deadline. */
   readonly longRunning?: boolean;
   /** Returns an object (answered 200, or 201 to a POST) or a whole response. */

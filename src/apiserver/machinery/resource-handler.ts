@@ -1,4 +1,4 @@
-import type { ApiResponse } from "../../api/index.ts";
+import type { ApiResponse, KubeObject } from "../../api/index.ts";
 import { decodeObject } from "./body.ts";
 import { createObject } from "./create.ts";
 import { decodeBody } from "./decode.ts";
@@ -9,14 +9,15 @@ import { listOptions } from "./list-options.ts";
 import { cacheOf, operationOf, present, storeKey, type Core } from "./operation.ts";
 import { patchObject } from "./patch.ts";
 import type { Call } from "./pipeline.ts";
-import { jsonResponse, listResponse, objectResponse, watchResponse } from "./respond.ts";
-import { getScale, patchScale, updateScale } from "./scale.ts";
+import { computedResponse, jsonResponse, listResponse, objectResponse, watchResponse } from "./respond.ts";
+import { getScale, patchScale, SCALE_COLUMNS, updateScale } from "./scale.ts";
 import { badRequestError, methodNotAllowedError, notFoundError, unknownPathError } from "./status.ts";
 import { updateObject } from "./update.ts";
 
 /** One request on a stored kind. */
 export async function handleResource(core: Core, call: Call, kind: Kind): Promise<ApiResponse> {
   const { info } = call;
+  if (kind.strategy.deprecation !== undefined) call.warn(kind.strategy.deprecation);
   if (info.subresource !== "") return handleSubresource(core, call, kind);
   if (!kind.verbs.includes(info.verb)) throw methodNotAllowedError(info.verb);
   if (kind.namespaced && info.namespace === "" && info.verb !== "list" && info.verb !== "watch")
@@ -128,13 +129,14 @@ async function removeAll(core: Core, call: Call, kind: Kind): Promise<ApiRespons
 
 async function scale(core: Core, call: Call, kind: Kind): Promise<ApiResponse> {
   const op = operationOf(call, kind, "UpdateOptions");
+  const answer = (object: KubeObject) => computedResponse(core, call, object, SCALE_COLUMNS);
   switch (call.info.verb) {
     case "get":
-      return jsonResponse(await getScale(core, op));
+      return answer(await getScale(core, op));
     case "update":
-      return jsonResponse(await updateScale(core, op));
+      return answer(await updateScale(core, op));
     case "patch":
-      return jsonResponse(await patchScale(core, op));
+      return answer(await patchScale(core, op));
     default:
       throw methodNotAllowedError(call.info.verb);
   }

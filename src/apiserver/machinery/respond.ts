@@ -1,12 +1,12 @@
 import type { ApiResponse, KubeObject, Status } from "../../api/index.ts";
 import { WatchStream, type WatchView } from "./watch.ts";
-import type { Kind } from "./kind.ts";
+import type { Column, Kind } from "./kind.ts";
 import { encodeList, listObject, type ListResult } from "./list.ts";
 import type { ListOptions } from "./list-options.ts";
 import { negotiate, type Representation } from "./negotiate.ts";
 import type { Core, Presented } from "./operation.ts";
 import type { Call } from "./pipeline.ts";
-import { columnsOf, includeObject, makeTable, partialMetadata } from "./table.ts";
+import { columnsOf, DEFAULT_COLUMNS, includeObject, makeTable, partialMetadata } from "./table.ts";
 import { statusOf } from "./status.ts";
 
 /** Bodies are made when somebody reads them: in-process callers never do. */
@@ -70,7 +70,7 @@ export async function objectResponse(
 function transformed(core: Core, call: Call, kind: Kind, want: Representation, object: KubeObject): unknown {
   switch (want.as) {
     case "Table":
-      return tableOf(core, call, kind, want, [object], { resourceVersion: object.metadata.resourceVersion });
+      return tableOf(core, call, columnsOf(kind), want, [object], { resourceVersion: object.metadata.resourceVersion });
     case "object":
       return object;
     default:
@@ -81,12 +81,12 @@ function transformed(core: Core, call: Call, kind: Kind, want: Representation, o
 function tableOf(
   core: Core,
   call: Call,
-  kind: Kind,
+  columns: readonly Column[],
   want: Representation,
   objects: readonly KubeObject[],
   metadata: object,
 ) {
-  return makeTable(columnsOf(kind), objects, {
+  return makeTable(columns, objects, {
     metadata,
     version: want.version,
     include: includeObject(call.request.query),
@@ -102,10 +102,28 @@ export async function listResponse(core: Core, call: Call, kind: Kind, list: Lis
     return new LazyResponse(200, want.contentType, object, () => encodeList(kind, list));
   if (want.as === "object") return yamlResponse(object());
   const objects = list.items.map((item) => item.object);
-  if (want.as === "Table") return jsonResponse(tableOf(core, call, kind, want, objects, list.metadata));
+  if (want.as === "Table") return jsonResponse(tableOf(core, call, columnsOf(kind), want, objects, list.metadata));
   const items = objects.map((item) => partialMetadata(item, want.version));
   const apiVersion = `meta.k8s.io/${want.version}`;
   return jsonResponse({ kind: "PartialObjectMetadataList", apiVersion, metadata: list.metadata, items });
+}
+
+/** Something that no kind stores (a scale, a review, a list of component statuses), as the client wants it. */
+export async function computedResponse(
+  core: Core,
+  call: Call,
+  object: KubeObject,
+  columns: readonly Column[] | undefined,
+  status = 200,
+): Promise<ApiResponse> {
+  const accept = call.request.headers["accept"];
+  if (accept === undefined || !/;as=|yaml/.test(accept)) return jsonResponse(object, status);
+  const want = negotiate(accept);
+  if (want.as === "object")
+    return want.encoding === "yaml" ? yamlResponse(object, status) : jsonResponse(object, status);
+  if (want.as !== "Table") return jsonResponse(partialMetadata(object, want.version), status);
+  const items = Array.isArray(object["items"]) ? (object["items"] as KubeObject[]) : [object];
+  return jsonResponse(tableOf(core, call, columns ?? DEFAULT_COLUMNS, want, items, object.metadata), status);
 }
 
 async function yamlResponse(object: unknown, status = 200): Promise<ApiResponse> {

@@ -1,6 +1,7 @@
 import type { KubeObject } from "../../api/index.ts";
+import { since } from "./age.ts";
 import { assertKind, decodeBody, isObject, mediaType } from "./decode.ts";
-import type { Kind, ScalePaths } from "./kind.ts";
+import type { Column, Kind, ScalePaths } from "./kind.ts";
 import { cacheOf, present, storeKey, thaw, type Core, type Operation } from "./operation.ts";
 import { decodePatch, patchWith } from "./patch.ts";
 import { conflictError, invalidError, notFoundError } from "./status.ts";
@@ -8,6 +9,13 @@ import { updateObject } from "./update.ts";
 
 /** autoscaling/v1 Scale as a window on a kind's replicas. */
 export const SCALE_KIND = { group: "autoscaling", version: "v1", kind: "Scale" };
+
+export const SCALE_COLUMNS: readonly Column[] = [
+  { name: "Name", type: "string", format: "name", cell: ({ metadata }) => metadata.name },
+  { name: "Desired", type: "integer", cell: (scale) => getPath(scale, "spec.replicas") ?? 0 },
+  { name: "Available", type: "integer", cell: (scale) => getPath(scale, "status.replicas") ?? 0 },
+  { name: "Age", type: "string", cell: ({ metadata }, nowMs) => since(metadata.creationTimestamp, nowMs) },
+];
 
 export async function getScale(core: Core, op: Operation): Promise<KubeObject> {
   await core.feed.fresh();

@@ -3,7 +3,7 @@ import type { ApiRequest, ApiResponse, KubeObject, UserInfo } from "../../api/in
 import { startCompactor } from "../watch/compactor.ts";
 import { Feed } from "../watch/feed.ts";
 import { attributesOf, authenticate, authorize, impersonate } from "./authorize.ts";
-import { assertKind, decodeBody } from "./decode.ts";
+import { assertKind, decodeBody, withoutNulls } from "./decode.ts";
 import { discovery } from "./discovery.ts";
 import { Health } from "./health.ts";
 import { listen } from "./http/listener.ts";
@@ -22,7 +22,7 @@ import type {
 import { Registry } from "./registry.ts";
 import { requestInfo } from "./request-info.ts";
 import { handleResource } from "./resource-handler.ts";
-import { errorResponse, jsonResponse } from "./respond.ts";
+import { computedResponse, errorResponse, jsonResponse } from "./respond.ts";
 import { methodNotAllowedError, unknownPathError } from "./status.ts";
 import { versionInfo } from "./version.ts";
 
@@ -57,7 +57,7 @@ class Server implements ApiServer {
       loopback: (request) => this.handler({ ...request, user: request.user ?? LOOPBACK }),
       decode: async (call) => {
         const { value } = await decodeBody(call.request, "object");
-        return assertKind(value, this.#endpoint(call.info)?.kind ?? { group: "", version: "", kind: "" });
+        return assertKind(withoutNulls(value), this.#endpoint(call.info)?.kind ?? { group: "", version: "", kind: "" });
       },
       admit: (call, operation, object) => this.#admit(call, operation, object),
     };
@@ -200,7 +200,7 @@ class Server implements ApiServer {
     const answer = await endpoint.handle(call, this.#tools);
     const isResponse = "headers" in answer && typeof answer["status"] === "number";
     if (isResponse) return answer as unknown as ApiResponse;
-    return jsonResponse(answer, verb === "create" ? 201 : 200);
+    return computedResponse(this.#core, call, answer as KubeObject, endpoint.columns, verb === "create" ? 201 : 200);
   }
 
   async #admit(

@@ -5,7 +5,7 @@ import { badRequestError } from "./status.ts";
 /** metav1.Table: what kubectl prints. https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables */
 export type IncludeObject = "None" | "Metadata" | "Object";
 
-const DEFAULT_COLUMNS: readonly Column[] = [
+export const DEFAULT_COLUMNS: readonly Column[] = [
   { name: "Name", type: "string", format: "name", cell: (object) => object.metadata.name },
   { name: "Created At", type: "date", cell: (object) => object.metadata.creationTimestamp },
 ];

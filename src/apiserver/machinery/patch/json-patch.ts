@@ -1,4 +1,4 @@
-import { isObject } from "../decode.ts";
+import { goType, isObject } from "../decode.ts";
 import { equalJson, thaw } from "../operation.ts";
 import { badRequestError, statusError } from "../status.ts";
 
@@ -12,7 +12,9 @@ interface Place {
 
 export function applyJsonPatch(document: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch))
-    throw badRequestError(`error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch`);
+    throw badRequestError(
+      `error decoding patch: json: cannot unmarshal ${goType(patch)} into Go value of type []handlers.jsonPatchOp`,
+    );
   if (patch.length > MAX_OPERATIONS) {
     throw statusError("invalidArgument", {
       code: 413,

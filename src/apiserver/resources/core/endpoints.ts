@@ -8,6 +8,7 @@ const shownAtMost = 3;
 export const endpoints: Peculiarities = {
   shortNames: ["ep"],
   singular: "endpoints",
+  deprecation: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
   fillDefaults(object) {
     for (const subset of (object as Endpoints).subsets ?? [])
       for (const port of subset.ports ?? []) port.protocol ??= "TCP";
