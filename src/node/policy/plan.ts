@@ -107,15 +107,15 @@ class PlanBuilder implements PolicyPlan {
     const numeric = (rule.ports ?? []).filter((port) => typeof port.port !== "string");
     const ports = rule.ports?.length ? numeric.map(portMatch) : [""];
     const matches = peers.length === 0 ? [""] : this.#peerMatches(name, direction, peers, pods);
-    const lines = matches.flatMap((peer) => ports.map((port) => `${peer} ${port} accept`.trim()));
+    const lines = matches.flatMap((peer) => ports.map((port) => allow(peer, port)));
     const named = (rule.ports ?? []).flatMap((port, index) =>
       typeof port.port === "string"
         ? this.#namedPort(`${name}-port-${index}`, port, direction === "ingress" ? selected : pods)
         : [],
     );
     // A name means the port of the Pod that is connected to: for egress that is the peer, so no other match is needed.
-    if (direction === "egress") return [...lines, ...named.map((port) => `${port} accept`)];
-    return [...lines, ...matches.flatMap((peer) => named.map((port) => `${peer} ${port} accept`.trim()))];
+    if (direction === "egress") return [...lines, ...named.map((port) => allow(port))];
+    return [...lines, ...matches.flatMap((peer) => named.map((port) => allow(peer, port)))];
   }
 
   #peerPods(peers: readonly k8s.NetworkPolicyPeer[], namespace: string): PolicyPod[] {
@@ -201,6 +201,7 @@ function blockMatch(block: k8s.IPBlock, side: "saddr" | "daddr"): string {
   return `${field} ${block.cidr}${except}`;
 }
 
+const allow = (...matches: readonly string[]) => [...matches, "accept"].filter((part) => part !== "").join(" ");
 const protocolOf = (port: k8s.NetworkPolicyPort) => (port.protocol ?? "TCP").toLowerCase() as Transport;
 const familyOf = (address: string): 4 | 6 => (address.includes(":") ? 6 : 4);
 const ipWord = (family: 4 | 6) => (family === 4 ? "ip" : "ip6");

@@ -16,7 +16,7 @@ function policy(spec: k8s.NetworkPolicySpec, name = "p"): k8s.NetworkPolicy {
 }
 
 function plan(policies: k8s.NetworkPolicy[], pods: PolicyPod[]) {
-  const namespaces = new Map([
+  const namespaces = new Map<string, Record<string, string>>([
     ["default", {}],
     ["team", { team: "a" }],
   ]);
