@@ -166,6 +166,18 @@ test("RUN: user, shell, environment, here-documents, mounts, networks", async ()
   });
 });
 
+test("RUN under --shm-size, --ulimit and --cgroup-parent", async () => {
+  const parent = `/berth-test-${process.pid}`;
+  const flags = ["--shm-size", "8m", "--ulimit", "nofile=77:88", "--cgroup-parent", parent];
+  const dockerfile =
+    "FROM busybox\nRUN grep ' /dev/shm ' /proc/mounts > /out; ulimit -n >> /out; cat /proc/self/cgroup >> /out\n";
+  const text = await (await build(dockerfile, {}, ...flags)).look((root) => fs.readFileSync(`${root}/out`, "utf8"));
+  assert.match(text, /size=8192k/);
+  assert.match(text, /^77$/m);
+  assert.match(text, new RegExp(`${parent}/build-[0-9a-f]+`));
+  for (const group of fs.globSync([`/sys/fs/cgroup${parent}`, `/sys/fs/cgroup/*${parent}`])) fs.rmdirSync(group);
+});
+
 test("a failing RUN shows its output and its code, and the next build goes on from the cache", async () => {
   const failed = await refused("FROM busybox\nRUN touch /before\nRUN echo oops >&2; exit 7\n");
   assert.match(failed.stdout + failed.stderr, /oops/);

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { invalidArgument } from "../../../base/index.ts";
 import type { OciMount, OciNamespaceType, OciSeccomp, OciSpec } from "../../../api/index.ts";
@@ -12,6 +11,7 @@ import {
   READONLY_PATHS,
 } from "../spec/defaults.ts";
 import { boundingSet, effectiveCapabilities } from "../spec/capabilities.ts";
+import { ociRlimits } from "../spec/ulimits.ts";
 import type { ResolvedUser } from "../spec/user.ts";
 import type { ContainerRecord, MountRecord } from "./record.ts";
 import { ociDevices, ociResources } from "./resources.ts";
@@ -104,51 +104,10 @@ function setProcess(
       warnings.push("a negative --oom-score-adj needs CAP_SYS_RESOURCE, which this host lacks");
     else spec.process.oomScoreAdj = host.OomScoreAdj;
   }
-  const limits = (host.Ulimits ?? []).map(({ Name, Soft, Hard }) => ({
-    name: Name.toLowerCase(),
-    soft: Soft,
-    hard: Hard,
-  }));
-  const own = ownLimits();
-  spec.process.rlimits = limits.map(({ name, soft, hard }) => {
-    const type = `RLIMIT_${name.toUpperCase()}`;
-    const most = own.get(type);
-    const [softValue, hardValue] = [soft, hard].map((value) => (value < 0 ? RLIM_INFINITY : value));
-    if (mayRaise || most === undefined || hardValue! <= most) return { type, soft: softValue!, hard: hardValue! };
-    warnings.push(`--ulimit ${name}: this host allows at most ${most}`);
-    return { type, soft: Math.min(softValue!, most), hard: most };
-  });
-}
-
-const RLIM_INFINITY = 2 ** 63;
-const LIMIT_NAMES: Readonly<Record<string, string>> = {
-  "Max cpu time": "RLIMIT_CPU",
-  "Max file size": "RLIMIT_FSIZE",
-  "Max data size": "RLIMIT_DATA",
-  "Max stack size": "RLIMIT_STACK",
-  "Max core file size": "RLIMIT_CORE",
-  "Max resident set": "RLIMIT_RSS",
-  "Max processes": "RLIMIT_NPROC",
-  "Max open files": "RLIMIT_NOFILE",
-  "Max locked memory": "RLIMIT_MEMLOCK",
-  "Max address space": "RLIMIT_AS",
-  "Max file locks": "RLIMIT_LOCKS",
-  "Max pending signals": "RLIMIT_SIGPENDING",
-  "Max msgqueue size": "RLIMIT_MSGQUEUE",
-  "Max nice priority": "RLIMIT_NICE",
-  "Max realtime priority": "RLIMIT_RTPRIO",
-  "Max realtime timeout": "RLIMIT_RTTIME",
-};
-
-/** Our own hard limits, which are the most we can give without CAP_SYS_RESOURCE. */
-function ownLimits(): Map<string, number> {
-  const limits = new Map<string, number>();
-  for (const line of readFileSync("/proc/self/limits", "utf8").split("\n")) {
-    const match = /^(.{26})(\S+)\s+(\S+)/.exec(line);
-    const type = match && LIMIT_NAMES[match[1]!.trim()];
-    if (type) limits.set(type, match[3] === "unlimited" ? RLIM_INFINITY : Number(match[3]));
-  }
-  return limits;
+  const ulimits = (host.Ulimits ?? []).map(({ Name, Soft, Hard }) => ({ name: Name, soft: Soft, hard: Hard }));
+  const { rlimits, lowered } = ociRlimits(ulimits, mayRaise);
+  spec.process.rlimits = rlimits;
+  for (const { name, most } of lowered) warnings.push(`--ulimit ${name}: this host allows at most ${most}`);
 }
 
 function namespaces(record: ContainerRecord, inputs: SpecInputs): OciSpec["linux"]["namespaces"] {

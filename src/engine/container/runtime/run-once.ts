@@ -1,6 +1,10 @@
+import { readFile } from "node:fs/promises";
+import path from "node:path";
 import { canceled } from "../../../base/index.ts";
 import { defaultSeccompProfile } from "../../../host/index.ts";
+import { boundingSet } from "../spec/capabilities.ts";
 import { baseSpec } from "../spec/defaults.ts";
+import { ociRlimits } from "../spec/ulimits.ts";
 import { resolveUser } from "../spec/user.ts";
 import type { Isolation, RunOnce, RunRequest, RuntimeExit } from "./types.ts";
 import type { OciSpec } from "../../../api/index.ts";
@@ -39,6 +43,11 @@ async function runSpec(request: RunRequest): Promise<OciSpec> {
   if (!request.env.some((entry) => entry.startsWith("HOME="))) spec.process.env.push(`HOME=${user.home}`);
   spec.mounts.push(...(request.mounts ?? []));
   spec.linux.resources = { ...request.resources, ...spec.linux.resources };
+  if (request.cgroupParent) spec.linux.cgroupsPath = path.join("/", request.cgroupParent, request.id);
+  if (request.ulimits?.length) {
+    const mayRaise = boundingSet(await readFile("/proc/self/status", "utf8")).has("CAP_SYS_RESOURCE");
+    spec.process.rlimits = ociRlimits(request.ulimits, mayRaise).rlimits;
+  }
   if (!request.privileged) spec.linux.seccomp = defaultSeccompProfile(capabilities?.bounding ?? [], process.arch);
   return spec;
 }

@@ -9,6 +9,7 @@
  * that no output is lost) → `start` → running → `wait` answers with the exit → `delete`. Everything survives the daemon: facts stand on
  * disk next to the container, and `Isolation.recover` finds sandboxes and containers again.
  */
+import type { Ulimit } from "../spec/ulimits.ts";
 import type { OciMount, OciProcess, OciResources, OciSpec } from "../../../api/index.ts";
 
 export type IsolationName = "process" | "vm";
@@ -212,6 +213,11 @@ export interface RunRequest {
   /** As `docker build --security=insecure`. */
   readonly privileged?: boolean;
   readonly resources?: OciResources;
+  /** Size of /dev/shm; Docker's default when not given. */
+  readonly shmBytes?: number;
+  readonly ulimits?: readonly Ulimit[];
+  /** Control group below which the process gets its own; the instance's when not given. */
+  readonly cgroupParent?: string;
   readonly readonlyRootfs?: boolean;
   readonly capabilities?: readonly string[];
   readonly onOutput: (stream: "stdout" | "stderr", chunk: Buffer) => void;

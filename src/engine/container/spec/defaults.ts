@@ -91,6 +91,7 @@ export interface BaseSpec {
   readonly privileged?: boolean;
   readonly capabilities?: readonly string[];
   readonly readonlyRootfs?: boolean;
+  readonly shmBytes?: number;
 }
 
 /** A spec with Docker's defaults for everything not said. */
@@ -120,7 +121,7 @@ export function baseSpec(options: BaseSpec): OciSpec {
         ambient: [],
       },
     },
-    mounts: defaultMounts({ privileged: options.privileged }),
+    mounts: defaultMounts({ privileged: options.privileged, shmBytes: options.shmBytes }),
     linux: {
       namespaces,
       resources: { devices: options.privileged ? [{ allow: true, access: "rwm" }] : [...DEFAULT_DEVICE_RULES] },
