@@ -1,13 +1,14 @@
 import path from "node:path";
 import { currentInstance } from "../instance.ts";
 import { startDetached, stopDaemon } from "../daemon-process.ts";
+import { clusterAct } from "../demo/cluster.ts";
 import { dockerAct } from "../demo/docker.ts";
 import { Story } from "../demo/story.ts";
 import { ensurePackages } from "../packages.ts";
 import { reset } from "./daemon.ts";
 
 /** One act per layer, played in order on an instance of the demo's own. */
-const ACTS = [dockerAct];
+const ACTS = [dockerAct, clusterAct];
 
 export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<void> {
   process.env["BERTH_INSTANCE"] = "demo";
@@ -15,8 +16,6 @@ export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<
   for (const name of ["BERTH_DATA_DIR", "BERTH_RUNTIME_DIR"]) {
     if (process.env[name]) process.env[name] = path.join(process.env[name], "demo");
   }
-  // The acts so far need no cluster.
-  process.env["BERTH_KUBERNETES"] ??= "0";
   await ensurePackages(["engine"], options);
   const instance = currentInstance();
   const story = new Story();

@@ -1,4 +1,3 @@
-import http from "node:http";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { messageOf, unavailable } from "../../base/index.ts";
@@ -7,6 +6,7 @@ import { packContext } from "../commands/images.ts";
 import { SocketClient } from "../http.ts";
 import type { Instance } from "../instance.ts";
 import type { ProgressLine } from "../output/progress.ts";
+import { get } from "./requests.ts";
 import type { Story } from "./story.ts";
 
 const APP = path.join(root, "examples/flask-app");
@@ -95,17 +95,6 @@ async function ask(url: string): Promise<string> {
       await wait(50);
     }
   }
-}
-
-function get(url: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const request = http.get(url, { agent: false, timeout: 2000 }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-      response.on("end", () => resolve(text)).on("error", reject);
-    });
-    request.on("timeout", () => request.destroy(unavailable("no answer within 2 s"))).on("error", reject);
-  });
 }
 
 async function logsOf(engine: SocketClient, id: string): Promise<string> {

@@ -26,6 +26,8 @@ import { wakesWorker } from "./wish.ts";
 const RETRY_MS = 2_000;
 /** A round comes at least this often, so that whatever an event failed to tell is seen. */
 const RESYNC_MS = 60_000;
+/** How long a round may go on when the daemon stops. */
+const RELEASE_MS = 500;
 
 export interface Verdict {
   readonly reason: string;
@@ -114,7 +116,8 @@ export class PodWorker {
     this.#finished = true;
     this.#timer?.cancel();
     this.#abort.abort(new NotStarted("Released", "the node agent stops"));
-    await this.#running?.catch(() => {});
+    // A container that takes its grace period to end is not waited for: the next start goes on with it.
+    await Promise.race([this.#running?.catch(() => {}), this.#context.clock.sleep(RELEASE_MS)]);
   }
 
   async #rounds(): Promise<void> {
