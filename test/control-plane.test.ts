@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { ApiHandler, k8s } from "../src/api/index.ts";
 import { builtinKinds, createApiServer, type ApiServer } from "../src/apiserver/index.ts";
-import { ClusterState } from "../src/apiserver/cluster-state.ts";
 import { bindingEndpoints } from "../src/apiserver/endpoints/pods.ts";
 import { codeOf, FakeClock, seededRandom, settle, silentLogger } from "../src/base/index.ts";
 import { draft, InformerFactory, KubeClient, resources } from "../src/client/index.ts";
@@ -21,13 +20,12 @@ let client: KubeClient;
 
 before(async () => {
   const handler: ApiHandler = (request) => server.handler(request);
-  const state = new ClusterState({ ...context, handler, signal: stop.signal });
   const store = await openMemoryStore({ clock });
   server = await createApiServer({
     ...context,
     store,
     kinds: builtinKinds(),
-    endpoints: bindingEndpoints(state, clock),
+    endpoints: bindingEndpoints(clock),
   });
   client = new KubeClient(handler, { user: { name: "test", groups: ["system:masters", "system:authenticated"] } });
   for (const name of [namespace, "kube-system", "kube-node-lease"])

@@ -179,6 +179,9 @@ test("a binding sets the node once, and says that the Pod is scheduled", async (
   const pod = await pods().get({ namespace: "default", name: "bound" });
   assert.equal(pod.spec?.nodeName, "n1");
   assert.equal(pod.status?.conditions?.find(({ type }) => type === "PodScheduled")?.status, "True");
+  // As upstream: a binding is a write of its own, which nobody manages and which is no change of the spec by a user.
+  assert.equal(pod.metadata.generation, 1);
+  assert.ok(pod.metadata.managedFields?.every(({ subresource }) => subresource === undefined));
   assert.equal(
     await refusal(bind("n2")),
     'Operation cannot be fulfilled on pods/binding "bound": pod bound is already assigned to node "n1"',

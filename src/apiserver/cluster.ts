@@ -107,7 +107,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       rbac,
       verifyFor: (token, audiences) => tokens.verify(token, audiences),
     }),
-    ...bindingEndpoints(state, clock),
+    ...bindingEndpoints(clock),
     evictionEndpoint(state, clock),
     tokenEndpoint(state, tokens),
     componentStatusEndpoint(store),

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { ApiHandler, k8s } from "../../src/api/index.ts";
 import { createApiServer, builtinKinds } from "../../src/apiserver/index.ts";
-import { ClusterState } from "../../src/apiserver/cluster-state.ts";
 import { bindingEndpoints } from "../../src/apiserver/endpoints/pods.ts";
 import { FakeClock, randomInt, seededRandom, settle, silentLogger, type Random } from "../../src/base/index.ts";
 import { draft, InformerFactory, KubeClient, resources } from "../../src/client/index.ts";
@@ -67,15 +66,8 @@ class Run {
     const clock = run.#clock;
     const store = await openMemoryStore({ clock });
     const context = { clock, random: run.#random, log: silentLogger };
-    const late: { handler?: ApiHandler } = {};
-    const state = new ClusterState({
-      ...context,
-      handler: (request) => late.handler!(request),
-      signal: run.#observing.signal,
-    });
-    const endpoints = bindingEndpoints(state, clock);
+    const endpoints = bindingEndpoints(clock);
     const server = await createApiServer({ ...context, store, kinds: builtinKinds(), endpoints });
-    late.handler = server.handler;
     run.#handler = server.handler;
     run.#client = new KubeClient(server.handler, { user: ADMIN });
     run.#close = async () => {

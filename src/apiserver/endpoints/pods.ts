@@ -4,7 +4,7 @@ import type { Clock } from "../../base/index.ts";
 import { resources } from "../../client/index.ts";
 import type { Stored } from "../../client/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
-import type { Call, Endpoint } from "../machinery/pipeline.ts";
+import type { Endpoint } from "../machinery/pipeline.ts";
 import { badRequestError, conflictError, statusError } from "../machinery/status.ts";
 import { selects } from "../resources/shared/object-meta.ts";
 import { answering } from "./endpoint.ts";
@@ -12,10 +12,12 @@ import { answering } from "./endpoint.ts";
 const success: KubeObject = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 };
 
 /** A scheduler's decision: `pods/binding`, and the older `bindings`. */
-export function bindingEndpoints(state: ClusterState, clock: Clock): Endpoint[] {
+export function bindingEndpoints(clock: Clock): Endpoint[] {
   const bind: Endpoint["handle"] = async (call, tools) => {
     const binding = (await tools.decode(call)) as k8s.Binding;
-    await bindPod(state, clock, call, binding);
+    const name = call.info.name || binding.metadata?.name || "";
+    if (!binding.target?.name) throw badRequestError("binding.target.name: Required value");
+    await tools.rewrite(call, { resource: "pods", name }, (pod) => bound(pod as Stored<k8s.Pod>, binding, clock));
     return success;
   };
   const common = { group: "", namespaced: true, kind: "v1/Binding" };
@@ -25,23 +27,15 @@ export function bindingEndpoints(state: ClusterState, clock: Clock): Endpoint[] 
   ];
 }
 
-async function bindPod(state: ClusterState, clock: Clock, call: Call, binding: k8s.Binding): Promise<void> {
-  const name = call.info.name || binding.metadata?.name || "";
-  const target = binding.target?.name ?? "";
-  if (target === "") throw badRequestError("binding.target.name: Required value");
-  const { namespace } = call.info;
-  const pods = state.client.of(resources.pods);
-  const pod = await pods.get({ namespace, name });
+function bound(pod: Stored<k8s.Pod>, binding: k8s.Binding, clock: Clock): KubeObject {
+  const { name, uid, deletionTimestamp } = pod.metadata;
   const refuse = (why: string) => conflictError({ group: "", plural: "pods/binding" }, name, why);
-  if (binding.metadata?.uid && binding.metadata.uid !== pod.metadata.uid)
-    throw refuse(
-      `Precondition failed: UID in precondition: ${binding.metadata.uid}, UID in object meta: ${pod.metadata.uid}`,
-    );
-  if (pod.metadata.deletionTimestamp) throw refuse(`pod ${name} is being deleted, cannot be assigned to a host`);
+  if (binding.metadata?.uid && binding.metadata.uid !== uid)
+    throw refuse(`Precondition failed: UID in precondition: ${binding.metadata.uid}, UID in object meta: ${uid}`);
+  if (deletionTimestamp) throw refuse(`pod ${name} is being deleted, cannot be assigned to a host`);
   if (pod.spec?.nodeName) throw refuse(`pod ${name} is already assigned to node "${pod.spec.nodeName}"`);
   if ((pod.spec?.schedulingGates?.length ?? 0) > 0) throw refuse(`pod ${name} has non-empty .spec.schedulingGates`);
-  const bound = boundPod(pod, target, binding, clock);
-  await pods.update(bound, { subresource: "bound", dryRun: call.request.query.has("dryRun") });
+  return boundPod(pod, binding.target.name!, binding, clock) as unknown as KubeObject;
 }
 
 function boundPod(pod: Stored<k8s.Pod>, node: string, binding: k8s.Binding, clock: Clock): k8s.Pod {

@@ -73,8 +73,6 @@ export interface Strategy {
   readonly returnDeletedObject?: boolean;
   /** Subresources besides `status` that are updates of the object itself (`finalize`, `approval`, `ephemeralcontainers`, `resize`). */
   readonly updateSubresources?: readonly string[];
-  /** The same for writes that only an endpoint of the server makes (`bound`, for pods/binding): in no discovery, refused to others. */
-  readonly internalSubresources?: readonly string[];
   readonly defaultPropagation?: "Background" | "Foreground" | "Orphan";
   readonly allowCreateOnUpdate?: boolean;
   readonly allowUnconditionalUpdate?: boolean;

@@ -126,6 +126,15 @@ export interface EndpointTools {
   readonly loopback: ApiHandler;
   /** The body decoded to an object (JSON, YAML or handed over in process), bounded. */
   decode(call: Call): Promise<KubeObject>;
+  /**
+   * Changes a stored object of the request's namespace and version, by compare and swap until nobody came between. `make` gets it frozen and
+   * may refuse by throwing; nothing but the endpoint checks what it returns, and nobody is said to manage it.
+   */
+  rewrite(
+    call: Call,
+    at: { readonly resource: string; readonly name: string },
+    make: (old: KubeObject) => KubeObject,
+  ): Promise<void>;
   /** Runs admission for what the endpoint is about to do, with operation CONNECT or CREATE. */
   admit(call: Call, operation: AdmissionOperation, object: KubeObject | undefined): Promise<KubeObject | undefined>;
 }

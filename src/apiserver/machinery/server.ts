@@ -24,6 +24,7 @@ import { requestInfo } from "./request-info.ts";
 import { handleResource } from "./resource-handler.ts";
 import { computedResponse, errorResponse, jsonResponse } from "./respond.ts";
 import { methodNotAllowedError, unknownPathError } from "./status.ts";
+import { rewriteObject } from "./update.ts";
 import { versionInfo } from "./version.ts";
 
 const LOOPBACK: UserInfo = { name: "system:apiserver", groups: ["system:masters", "system:authenticated"] };
@@ -59,6 +60,7 @@ class Server implements ApiServer {
         const { value } = await decodeBody(call.request, "object");
         return assertKind(withoutNulls(value), this.#endpoint(call.info)?.kind ?? { group: "", version: "", kind: "" });
       },
+      rewrite: (call, at, make) => this.#rewrite(call, at, make),
       admit: (call, operation, object) => this.#admit(call, operation, object),
     };
   }
@@ -201,6 +203,13 @@ class Server implements ApiServer {
     const isResponse = "headers" in answer && typeof answer["status"] === "number";
     if (isResponse) return answer as unknown as ApiResponse;
     return computedResponse(this.#core, call, answer as KubeObject, endpoint.columns, verb === "create" ? 201 : 200);
+  }
+
+  #rewrite({ info, request }: Call, at: { resource: string; name: string }, make: (old: KubeObject) => KubeObject) {
+    const kind = this.#core.registry.find(info.group, info.version, at.resource);
+    if (!kind) throw unknownPathError();
+    const { namespace } = info;
+    return rewriteObject(this.#core, kind, { namespace, name: at.name, dryRun: request.query.has("dryRun") }, make);
   }
 
   async #admit(

@@ -2,6 +2,7 @@ import type { KubeObject, ObjectMeta } from "../../api/index.ts";
 import { encodeForStore, type Entry } from "../watch/entry.ts";
 import { trackUpdate } from "./apply/managed-fields.ts";
 import { committed, createObject } from "./create.ts";
+import type { Kind } from "./kind.ts";
 import { validateMetadataUpdate } from "./metadata.ts";
 import {
   admissionRequest,
@@ -59,6 +60,30 @@ export async function updateObject(core: Core, op: Operation, change: Change): P
     if (written) return { object: written.object, json: written.json, created: false };
     if ((named && change.unconditional) || attempt === MAX_ATTEMPTS) throw conflictError(kind, name);
   }
+}
+
+/**
+ * An endpoint's own write: no defaults, no admission, no managed fields and no checks of the kind, for the object was valid before and `make`
+ * changes what only the endpoint may. What `make` leaves as it was is shared with the old object, which is frozen.
+ */
+export async function rewriteObject(
+  core: Core,
+  kind: Kind,
+  at: { readonly namespace: string; readonly name: string; readonly dryRun: boolean },
+  make: (old: KubeObject) => KubeObject,
+): Promise<void> {
+  const key = storeKey(kind, at.namespace, at.name);
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    await core.feed.fresh();
+    const entry = cacheOf(core, kind).entries.get(key);
+    if (!entry) throw notFoundError(kind, at.name);
+    const value = encodeForStore(make(entry.object));
+    if (at.dryRun) return;
+    const compares = [{ key, modRevision: entry.revision }];
+    const { succeeded, revision } = await core.store.commit(compares, [{ key, value }], []);
+    if (succeeded) return core.feed.reached(revision);
+  }
+  throw conflictError(kind, at.name);
 }
 
 /** The preconditions that the new object itself carries. */

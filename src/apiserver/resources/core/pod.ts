@@ -43,7 +43,6 @@ export const pod: Peculiarities = {
   gracePeriodSeconds,
   returnDeletedObject: true,
   updateSubresources: ["ephemeralcontainers", "resize"],
-  internalSubresources: ["bound"],
   columns: [
     nameColumn,
     text<Pod>("Ready", (object, nowMs) => podLine(object, nowMs).ready),
@@ -77,7 +76,6 @@ function keepByPart(now: Pod, old: Pod, subresource: string): void {
     now.status!.qosClass ??= old.status?.qosClass;
     return;
   }
-  if (subresource === "bound") return;
   now.status = old.status;
   if (subresource === "ephemeralcontainers") {
     now.spec = { ...old.spec!, ephemeralContainers: now.spec?.ephemeralContainers };
