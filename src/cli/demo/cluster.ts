@@ -25,9 +25,9 @@ const MANY = 10;
 
 /** The second act: the same image, unchanged, as a Deployment behind a Service. */
 export async function clusterAct(story: Story, instance: Instance): Promise<void> {
-  const { client, close } = await connect(instance.kubeconfig);
+  const cluster = await connect(instance.kubeconfig);
   try {
-    const act = new ClusterAct(story, client, new SocketClient(instance.dockerSocket));
+    const act = new ClusterAct(story, cluster.client, new SocketClient(instance.dockerSocket));
     await act.deploy();
     await act.heal();
     await act.makeRoom();
@@ -35,7 +35,7 @@ export async function clusterAct(story: Story, instance: Instance): Promise<void
     await act.scale();
     await act.autoscale();
   } finally {
-    close();
+    cluster.close();
   }
 }
 
@@ -319,7 +319,7 @@ class ClusterAct {
       const answer = (await get(this.#url)).trim();
       counts.set(answer, (counts.get(answer) ?? 0) + 1);
     }
-    return new Map([...counts].sort());
+    return new Map([...counts].toSorted(([left], [right]) => (left < right ? -1 : 1)));
   }
 
   async #until<T>(what: string, check: () => Promise<T | undefined | false>): Promise<T> {
