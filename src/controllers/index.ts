@@ -22,7 +22,12 @@ import { replicaSetController, replicationController } from "./replicaset/index.
 import { rootCaPublisher, serviceAccountController } from "./serviceaccount/index.ts";
 import { statefulSetController } from "./statefulset/index.ts";
 import { ttlAfterFinishedController } from "./ttl/index.ts";
-import { persistentVolumeController } from "./volume/index.ts";
+import {
+  claimProtectionController,
+  ephemeralVolumeController,
+  persistentVolumeController,
+  volumeProtectionController,
+} from "./volume/index.ts";
 
 export type * from "./controller.ts";
 export { controllerUser, runControllers, type ControllerManager, type ControllerManagerOptions } from "./manager.ts";
@@ -50,6 +55,9 @@ export const allControllers: readonly Controller[] = [
   resourceQuotaController,
   disruptionController,
   persistentVolumeController,
+  claimProtectionController,
+  volumeProtectionController,
+  ephemeralVolumeController,
   certificateApprovingController,
   certificateSigningController,
   certificateCleaner,

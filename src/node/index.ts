@@ -7,3 +7,5 @@ export * from "./podnet/index.ts";
 export * from "./dns/index.ts";
 export * from "./proxy/index.ts";
 export * from "./policy/index.ts";
+export * from "./volumes/index.ts";
+export * from "./ingress/index.ts";

@@ -124,7 +124,7 @@ function staticRules({ group, resource, subresource, verb }: AuthorizationAttrib
 }
 
 /** Everything in its namespace that a Pod names, as `resource/name`. */
-function* references({ spec }: k8s.Pod): Generator<string> {
+function* references({ metadata, spec }: k8s.Pod): Generator<string> {
   if (spec === undefined) return;
   yield `serviceaccounts/${spec.serviceAccountName ?? "default"}`;
   for (const { name } of spec.imagePullSecrets ?? []) yield `secrets/${name}`;
@@ -138,7 +138,10 @@ function* references({ spec }: k8s.Pod): Generator<string> {
       if (valueFrom?.secretKeyRef !== undefined) yield `secrets/${valueFrom.secretKeyRef.name}`;
     }
   }
-  for (const volume of spec.volumes ?? []) yield* volumeReferences(volume);
+  for (const volume of spec.volumes ?? []) {
+    yield* volumeReferences(volume);
+    if (volume.ephemeral !== undefined) yield `persistentvolumeclaims/${metadata.name}-${volume.name}`;
+  }
 }
 
 function* volumeReferences(volume: k8s.Volume): Generator<string> {

@@ -3,6 +3,9 @@ import { parseQuantity } from "../../base/index.ts";
 import { keyOf, labelPredicate, resources, type Stored } from "../../client/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 
+export { ephemeralVolumeController } from "./ephemeral.ts";
+export { claimProtectionController, volumeProtectionController } from "./protection.ts";
+
 type Claim = Stored<k8s.PersistentVolumeClaim>;
 type Volume = Stored<k8s.PersistentVolume>;
 
@@ -93,9 +96,13 @@ async function askProvisioner(
 ): Promise<void> {
   const { provisioner } = storageClass;
   if (claim.metadata.annotations?.[PROVISIONER] !== provisioner) {
-    await context.client
-      .of(resources.persistentVolumeClaims)
-      .patch(claim.metadata, { metadata: { annotations: { [PROVISIONER]: provisioner } } }, { signal });
+    await context.client.of(resources.persistentVolumeClaims).update(
+      {
+        ...claim,
+        metadata: { ...claim.metadata, annotations: { ...claim.metadata.annotations, [PROVISIONER]: provisioner } },
+      },
+      { signal },
+    );
   }
   const message = `Waiting for a volume to be created either by the external provisioner '${provisioner}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered.`;
   context.events.event(claim, "Normal", "ExternalProvisioning", message);

@@ -13,7 +13,11 @@ const validateSpec = (spec: k8s.StatefulSetSpec | undefined): FieldError[] => [
   ...oneOf("spec.updateStrategy.type", spec?.updateStrategy?.type, ["OnDelete", "RollingUpdate"]),
   ...nonNegative("spec.replicas", spec?.replicas),
   ...nonNegative("spec.minReadySeconds", spec?.minReadySeconds),
-  ...validateWorkload(spec, "statefulset"),
+  ...validateWorkload(
+    spec,
+    "statefulset",
+    spec?.volumeClaimTemplates?.map(({ metadata }) => metadata.name ?? ""),
+  ),
 ];
 
 export const statefulSet: Peculiarities = {

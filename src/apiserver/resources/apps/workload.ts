@@ -24,8 +24,8 @@ export const workloadWideColumns = [
   wide(text<Workload>("Selector", ({ spec }) => formatSelector(spec?.selector))),
 ];
 
-/** Selector and template of a workload whose Pods restart always. */
-export function validateWorkload(spec: Workload["spec"], kind: string): FieldError[] {
+/** Selector and template of a workload whose Pods restart always. `claims`: see validatePodTemplate. */
+export function validateWorkload(spec: Workload["spec"], kind: string, claims: readonly string[] = []): FieldError[] {
   const errors = validateLabelSelector(spec?.selector, "spec.selector");
   if (spec?.selector === undefined) errors.push(required("spec.selector"));
   else if (Object.keys(spec.selector.matchLabels ?? {}).length + (spec.selector.matchExpressions?.length ?? 0) === 0)
@@ -40,7 +40,7 @@ export function validateWorkload(spec: Workload["spec"], kind: string): FieldErr
         "`selector` does not match template `labels`",
       ),
     );
-  errors.push(...validatePodTemplate(template, "spec.template"));
+  errors.push(...validatePodTemplate(template, "spec.template", claims));
   const policy = template.spec?.restartPolicy;
   if (policy !== undefined && policy !== "Always")
     errors.push({

@@ -12,19 +12,27 @@ import {
 } from "../shared/names.ts";
 import { validateAnnotations, validateLabels, validateUnique } from "../shared/object-meta.ts";
 
-/** Upstream's ValidatePodTemplateSpec. */
-export function validatePodTemplate(template: k8s.PodTemplateSpec, at: string): FieldError[] {
+/** Upstream's ValidatePodTemplateSpec. `claims` are volumes that the template need not list: a StatefulSet's claim templates. */
+export function validatePodTemplate(
+  template: k8s.PodTemplateSpec,
+  at: string,
+  claims: readonly string[] = [],
+): FieldError[] {
   return [
     ...validateLabels(template.metadata?.labels, `${at}.metadata.labels`),
     ...validateAnnotations(template.metadata?.annotations, `${at}.metadata.annotations`),
-    ...validatePodSpec(template.spec, `${at}.spec`),
+    ...validatePodSpec(template.spec, `${at}.spec`, claims),
   ];
 }
 
 /** Upstream's ValidatePodSpec: field paths begin at `at`. */
-export function validatePodSpec(spec: k8s.PodSpec | undefined, at: string): FieldError[] {
+export function validatePodSpec(
+  spec: k8s.PodSpec | undefined,
+  at: string,
+  claims: readonly string[] = [],
+): FieldError[] {
   if (spec === undefined) return [required(`${at}.containers`)];
-  const volumes = new Set((spec.volumes ?? []).map(({ name }) => name));
+  const volumes = new Set([...(spec.volumes ?? []).map(({ name }) => name), ...claims]);
   return [
     ...validateVolumes(spec.volumes ?? [], `${at}.volumes`),
     ...validateContainerList(spec, volumes, at),

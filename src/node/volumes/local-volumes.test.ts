@@ -1,0 +1,28 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { k8s } from "../../api/index.ts";
+import type { Stored } from "../../client/index.ts";
+import { volumeFor } from "./local-volumes.ts";
+import { defaultStorageClass } from "./storage-class.ts";
+
+const claim = {
+  apiVersion: "v1",
+  kind: "PersistentVolumeClaim",
+  metadata: { name: "data", namespace: "apps", uid: "u-1", resourceVersion: "1" },
+  spec: { accessModes: ["ReadWriteOnce"], storageClassName: "local", resources: { requests: { storage: "1Gi" } } },
+} as unknown as Stored<k8s.PersistentVolumeClaim>;
+
+test("a volume is a directory of one node, reserved for its claim", () => {
+  const volume = volumeFor(claim, defaultStorageClass(), { nodeName: "n1", root: "/v" });
+  assert.equal(volume.metadata.name, "pvc-u-1");
+  assert.equal(volume.spec?.local?.path, "/v/pvc-u-1");
+  assert.equal(volume.spec?.claimRef?.uid, "u-1");
+  assert.equal(volume.spec?.capacity?.["storage"], "1Gi");
+  assert.equal(volume.spec?.persistentVolumeReclaimPolicy, "Delete");
+  assert.deepEqual(volume.spec?.nodeAffinity?.required?.nodeSelectorTerms[0]?.matchExpressions?.[0]?.values, ["n1"]);
+});
+
+test("the class's reclaim policy is the volume's", () => {
+  const retain = { ...defaultStorageClass(), reclaimPolicy: "Retain" };
+  assert.equal(volumeFor(claim, retain, { nodeName: "n1", root: "/v" }).spec?.persistentVolumeReclaimPolicy, "Retain");
+});

@@ -1,0 +1,169 @@
+import { chmod, mkdir, rm } from "node:fs/promises";
+import path from "node:path";
+import type { k8s } from "../../api/index.ts";
+import { hasCode, parseQuantity } from "../../base/index.ts";
+import { keyOf, resources, type KubeClient, type Stored } from "../../client/index.ts";
+import type { Controller, ControllerContext } from "../../controllers/index.ts";
+import { LOCAL_PROVISIONER } from "./storage-class.ts";
+
+type Claim = Stored<k8s.PersistentVolumeClaim>;
+type Volume = Stored<k8s.PersistentVolume>;
+
+export interface LocalVolumesOptions {
+  /** Whose rights suffice for claims and volumes; a provisioner has a role of its own upstream. */
+  readonly client: KubeClient;
+  readonly nodeName: string;
+  /** Each volume is a directory below it, named after the volume. */
+  readonly root: string;
+}
+
+const SELECTED_NODE = "volume.kubernetes.io/selected-node";
+const STORAGE_PROVISIONER = "volume.kubernetes.io/storage-provisioner";
+const PROVISIONED_BY = "pv.kubernetes.io/provisioned-by";
+/** Where the volume's files are on the host, for people: on the volume and on its claim. */
+const HOST_PATH = "berth.dev/host-path";
+const VOLUME_PREFIX = "pvc-";
+
+/**
+ * Makes volumes for claims that ask for this provisioner, grows them, and deletes them when their class says so. A volume is a directory of this node, so
+ * its size is a promise and no limit.
+ */
+export function localVolumesController(options: LocalVolumesOptions): Controller {
+  return {
+    name: "local-volumes",
+    serviceAccount: "persistent-volume-binder",
+    component: LOCAL_PROVISIONER,
+    workers: 4,
+    setup(context) {
+      const claims = context.informer(resources.persistentVolumeClaims);
+      const volumes = context.informer(resources.persistentVolumes);
+      const ofClaim = (claim: Claim) => context.enqueue(`claim ${keyOf(claim)}`);
+      const ofVolume = (volume: Volume) => context.enqueue(`volume ${volume.metadata.name}`);
+      claims.onChange({ added: ofClaim, updated: ofClaim });
+      volumes.onChange({ added: ofVolume, updated: ofVolume });
+      return {
+        async reconcile(queued, signal) {
+          const [kind, key] = queued.split(" ") as [string, string];
+          const claim = kind === "claim" ? claims.get(key) : undefined;
+          const volume = kind === "volume" ? volumes.get(key) : undefined;
+          if (claim) await syncClaim(context, options, claim, signal);
+          if (volume) await reclaim(options, volume, signal);
+        },
+      };
+    },
+  };
+}
+
+async function syncClaim(
+  context: ControllerContext,
+  options: LocalVolumesOptions,
+  claim: Claim,
+  signal: AbortSignal,
+): Promise<void> {
+  if (claim.metadata.annotations?.[STORAGE_PROVISIONER] !== LOCAL_PROVISIONER || claim.metadata.deletionTimestamp)
+    return;
+  if (claim.spec?.volumeName) return grow(context, options, claim, signal);
+  const node = claim.metadata.annotations[SELECTED_NODE];
+  if (node !== undefined && node !== options.nodeName) return;
+  await provision(context, options, claim, signal);
+}
+
+async function provision(
+  context: ControllerContext,
+  options: LocalVolumesOptions,
+  claim: Claim,
+  signal: AbortSignal,
+): Promise<void> {
+  const storageClass = context.informer(resources.storageClasses).get(claim.spec?.storageClassName ?? "");
+  if (claim.spec?.volumeMode === "Block") {
+    const message = `failed to provision volume with StorageClass "${claim.spec.storageClassName}": local volumes are directories; volumeMode Block is not supported`;
+    context.events.event(claim, "Warning", "ProvisioningFailed", message);
+    return;
+  }
+  const volume = volumeFor(claim, storageClass, options);
+  const folder = volume.spec!.local!.path;
+  await mkdir(folder, { recursive: true });
+  // Whoever the Pod runs as may write, as with an emptyDir; the umask must not stand in the way.
+  await chmod(folder, 0o777);
+  try {
+    await options.client.of(resources.persistentVolumes).create(volume, { signal });
+  } catch (error) {
+    if (hasCode(error, "alreadyExists")) return;
+    throw error;
+  }
+  await options.client
+    .of(resources.persistentVolumeClaims)
+    .patch(claim.metadata, { metadata: { annotations: { [HOST_PATH]: folder } } }, { signal });
+  context.events.event(
+    claim,
+    "Normal",
+    "ProvisioningSucceeded",
+    `Successfully provisioned volume ${volume.metadata.name}: its files are in ${folder}`,
+  );
+}
+
+/** The volume that a claim gets. Pure. */
+export function volumeFor(
+  claim: Claim,
+  storageClass: k8s.StorageClass | undefined,
+  { nodeName, root }: Pick<LocalVolumesOptions, "nodeName" | "root">,
+): k8s.PersistentVolume {
+  const name = VOLUME_PREFIX + claim.metadata.uid;
+  const folder = path.join(root, name);
+  const { name: claimName, namespace, uid } = claim.metadata;
+  return {
+    apiVersion: "v1",
+    kind: "PersistentVolume",
+    metadata: { name, annotations: { [PROVISIONED_BY]: LOCAL_PROVISIONER, [HOST_PATH]: folder } },
+    spec: {
+      accessModes: claim.spec?.accessModes ?? ["ReadWriteOnce"],
+      capacity: { storage: claim.spec?.resources?.requests?.["storage"] ?? "0" },
+      claimRef: { apiVersion: "v1", kind: "PersistentVolumeClaim", name: claimName, namespace, uid },
+      local: { path: folder },
+      nodeAffinity: {
+        required: {
+          nodeSelectorTerms: [
+            { matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [nodeName] }] },
+          ],
+        },
+      },
+      persistentVolumeReclaimPolicy: storageClass?.reclaimPolicy ?? "Delete",
+      ...(claim.spec?.storageClassName ? { storageClassName: claim.spec.storageClassName } : {}),
+      volumeMode: "Filesystem",
+    },
+  };
+}
+
+/** A directory is as large as it is told to be: first the volume, then what the claim says it has. */
+async function grow(
+  context: ControllerContext,
+  options: LocalVolumesOptions,
+  claim: Claim,
+  signal: AbortSignal,
+): Promise<void> {
+  const wanted = claim.spec?.resources?.requests?.["storage"];
+  const has = claim.status?.capacity?.["storage"];
+  if (claim.status?.phase !== "Bound" || !wanted || !has || parseQuantity(wanted) <= parseQuantity(has)) return;
+  const volumes = options.client.of(resources.persistentVolumes);
+  await volumes.patch({ name: claim.spec!.volumeName! }, { spec: { capacity: { storage: wanted } } }, { signal });
+  await options.client
+    .of(resources.persistentVolumeClaims)
+    .patch(claim.metadata, { status: { capacity: { storage: wanted } } }, { subresource: "status", signal });
+  context.events.event(claim, "Normal", "VolumeResizeSuccessful", `Resized to ${wanted}`);
+}
+
+/** A released volume of class policy Delete goes with its files; one to be retained stays for people. */
+async function reclaim({ client, root }: LocalVolumesOptions, volume: Volume, signal: AbortSignal): Promise<void> {
+  const { metadata, spec, status } = volume;
+  if (metadata.annotations?.[PROVISIONED_BY] !== LOCAL_PROVISIONER) return;
+  if (status?.phase !== "Released" || spec?.persistentVolumeReclaimPolicy !== "Delete") return;
+  const folder = path.join(root, metadata.name);
+  // The path in the object could have been changed by a user: only the provisioner's own naming is trusted.
+  if (metadata.name.startsWith(VOLUME_PREFIX) && spec.local?.path === folder)
+    await rm(folder, { recursive: true, force: true });
+  try {
+    await client.of(resources.persistentVolumes).delete(metadata, { signal });
+  } catch (error) {
+    if (!hasCode(error, "notFound")) throw error;
+  }
+}
