@@ -209,6 +209,25 @@ test("a second daemon finds containers running and ended, with their exit codes"
   }
 });
 
+test("a creation that a kill left half done is cleared away, and its id is free again", async () => {
+  const { sandbox, made } = await container(["sleep", "60"]);
+  // As a kill between the runtime's create and our own record of it.
+  rmSync(path.join(core.layout.bundle(made.id), "facts.json"));
+  const second = new Core(ctx);
+  await second.open();
+  const found = new ProcessIsolation(second);
+  const again = (await found.recover()).find(({ id }) => id === sandbox.id)!;
+  assert.equal(again.container(made.id), undefined);
+  assert.throws(() => process.kill(made.pid, 0), /ESRCH/);
+  const spec = baseSpec({ rootfs, args: ["true"], env: ["PATH=/bin"], cwd: "/" });
+  const anew = await again.createContainer({ id: made.id, spec });
+  await anew.start();
+  assert.equal((await anew.wait()).code, 0);
+  await again.destroy();
+  await sandbox.destroy();
+  await found.close();
+});
+
 test("a run step: output, exit code, user, cancel", async () => {
   const runOnce = createRunOnce(isolation);
   let text = "";

@@ -5,6 +5,7 @@ import { run, signalProcess, spawn, unmount } from "../../../host/index.ts";
 import { checkId, MonitoredContainer } from "./container.ts";
 import type { Core } from "./core.ts";
 import { readFacts, writeFacts } from "./facts.ts";
+import { clearUnfinished, isUnfinished } from "./unfinished.ts";
 import type { ContainerRequest, Isolation, RuntimeContainer, Sandbox, SandboxRequest } from "./types.ts";
 
 /** What stands in `sandboxes/ID/facts.json`. */
@@ -45,8 +46,10 @@ export class ProcessIsolation implements Isolation {
       if (facts) this.#sandboxes.set(id, sandbox);
       else await sandbox.destroy();
     }
+    const bundles = await readdir(this.#core.layout.bundles).catch(() => []);
+    for (const id of bundles) if (isUnfinished(this.#core, id)) await clearUnfinished(this.#core, id);
     const known = new Map<string, string>();
-    for (const id of await readdir(this.#core.layout.bundles).catch(() => [])) {
+    for (const id of bundles) {
       const sandbox = await this.#recoverContainer(id);
       const container = sandbox?.container(id);
       if (container) known.set(id, container.request.spec.linux.cgroupsPath!);
