@@ -8,6 +8,7 @@ import type { Service } from "../../supervisor.ts";
 import { apiForPodsService, apiServerService } from "./api-server.ts";
 import { autoscalerService, controllersService, informersService, schedulerService } from "./control-plane.ts";
 import { networkPoliciesService } from "./network-policies.ts";
+import { localVolumesService } from "./local-volumes.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
 import { clusterDnsService, serviceProxyService } from "./service-network.ts";
@@ -52,6 +53,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
     serviceProxyService(context, api, informers, settings),
     networkPoliciesService(context, informers, settings),
     clusterDnsService(context, informers, settings),
+    localVolumesService(context, api, informers, settings),
     remembered,
     kubeletService(context, { engine, cri: remembered, api, informers }, settings),
   ];
