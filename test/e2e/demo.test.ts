@@ -14,7 +14,7 @@ after(() => berth?.stop());
 
 test("berth demo tells its story to a pipe and leaves nothing behind", async () => {
   const { code, stdout, stderr } = await run(path.join(root, "berth"), ["demo", "--yes", "--no-open"], {
-    env: berth.env,
+    env: { ...berth.env, BERTH_KUBERNETES: "1" },
     timeoutMs: 300_000,
   });
   assert.equal(code, 0, stdout + stderr);
@@ -32,7 +32,7 @@ test("berth demo tells its story to a pipe and leaves nothing behind", async () 
   assert.ok(!stdout.includes("\u001b"), "no colours in a pipe");
   assert.match(stdout, /^Done in [\d.]+ s\.$/m);
   assert.equal(existsSync(path.join(berth.dataDir, "demo")), false);
-  assert.doesNotMatch((await run("ip", ["-o", "link"])).stdout, new RegExp(kernelName("demo")));
+  assert.doesNotMatch((await run("ip", ["-o", "link"])).stdout, new RegExp(kernelName(`${berth.instance}-demo`)));
 });
 
 test("the example is the scenario's application, byte for byte", (t) => {

@@ -11,7 +11,9 @@ import { reset } from "./daemon.ts";
 const ACTS = [dockerAct, clusterAct];
 
 export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<void> {
-  process.env["BERTH_INSTANCE"] = "demo";
+  // Beside another instance than the default one, so that whoever works with several of them can have a demo of each.
+  const beside = process.env["BERTH_INSTANCE"];
+  process.env["BERTH_INSTANCE"] = beside && beside !== "default" ? `${beside}-demo` : "demo";
   // Directories that were chosen for another instance are not ours to fill and to remove.
   for (const name of ["BERTH_DATA_DIR", "BERTH_RUNTIME_DIR"]) {
     if (process.env[name]) process.env[name] = path.join(process.env[name], "demo");
@@ -19,8 +21,8 @@ export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<
   await ensurePackages(["engine"], options);
   const instance = currentInstance();
   const story = new Story();
-  story.say('An instance of its own, "demo", so that nothing of yours is touched.');
-  await story.act("berth --instance demo up -d", async () => {
+  story.say(`An instance of its own, "${instance.name}", so that nothing of yours is touched.`);
+  await story.act(`berth --instance ${instance.name} up -d`, async () => {
     await stopDaemon(instance);
     const status = await startDetached(instance);
     return `ready: ${status.services.map(({ name, startMs }) => `${name} ${startMs} ms`).join(", ")}`;
@@ -28,10 +30,11 @@ export async function demo(options: { yes?: boolean; keep?: boolean }): Promise<
   try {
     for (const act of ACTS) await act(story, instance);
   } finally {
-    if (options.keep) story.say("Left running: berth --instance demo status; berth --instance demo reset");
+    if (options.keep)
+      story.say(`Left running: berth --instance ${instance.name} status; berth --instance ${instance.name} reset`);
     else {
       story.say("Leaving nothing behind.");
-      await story.act("berth --instance demo reset --yes", async () => {
+      await story.act(`berth --instance ${instance.name} reset --yes`, async () => {
         await reset({ yes: true });
         return "";
       });

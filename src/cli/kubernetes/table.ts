@@ -44,7 +44,8 @@ export function renderTable(answer: Table, options: TableOptions = {}): string {
 }
 
 function cell(value: unknown): string {
-  return value === null || value === undefined ? "<none>" : String(value);
+  if (value === null || value === undefined) return "<none>";
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function labelsOf(object: AnyObject): string {
