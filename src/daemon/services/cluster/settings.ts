@@ -8,6 +8,8 @@ export interface ClusterSettings {
   readonly podCidr: string;
   /** From which Services of type LoadBalancer get their addresses. */
   readonly loadBalancerCidr: string;
+  /** Of this node, for Ingresses: beside the range of Services, so that none can get it. */
+  readonly ingressIp: string;
   readonly domain: string;
   readonly dnsIp: string;
   /** This node's address on the Pod network, at which Pods reach the API server. */
@@ -21,6 +23,7 @@ export function clusterSettings(instance: string, { service, pod }: Ranges): Clu
     nodePorts: [30_000, 32_767],
     podCidr: `${pod}.0.0/24`,
     loadBalancerCidr: `${pod}.255.0/24`,
+    ingressIp: `${pod}.254.1`,
     domain: "cluster.local",
     dnsIp: `${service}.10`,
     gateway: `${pod}.0.1`,

@@ -1,0 +1,238 @@
+import type { k8s } from "../../api/index.ts";
+import { hasCode, kernelName, messageOf, randomInt, type InstanceContext, type Timer } from "../../base/index.ts";
+import {
+  defineResource,
+  resources,
+  type EventRecorder,
+  type Informer,
+  type InformerFactory,
+  type KubeClient,
+  type Stored,
+} from "../../client/index.ts";
+import { LinuxNetlinkHost, type NetlinkHost } from "../../host/index.ts";
+import type { Target } from "./forward.ts";
+import type { IngressListener } from "./listener.ts";
+import { certificateFor, route, routingTable, type Backend, type RoutingTable } from "./routes.ts";
+
+export const ingressClasses = defineResource<k8s.IngressClass>(
+  "networking.k8s.io/v1",
+  "ingressclasses",
+  "IngressClass",
+  false,
+);
+/** What a class must name to be served here. */
+const CONTROLLER = "berth.dev/ingress";
+const CLASS_NAME = "berth";
+const DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class";
+const SLICES_BY_SERVICE = "ingress-service";
+const SETTLE_MS = 5;
+const LOOPBACK = "127.0.0.1";
+
+export interface IngressOptions {
+  readonly client: KubeClient;
+  readonly informers: InformerFactory;
+  readonly events: EventRecorder;
+  /** This node's address for Ingresses, put on a link of its own and told in their status. */
+  readonly address: string;
+  /** 80 and 443; others are for tests. */
+  readonly ports?: { readonly http: number; readonly https: number };
+  readonly netlink?: NetlinkHost;
+}
+
+type Ingress = Stored<k8s.Ingress>;
+
+/**
+ * The Ingress controller: HTTP and HTTPS on the node's Ingress address and, where the ports are free, on localhost. Nothing listens and no Secrets are followed
+ * before there is an Ingress of a class that is served here.
+ */
+export class IngressController {
+  readonly #ctx: InstanceContext;
+  readonly #options: IngressOptions;
+  readonly #ingresses: Informer<k8s.Ingress>;
+  readonly #classes: Informer<k8s.IngressClass>;
+  #sources: Awaited<ReturnType<IngressController["follow"]>> | undefined;
+  #listener: IngressListener | undefined;
+  #table: RoutingTable = routingTable([]);
+  #clashes: readonly number[] = [];
+  #timer: Timer | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(ctx: InstanceContext, options: IngressOptions) {
+    this.#ctx = ctx;
+    this.#options = options;
+    this.#ingresses = options.informers.for(resources.ingresses);
+    this.#classes = options.informers.for(ingressClasses);
+  }
+
+  /** Makes the default class if there is none, and begins to follow Ingresses. */
+  async start(): Promise<void> {
+    await this.#options.client
+      .of(ingressClasses)
+      .create({
+        metadata: { name: CLASS_NAME, annotations: { [DEFAULT_CLASS]: "true" } },
+        spec: { controller: CONTROLLER },
+      })
+      .catch((error: unknown) => {
+        if (!hasCode(error, "alreadyExists")) throw error;
+      });
+    await Promise.all([this.#ingresses.whenSynced(), this.#classes.whenSynced()]);
+    const touch = () => this.#touch();
+    this.#ingresses.onChange({ added: touch, updated: touch, deleted: touch });
+    this.#classes.onChange({ added: touch, updated: touch, deleted: touch });
+    await this.sync();
+  }
+
+  #touch(): void {
+    if (!this.#closed) this.#timer ??= this.#ctx.clock.after(SETTLE_MS, () => void this.sync());
+  }
+
+  /** Resolves when what the Ingresses say now is served. */
+  sync(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#running = this.#running
+      .then(() => this.#reconcile())
+      .catch((error: unknown) => this.#ctx.log.error("serving Ingresses failed", { error }));
+    return this.#running;
+  }
+
+  async #reconcile(): Promise<void> {
+    if (this.#closed) return;
+    const ours = this.#ingresses.list().filter((ingress) => this.#isOurs(ingress));
+    if (ours.length === 0) return this.#stopListening();
+    this.#sources ??= await this.follow();
+    this.#table = routingTable(ours);
+    await this.#listen();
+    await Promise.all(ours.map((ingress) => this.#tell(ingress)));
+  }
+
+  #isOurs({ metadata, spec }: Ingress): boolean {
+    const name = spec?.ingressClassName ?? metadata.annotations?.["kubernetes.io/ingress.class"];
+    return name !== undefined && this.#classes.get(name)?.spec?.controller === CONTROLLER;
+  }
+
+  /** What only matters once there is an Ingress. */
+  async follow() {
+    const { informers } = this.#options;
+    const sources = {
+      services: informers.for(resources.services),
+      slices: informers.for(resources.endpointSlices),
+      secrets: informers.for(resources.secrets),
+    };
+    sources.slices.addIndex(SLICES_BY_SERVICE, ({ metadata }) => {
+      const service = metadata.labels?.["kubernetes.io/service-name"];
+      return service ? [`${metadata.namespace}/${service}`] : [];
+    });
+    await Promise.all(Object.values(sources).map((informer) => informer.whenSynced()));
+    return sources;
+  }
+
+  async #listen(): Promise<void> {
+    if (this.#listener) return;
+    const { address, ports = { http: 80, https: 443 } } = this.#options;
+    const { IngressListener } = await import("./listener.ts");
+    const listener = new IngressListener({
+      resolve: (host, path) => this.#resolve(host, path),
+      certificate: (name) => this.#certificate(name),
+    });
+    this.#ensureAddress(address);
+    await listener.listen(address, { http: ports.http });
+    await listener.listen(address, { https: ports.https });
+    this.#listener = listener;
+    const onLocalhost = [{ http: ports.http }, { https: ports.https }];
+    const results = await Promise.allSettled(onLocalhost.map((port) => listener.listen(LOOPBACK, port)));
+    this.#clashes = [ports.http, ports.https].filter((_, index) => results[index]!.status === "rejected");
+  }
+
+  async #stopListening(): Promise<void> {
+    const listener = this.#listener;
+    this.#listener = undefined;
+    await listener?.close();
+  }
+
+  #ensureAddress(address: string): void {
+    if (address.startsWith("127.")) return;
+    using netlink = (this.#options.netlink ?? new LinuxNetlinkHost()).open();
+    const name = kernelName(this.#ctx.instance, "ing");
+    const link =
+      netlink.link(name)?.index ??
+      netlink.addLink({ name, kind: { type: "bridge" }, up: true, alias: "berth Ingress" });
+    netlink.addAddress(link, `${address}/32`);
+  }
+
+  /** Writes the address into an Ingress' status, once, and says what stands in its way. */
+  async #tell(ingress: Ingress): Promise<void> {
+    const { address, client, events } = this.#options;
+    if (ingress.status?.loadBalancer?.ingress?.[0]?.ip === address) return;
+    for (const { secretName } of ingress.spec?.tls ?? []) {
+      const key = `${ingress.metadata.namespace}/${secretName}`;
+      if (secretName && !this.#sources?.secrets.get(key))
+        events.event(
+          ingress,
+          "Warning",
+          "CertificateMissing",
+          `Secret ${key} is not there: TLS for its hosts is refused`,
+        );
+    }
+    for (const port of this.#clashes)
+      events.event(
+        ingress,
+        "Warning",
+        "LocalhostPortInUse",
+        `localhost:${port} belongs to another program or Service. The Ingress answers on ${address}`,
+      );
+    const status = { loadBalancer: { ingress: [{ ip: address }] } };
+    await client
+      .of(resources.ingresses)
+      .patch(ingress.metadata, { status }, { subresource: "status" })
+      .catch((error: unknown) => this.#ctx.log.debug("an Ingress' status was not written", { why: messageOf(error) }));
+  }
+
+  #resolve(host: string, path: string): Target {
+    const backend = route(this.#table, host, path);
+    if (backend) return this.#target(backend);
+    return { status: 404, message: `no Ingress has a rule for ${host || "this host"}${path.replace(/\?.*$/s, "")}` };
+  }
+
+  /** A Service's own address: the kernel balances. Services without one are looked up here. */
+  #target({ namespace, service: name, port }: Backend): Target {
+    const key = `${namespace}/${name}`;
+    const refuse = (why: string): Target => ({ status: 503, message: `Service ${key} ${why}` });
+    const service = this.#sources?.services.get(key);
+    if (!service) return refuse("does not exist");
+    const { type, externalName, clusterIP, ports = [] } = service.spec ?? {};
+    if (type === "ExternalName" && externalName) return { host: externalName, port: Number(port) || 80 };
+    const found = ports.find((one) => one.port === port || one.name === port);
+    if (!found) return refuse(`has no port ${port}`);
+    const endpoints = this.#endpoints(key, found.name ?? "");
+    if (endpoints.length === 0) return refuse("has no ready endpoints");
+    if (clusterIP && clusterIP !== "None") return { host: clusterIP, port: found.port };
+    return endpoints[randomInt(this.#ctx.random, endpoints.length)]!;
+  }
+
+  #endpoints(service: string, portName: string): { host: string; port: number }[] {
+    const slices = this.#sources?.slices.byIndex(SLICES_BY_SERVICE, service) ?? [];
+    return slices.flatMap((slice) => {
+      const port = slice.ports?.find((one) => (one.name ?? "") === portName)?.port;
+      const usable = (slice.endpoints ?? []).filter(
+        ({ conditions }) => conditions?.ready !== false || (conditions.serving && conditions.terminating),
+      );
+      return port === undefined ? [] : usable.map(({ addresses }) => ({ host: addresses[0]!, port }));
+    });
+  }
+
+  #certificate(serverName: string): { cert: Buffer; key: Buffer } | undefined {
+    const name = certificateFor(this.#table, serverName);
+    const data = name === undefined ? undefined : this.#sources?.secrets.get(name)?.data;
+    if (!data?.["tls.crt"] || !data["tls.key"]) return undefined;
+    return { cert: Buffer.from(data["tls.crt"], "base64"), key: Buffer.from(data["tls.key"], "base64") };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#running;
+    await this.#stopListening();
+  }
+}

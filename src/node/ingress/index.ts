@@ -1,0 +1,1 @@
+export { IngressController, type IngressOptions } from "./controller.ts";
