@@ -127,7 +127,7 @@ export class ServiceProxy {
     const plan = (key: string) => this.#planOne(key, { deletions, additions, goneUdp });
     this.#dirty.forEach(plan);
     this.#dirty.clear();
-    if (deletions.length > 0 && this.#disputing.size > 0) this.#disputing.forEach(plan);
+    if (deletions.length > 0) [...this.#disputing, ...this.#clashing.keys()].forEach(plan);
     try {
       await this.#ensureTimeouts(additions);
       this.#apply(deletions, additions);
