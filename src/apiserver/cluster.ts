@@ -14,6 +14,7 @@ import { createAuthorizers } from "./authz/index.ts";
 import { bootstrapCluster } from "./bootstrap/objects.ts";
 import { openClusterCertificates } from "./certificates/cluster.ts";
 import type { ClusterCertificates } from "./certificates/cluster.ts";
+import { ClusterSigner } from "./certificates/signer.ts";
 import { renderKubeconfig } from "./certificates/kubeconfig.ts";
 import { ClusterState } from "./cluster-state.ts";
 import { serveCustomResources } from "./crd/index.ts";
@@ -60,6 +61,8 @@ export interface Cluster extends AsyncDisposable {
   readonly client: KubeClient;
   readonly listener: Listener;
   readonly certificates: ClusterCertificates;
+  /** Signs what CertificateSigningRequests ask for. */
+  readonly signer: ClusterSigner;
   readonly tokens: ServiceAccountTokens;
   /** https://HOST:PORT */
   readonly url: string;
@@ -155,6 +158,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     client: state.client,
     listener,
     certificates,
+    signer: new ClusterSigner(certificates.authority, clock),
     tokens,
     url,
     close,

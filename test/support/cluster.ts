@@ -56,7 +56,7 @@ const quickStages = defaultStages.map((stage) => ({
 type Context = Pick<ClusterOptions, "clock" | "random" | "log">;
 
 async function runControlPlane(
-  { client, certificates }: Cluster,
+  { client, certificates, signer }: Cluster,
   context: Context,
   count: number,
   signal: AbortSignal,
@@ -64,6 +64,7 @@ async function runControlPlane(
   const informers = new InformerFactory({ ...context, client });
   const settings = {
     rootCaPem: certificates.authority.pair.cert,
+    signer,
     serviceCidr: "10.96.0.0/16",
     loadBalancerCidrs: ["192.0.2.0/29"],
   };

@@ -2,9 +2,9 @@ import type { k8s } from "../../api/index.ts";
 import type { RbacAuthorizer } from "../authz/index.ts";
 import { uncovered } from "../authz/rules.ts";
 import type { ClusterState } from "../cluster-state.ts";
-import type { Admission, AdmissionRequest, AuthorizationAttributes, Authorizer } from "../machinery/pipeline.ts";
+import type { Admission, AdmissionRequest, Authorizer } from "../machinery/pipeline.ts";
 import { deepEqual } from "../resources/shared/field-errors.ts";
-import { refuse } from "./plugin.ts";
+import { isAllowed, refuse } from "./plugin.ts";
 
 const group = "rbac.authorization.k8s.io";
 
@@ -57,23 +57,8 @@ export function escalationPrevention(
     await assertHolds(request, role.rules ?? []);
   }
 
-  async function may(request: AdmissionRequest, verb: string, resource: string, name: string): Promise<boolean> {
-    const { user, namespace } = request;
-    const asked: AuthorizationAttributes = {
-      user,
-      verb,
-      group,
-      resource,
-      name,
-      namespace,
-      isResource: true,
-      path: "",
-      version: "v1",
-      subresource: "",
-      tail: "",
-    };
-    for (const authorizer of authorizers) if ((await authorizer.authorize(asked)).allowed) return true;
-    return false;
+  function may({ user, namespace }: AdmissionRequest, verb: string, resource: string, name: string): Promise<boolean> {
+    return isAllowed(authorizers, { user, verb, group, resource, name, namespace });
   }
 
   async function assertHolds(request: AdmissionRequest, wanted: readonly k8s.PolicyRule[]): Promise<void> {

@@ -2,6 +2,7 @@ import type { Clock, Logger, Random } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { Admission, Authorizer } from "../machinery/pipeline.ts";
 import type { RbacAuthorizer } from "../authz/index.ts";
+import { certificates } from "./certificates.ts";
 import { escalationPrevention } from "./escalation.ts";
 import { limitRanger } from "./limit-ranger.ts";
 import { namespaceLifecycle } from "./namespace-lifecycle.ts";
@@ -54,6 +55,7 @@ export function createAdmission(options: AdmissionOptions): Admission[] {
     defaultClasses(state),
     storageProtection,
     runtimeClass(state),
+    certificates(options.authorizers),
     escalationPrevention(state, options.rbac, options.authorizers),
     hooks.mutating,
     serviceAllocator(state, random, services),

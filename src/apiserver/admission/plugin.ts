@@ -1,5 +1,5 @@
 import type { BerthError } from "../../base/index.ts";
-import type { AdmissionRequest } from "../machinery/pipeline.ts";
+import type { AdmissionRequest, AuthorizationAttributes, Authorizer } from "../machinery/pipeline.ts";
 import { forbiddenError } from "../machinery/status.ts";
 
 /** What every plugin asks of a request. */
@@ -8,6 +8,20 @@ export const isResource = ({ resource }: AdmissionRequest, group: string, plural
 
 export const isPodCreate = (request: AdmissionRequest): boolean =>
   request.operation === "CREATE" && request.subresource === "" && isResource(request, "", "pods");
+
+type Asked = Pick<AuthorizationAttributes, "user" | "verb" | "group" | "resource" | "name"> & {
+  readonly namespace?: string;
+};
+
+/** Whether the user may do something else than what is being asked for. */
+export async function isAllowed(authorizers: readonly Authorizer[], asked: Asked): Promise<boolean> {
+  const rest = { isResource: true, path: "", version: "v1", subresource: "", tail: "" };
+  for (const authorizer of authorizers) {
+    const { allowed, denied } = await authorizer.authorize({ namespace: "", ...asked, ...rest });
+    if (allowed || denied) return allowed;
+  }
+  return false;
+}
 
 /** A refusal in upstream's words: `pods "x" is forbidden: why`. */
 export function refuse({ resource, name, object }: AdmissionRequest, why: string): BerthError {

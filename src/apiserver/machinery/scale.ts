@@ -44,7 +44,6 @@ async function writeScale(core: Core, op: Operation, make: (current: KubeObject)
     const { resourceVersion } = scale.metadata;
     if (resourceVersion && resourceVersion !== old!.metadata.resourceVersion) throw conflictError(kind, name);
     const next = thaw(old!);
-    delete next.metadata.resourceVersion;
     setPath(next, kind.strategy.scale!.specReplicas, replicasOf(scale, name));
     return next;
   };

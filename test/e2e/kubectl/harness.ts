@@ -64,7 +64,7 @@ const replacements: readonly (readonly [RegExp, string])[] = [
   [/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/g, "UID"],
   [/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, "TIME"],
   [/\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [-+]\d{4}/g, "TIME"],
-  [/(?<=  |\(|^|over )((\d+[dhms]){1,2}|\d+ms|<unknown>|<invalid>)( ago)?(?=$|  |,|\)| \(x)/gm, "AGE$3"],
+  [/(?<=  |\(|^|over )((\d+m)?\d+s|\d+ms|<unknown>|<invalid>)( ago)?(?=$|  |,|\)| \(x)/gm, "AGE$3"],
   [/\b10\.96\.\d+\.\d+\b/g, "CLUSTER-IP"],
   [/\b10\.(244|\d+)\.\d+\.\d+\b/g, "IP"],
   [/\b3[0-2]\d{3}\b/g, "NODEPORT"],

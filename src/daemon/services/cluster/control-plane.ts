@@ -34,7 +34,7 @@ export function controllersService(
     dependsOn: [api, informers],
     async start(use) {
       const { allControllers, runControllers } = await import("../../../controllers/index.ts");
-      const { client, certificates } = use(api);
+      const { client, certificates, signer } = use(api);
       const stop = new AbortController();
       const log = context.log.with({ service: "controllers" });
       const manager = runControllers(
@@ -46,6 +46,7 @@ export function controllersService(
           controllers: allControllers,
           settings: {
             rootCaPem: certificates.authority.pair.cert,
+            signer,
             serviceCidr: settings.serviceCidr,
             loadBalancerCidrs: [settings.loadBalancerCidr],
           },

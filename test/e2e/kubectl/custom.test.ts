@@ -1,0 +1,3 @@
+import { kubectlTranscripts } from "./harness.ts";
+
+kubectlTranscripts("custom");
