@@ -7,17 +7,19 @@ import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import { apiForPodsService, apiServerService } from "./api-server.ts";
 import { autoscalerService, controllersService, informersService, schedulerService } from "./control-plane.ts";
+import { ingressService } from "./ingress.ts";
 import { networkPoliciesService } from "./network-policies.ts";
 import { localVolumesService } from "./local-volumes.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
 import { clusterDnsService, serviceProxyService } from "./service-network.ts";
 import { pickRanges, rememberedRanges } from "./ranges.ts";
+import { simulatedNodesService } from "./simulated-nodes.ts";
 import { clusterSettings } from "./settings.ts";
 import { storeService } from "./store.ts";
 
-/** Kubernetes on this machine: store, API server, controllers, scheduler, and the machine as a node. */
-export function composeCluster(context: DaemonContext, engine: Service<Engine>): Service[] {
+/** Kubernetes on this machine: store, API server, controllers, scheduler, and with an engine the machine as a node. */
+export function composeCluster(context: DaemonContext, engine: Service<Engine> | undefined): Service[] {
   const ranges = rememberedRanges(path.join(context.dataDir, "cluster"), () =>
     pickRanges(context.instance, instanceTag(context.instance), addressesInUse()),
   );
@@ -31,6 +33,16 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
     ...metricsEndpoints(() => (runtime ? [{ name: settings.nodeName, runtime, usage }] : []), context.clock),
   ]);
   const informers = informersService(context, api);
+  const controlPlane = [
+    store,
+    api,
+    informers,
+    controllersService(context, api, informers, settings),
+    schedulerService(context, api, informers),
+    autoscalerService(context, api, informers),
+    ...(context.config.simulatedNodes > 0 ? [simulatedNodesService(context, api, informers)] : []),
+  ];
+  if (!engine) return controlPlane;
   const network = podNetworkService(context, settings);
   const cri = criService(context, engine, network);
   const remembered: Service<CriRuntime> = {
@@ -42,16 +54,12 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine>):
     },
   };
   return [
-    store,
-    api,
-    informers,
-    controllersService(context, api, informers, settings),
-    schedulerService(context, api, informers),
-    autoscalerService(context, api, informers),
+    ...controlPlane,
     network,
     apiForPodsService(api, network, settings),
     serviceProxyService(context, api, informers, settings),
     networkPoliciesService(context, informers, settings),
+    ingressService(context, api, informers, settings),
     clusterDnsService(context, informers, settings),
     localVolumesService(context, api, informers, settings),
     remembered,
