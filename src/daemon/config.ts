@@ -26,6 +26,11 @@ export interface DaemonConfig {
   readonly registryPullThrough: boolean;
   /** Whether this instance is a Kubernetes cluster too. */
   readonly kubernetes: boolean;
+  /** Whether images, containers and a real node are there; a cluster without them has only simulated nodes. */
+  readonly engine: boolean;
+  readonly simulatedNodes: number;
+  /** Times of simulated Pods' stages (src/node/simulated/README.md). */
+  readonly simulatedStagesFile?: string;
   /** docs/adr/0070; milliseconds, 0 for upstream's behaviour. */
   readonly kubeletPortWaitMs?: number;
   readonly kubeletDrainWaitMs?: number;
@@ -44,6 +49,13 @@ const text = (value: unknown, key: string): string => {
 const texts = (value: unknown, key: string): string[] => {
   if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
   throw invalidArgument(`configuration: "${key}" must be a list of texts`);
+};
+/** Upstream's largest supported cluster. */
+const MAX_SIMULATED_NODES = 5_000;
+const nodeCount = (value: unknown, key: string): number => {
+  if (Number.isInteger(Number(value)) && Number(value) >= 0 && Number(value) <= MAX_SIMULATED_NODES)
+    return Number(value);
+  throw invalidArgument(`configuration: "${key}" must be a number from 0 to ${MAX_SIMULATED_NODES}`);
 };
 const milliseconds = (value: unknown, key: string): number => {
   if (typeof value === "number" && value >= 0 && value <= 600_000) return value;
@@ -71,6 +83,9 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "registry-pull-through": (value) => ({ registryPullThrough: value === true }),
   "cni-conf-dir": () => ({}),
   "cni-bin-dir": () => ({}),
+  engine: (value) => ({ engine: value !== false }),
+  "simulated-nodes": (value, key) => ({ simulatedNodes: nodeCount(value, key) }),
+  "simulated-stages": (value, key) => ({ simulatedStagesFile: text(value, key) }),
   "kubelet-port-wait": (value, key) => ({ kubeletPortWaitMs: milliseconds(value, key) }),
   "kubelet-drain-wait": (value, key) => ({ kubeletDrainWaitMs: milliseconds(value, key) }),
   kubernetes: (value) => ({ kubernetes: value !== false }),
@@ -115,11 +130,18 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     registryListen: env["BERTH_REGISTRY_LISTEN"] || undefined,
     registryPullThrough: false,
     kubernetes: true,
+    engine: true,
+    simulatedNodes: 0,
     runtimes: {},
     tls: tlsOf(raw),
     cni: cniOf(raw),
     ...fromFile,
     ...mirrorsOf(env),
+    ...(env["BERTH_ENGINE"] === undefined ? {} : { engine: env["BERTH_ENGINE"] !== "0" }),
+    ...(env["BERTH_SIMULATED_NODES"]
+      ? { simulatedNodes: nodeCount(env["BERTH_SIMULATED_NODES"], "BERTH_SIMULATED_NODES") }
+      : {}),
+    ...(env["BERTH_SIMULATED_STAGES"] ? { simulatedStagesFile: env["BERTH_SIMULATED_STAGES"] } : {}),
     ...(env["BERTH_KUBERNETES"] === undefined ? {} : { kubernetes: env["BERTH_KUBERNETES"] !== "0" }),
     ...flags,
   };

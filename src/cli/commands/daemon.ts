@@ -1,16 +1,25 @@
 import { existsSync, readFileSync, statSync, watch } from "node:fs";
 import { open } from "node:fs/promises";
 import path from "node:path";
-import { notFound, permissionDenied, systemClock } from "../../base/index.ts";
+import { invalidArgument, notFound, permissionDenied, systemClock } from "../../base/index.ts";
 import { DAEMON_ARGV, daemonStatus, isReady, startDetached, stopDaemon, wait } from "../daemon-process.ts";
 import { currentInstance } from "../instance.ts";
 import { ensurePackages } from "../packages.ts";
 import { duration, table } from "../output/table.ts";
 import { confirm, print } from "../output/terminal.ts";
 
-export async function up(options: { detach?: boolean; yes?: boolean }): Promise<void> {
+export interface UpFlags {
+  readonly detach?: boolean;
+  readonly yes?: boolean;
+  readonly without?: string;
+  readonly simulatedNodes?: string;
+  readonly simulatedStages?: string;
+}
+
+export async function up(options: UpFlags): Promise<void> {
   const instance = currentInstance();
   requireRoot();
+  tellDaemon(options);
   const running = await daemonStatus(instance);
   if (running && isReady(running)) {
     print(`berth "${instance.name}" is already up (process ${running.pid})`);
@@ -26,6 +35,22 @@ export async function up(options: { detach?: boolean; yes?: boolean }): Promise<
   print(
     `berth "${instance.name}" is up (process ${status.pid}); \`eval "$(berth env)"\` points docker and kubectl at it`,
   );
+}
+
+/** The daemon is told by its environment what it is to be. */
+function tellDaemon({ without, simulatedNodes, simulatedStages }: UpFlags): void {
+  const parts: Readonly<Record<string, string>> = { cluster: "BERTH_KUBERNETES", engine: "BERTH_ENGINE" };
+  if (without !== undefined) {
+    const variable = parts[without];
+    if (!variable) throw invalidArgument(`there is no part "${without}" to leave out`, { hint: "cluster or engine" });
+    process.env[variable] = "0";
+  }
+  if (simulatedNodes !== undefined) {
+    if (!/^\d{1,4}$/.test(simulatedNodes) || Number(simulatedNodes) > 5000)
+      throw invalidArgument(`invalid number of nodes "${simulatedNodes}"`, { hint: "0 to 5000" });
+    process.env["BERTH_SIMULATED_NODES"] = simulatedNodes;
+  }
+  if (simulatedStages !== undefined) process.env["BERTH_SIMULATED_STAGES"] = path.resolve(simulatedStages);
 }
 
 export async function down(options: { all?: boolean }): Promise<void> {
@@ -59,6 +84,11 @@ export async function status(options: { json?: boolean }): Promise<void> {
     error ?? "",
   ]);
   print(table(["SERVICE", "STATE", "STARTED IN", ""], rows));
+  if (running.services.some(({ name, state }) => name === "api-server" && state === "ready")) {
+    const { clusterFacts } = await import("./kubeconfig.ts");
+    print();
+    print(await clusterFacts());
+  }
 }
 
 /** Removes the instance: the daemon ends, and `--reset` of the daemon's own program takes everything away by name. */

@@ -9,7 +9,13 @@ export function declareDaemonCommands(berth: Command): void {
     .description("start berth; in the foreground unless -d")
     .option("-d, --detach", "return when everything is ready")
     .option("-y, --yes", "install missing system packages without asking")
-    .addHelpText("after", "\nExamples:\n  berth up -d\n  berth --instance ci up -d --yes")
+    .option("--without <part>", "leave out the cluster or the engine")
+    .option("--simulated-nodes <number>", "nodes whose Pods run no containers, to try things at size (up to 5000)")
+    .option("--simulated-stages <file>", "JSON with the times of simulated Pods' stages")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  berth up -d\n  berth --instance ci up -d --yes\n  berth --instance size up -d --without engine --simulated-nodes 1000",
+    )
     .action(async (options) => (await commands()).up(options));
   berth
     .command("down")
@@ -33,6 +39,13 @@ export function declareDaemonCommands(berth: Command): void {
     .description("print the exports that point docker and kubectl at this instance")
     .addHelpText("after", '\nExample:\n  eval "$(berth env)" && docker ps')
     .action(async () => (await commands()).env());
+  berth
+    .command("kubeconfig")
+    .description("print the administrator's kubeconfig, or merge it into your own")
+    .option("--merge", "into the first file of KUBECONFIG, or ~/.kube/config, as the current context")
+    .option("--file <file>", "merge into this file instead")
+    .addHelpText("after", "\nExample:\n  berth kubeconfig --merge && kubectl get nodes")
+    .action(async (options) => (await import("../commands/kubeconfig.ts")).kubeconfig(options));
   berth
     .command("demo")
     .description("build and run the example application, as a short story")

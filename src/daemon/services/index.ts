@@ -7,9 +7,11 @@ import { registryService } from "./registry.ts";
 
 /** The one place where the daemon is put together: one file per service, each listed after those it depends on. */
 export function composeServices(context: DaemonContext): Service[] {
+  const { config } = context;
+  if (!config.engine) return config.kubernetes ? composeCluster(context, undefined) : [];
   const engine = engineService(context);
   const dockerApi = dockerApiService(context, engine);
-  const registry = context.config.registryListen ? [registryService(context, engine)] : [];
-  const cluster = context.config.kubernetes ? composeCluster(context, engine) : [];
+  const registry = config.registryListen ? [registryService(context, engine)] : [];
+  const cluster = config.kubernetes ? composeCluster(context, engine) : [];
   return [engine, dockerApi, ...registry, ...cluster];
 }

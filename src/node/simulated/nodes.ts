@@ -198,6 +198,8 @@ class Simulation {
           "topology.kubernetes.io/region": "simulated",
           "topology.kubernetes.io/zone": `simulated-${index % zones}`,
           [SIMULATED_LABEL]: "true",
+          // `kubectl get nodes` shows it under ROLES.
+          "node-role.kubernetes.io/simulated": "",
         },
         annotations: { [SIMULATED_LABEL]: "true" },
       },

@@ -1,5 +1,5 @@
 import type { k8s } from "../../api/index.ts";
-import { rfc3339 } from "../../base/index.ts";
+import { invalidArgument, rfc3339 } from "../../base/index.ts";
 import type { Stored } from "../../client/index.ts";
 
 type Pod = Stored<k8s.Pod>;
@@ -128,3 +128,27 @@ const gone: Stage = {
 
 /** What upstream's kwok calls pod-fast: Pending, Running and Ready, for Jobs Succeeded, and gone when deleted. */
 export const defaultStages: readonly Stage[] = [gone, running, ready, finished];
+
+/** What a stages file may say of a stage: how long a Pod stays before it, and how much of that is left to chance. */
+export interface StageTimes {
+  readonly delayMs?: number;
+  readonly jitterMs?: number;
+}
+/** By stage: `running`, `ready`, `finished`, `gone`. */
+export type StageSettings = Readonly<Record<string, StageTimes>>;
+
+/** The default stages with other times. Throws invalidArgument for a stage or time that there isn't. */
+export function stagesFrom(settings: StageSettings): readonly Stage[] {
+  const names = defaultStages.map(({ name }) => name);
+  for (const [name, times] of Object.entries(settings)) {
+    if (!names.includes(name))
+      throw invalidArgument(`simulated Pods have no stage "${name}"`, { hint: `one of ${names.join(", ")}` });
+    for (const [key, value] of Object.entries(times))
+      if (!["delayMs", "jitterMs"].includes(key) || typeof value !== "number" || !(value >= 0))
+        throw invalidArgument(`stage "${name}": "${key}" must be delayMs or jitterMs, at least 0`);
+  }
+  return defaultStages.map((stage) => {
+    const { delayMs, jitterMs = stage.jitterMs } = settings[stage.name] ?? {};
+    return { ...stage, jitterMs, delayMs: (pod: Pod) => delayMs ?? stage.delayMs(pod) };
+  });
+}
