@@ -5,7 +5,16 @@ export interface FaultOptions {
   readonly clock: Clock;
   readonly random: Random;
   /** Chances from 0 to 1, read at each request, so that a run can calm down. */
-  readonly chances: { refuse: number; loseAnswer: number; delay: number; dropWatch: number };
+  readonly chances: {
+    refuse: number;
+    loseAnswer: number;
+    delay: number;
+    dropWatch: number;
+    /** Of each event: to come late, and everything after it. */
+    slowWatch: number;
+    /** Of each event: to come twice. */
+    repeatEvent: number;
+  };
 }
 
 const MAX_DELAY_MS = 800;
@@ -18,8 +27,11 @@ export function faulty(handler: ApiHandler, options: FaultOptions): ApiHandler {
     if (random.float() < chances.delay) await clock.sleep(randomInt(random, MAX_DELAY_MS), request.signal);
     if (random.float() < chances.refuse) return unavailable("the request did not arrive");
     const response = await handler(request);
-    if (response.events)
-      return random.float() < chances.dropWatch ? cut(response, randomInt(random, MAX_WATCH_MS), clock) : response;
+    if (response.events) {
+      const events = disturbed(response.events, options);
+      const watch = { ...response, events };
+      return random.float() < chances.dropWatch ? cut(watch, randomInt(random, MAX_WATCH_MS), clock) : watch;
+    }
     if (random.float() < chances.loseAnswer) return unavailable("the answer was lost");
     if (random.float() < chances.delay) await clock.sleep(randomInt(random, MAX_DELAY_MS), request.signal);
     return response;
@@ -36,6 +48,31 @@ function unavailable(message: string): ApiResponse {
     message,
   };
   return { status: 503, headers: {}, object };
+}
+
+async function* disturbed(
+  events: AsyncIterable<ApiWatchEvent>,
+  { clock, random, chances }: FaultOptions,
+): AsyncGenerator<ApiWatchEvent> {
+  for await (const event of events) {
+    if (random.float() < chances.slowWatch) await clock.sleep(randomInt(random, MAX_DELAY_MS));
+    yield event;
+    if (random.float() < chances.repeatEvent) yield event;
+  }
+}
+
+/** A server that dies with the signal: requests under way are answered as a broken connection is. */
+export function mortal(handler: ApiHandler, signal: AbortSignal): ApiHandler {
+  const broken = unavailable("the connection broke");
+  return async (request) => {
+    if (signal.aborted) return broken;
+    const died = Promise.withResolvers<ApiResponse>();
+    const die = () => died.resolve(broken);
+    signal.addEventListener("abort", die, { once: true });
+    const answer = handler(request).finally(() => signal.removeEventListener("abort", die));
+    answer.catch(() => {});
+    return Promise.race([answer, died.promise]);
+  };
 }
 
 /** The same watch, ending after a while as a lost connection does. */
