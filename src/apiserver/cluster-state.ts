@@ -86,6 +86,9 @@ export class ClusterState {
       false,
     ),
   );
+  readonly apiServices = this.#mirror(
+    defineResource<k8s.APIService>("apiregistration.k8s.io/v1", "apiservices", "APIService", false),
+  );
   readonly mutatingWebhooks = this.#mirror(
     defineResource<k8s.MutatingWebhookConfiguration>(
       registration,

@@ -4,6 +4,7 @@ import type { ApiHandler } from "../api/index.ts";
 import type { Clock, Logger, Random } from "../base/index.ts";
 import type { KubeClient } from "../client/index.ts";
 import type { Store } from "../storage/index.ts";
+import { Aggregation } from "./aggregation/index.ts";
 import { addressAt, createAdmission } from "./admission/index.ts";
 import type { ServiceRange } from "./admission/index.ts";
 import { BootstrapTokens } from "./authn/bootstrap-tokens.ts";
@@ -23,6 +24,7 @@ import { issuerDiscovery } from "./endpoints/issuer-discovery.ts";
 import { bindingEndpoints, evictionEndpoint } from "./endpoints/pods.ts";
 import { reviewEndpoints } from "./endpoints/reviews.ts";
 import { tokenEndpoint } from "./endpoints/tokens.ts";
+import { createFairness } from "./machinery/fairness.ts";
 import type { ApiServer, Listener } from "./machinery/options.ts";
 import type { Audit, Endpoint, Fairness, Fallback } from "./machinery/pipeline.ts";
 import { createApiServer } from "./machinery/server.ts";
@@ -116,6 +118,15 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     componentStatusEndpoint(store),
     ...(options.endpoints ?? []),
   ];
+  const aggregation = new Aggregation({
+    state,
+    clock,
+    log,
+    signal: stop.signal,
+    server: () => server!,
+    clientCa: certificates.authority.pair.cert,
+    frontProxy: () => certificates.issueClient({ commonName: "front-proxy-client" }),
+  });
   server = await createApiServer({
     store,
     clock,
@@ -135,9 +146,9 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       authorizers,
       findKind: (apiVersion, kind) => findKind(server!, apiVersion, kind),
     }),
-    fallbacks: [issuerDiscovery(tokens), ...(options.fallbacks ?? [])],
+    fallbacks: [issuerDiscovery(tokens), aggregation.unavailable, ...(options.fallbacks ?? [])],
     audit: options.audit,
-    fairness: options.fairness,
+    fairness: options.fairness ?? createFairness({ clock }),
   });
   const { cert, key } = certificates.server;
   const listener = await server.listen({
@@ -147,6 +158,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   });
   await bootstrapCluster(state, { serviceIp, serviceCidr: services.cidr, address, port: listener.port });
   await serveCustomResources({ state, server, clock, random, log });
+  await aggregation.start();
   const url = `https://${host === "0.0.0.0" ? "127.0.0.1" : host}:${listener.port}`;
   const close = async () => {
     stop.abort();

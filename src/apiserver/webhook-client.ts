@@ -27,12 +27,8 @@ export async function callWebhook(
   }
 }
 
-interface Target {
-  readonly host: string;
-  readonly port: number;
+interface Target extends ServiceAddress {
   readonly path: string;
-  /** The name that its certificate must carry. */
-  readonly serverName: string;
   readonly shown: string;
 }
 
@@ -43,10 +39,26 @@ async function locate(state: ClusterState, { url, service }: WebhookConfig): Pro
     return { host, port: Number(port) || 443, path: pathname + search, serverName: host, shown: url };
   }
   const { namespace = "", name = "", path = "/", port = 443 } = service ?? {};
-  const found = await state.client.of(resources.services).get({ namespace, name });
-  const host = found.spec?.clusterIP ?? "";
-  const serverName = `${name}.${namespace}.svc`;
-  return { host, port, path, serverName, shown: `https://${serverName}:${port}${path}` };
+  const address = await addressOf(state, { namespace, name, port });
+  return { ...address, path, shown: `https://${address.serverName}:${port}${path}` };
+}
+
+/** Where a Service of the cluster is reached over TLS. */
+export interface ServiceAddress {
+  readonly host: string;
+  readonly port: number;
+  /** The name that its certificate must carry. */
+  readonly serverName: string;
+}
+
+/** Throws `notFound`, in upstream's words, when there is no such Service. */
+export async function addressOf(
+  state: ClusterState,
+  { namespace, name, port }: { namespace: string; name: string; port: number },
+): Promise<ServiceAddress> {
+  const { spec } = await state.client.of(resources.services).get({ namespace, name });
+  const host = spec?.type === "ExternalName" ? spec.externalName : spec?.clusterIP;
+  return { host: host ?? "", port, serverName: `${name}.${namespace}.svc` };
 }
 
 function post(target: Target, body: string, caBundle: string | undefined, timeoutMs: number): Promise<string> {

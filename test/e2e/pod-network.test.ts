@@ -137,6 +137,31 @@ test("session affinity keeps a client at one endpoint", async () => {
   assert.equal((await answering(pods[0]!.netnsPath, `${VIP}:80`)).length, 1);
 });
 
+test("bandwidth annotations hold in both directions", async () => {
+  const annotations = { "kubernetes.io/ingress-bandwidth": "40M", "kubernetes.io/egress-bandwidth": "80M" };
+  const slow = await net.add({ id: "slow", config: { annotations } });
+  const server = runIn(slow.netnsPath, ["iperf3", "-s"]).catch(() => "");
+  const measure = async (...options: string[]) => {
+    for (let tries = 0; ; tries++) {
+      const words = ["iperf3", "-J", "-c", slow.ips[0]!, "-t", "1", ...options];
+      const output = await runIn(pods[0]!.netnsPath, words).catch((error: Error) => error);
+      if (typeof output === "string")
+        return (
+          (JSON.parse(output) as { end: { sum_received: { bits_per_second: number } } }).end.sum_received
+            .bits_per_second / 1e6
+        );
+      if (tries > 20) throw output;
+      await systemClock.sleep(100);
+    }
+  };
+  const [into, outOf] = [await measure(), await measure("--reverse")];
+  assert.ok(into > 10 && into < 70, `in: ${into} Mbit/s`);
+  assert.ok(outOf > 20 && outOf < 120, `out: ${outOf} Mbit/s`);
+  killAll();
+  await server;
+  await net.remove("slow");
+});
+
 test("a Pod that goes takes its link and namespace with it; destroyAll leaves nothing", async () => {
   killAll();
   await net.remove("c");

@@ -30,9 +30,9 @@ const using = (pod: string, name: string, script: string) =>
     { volumeMounts: [{ name: "data", mountPath: "/data" }] },
   );
 
-async function eventually(what: string, check: () => Promise<unknown> | unknown): Promise<void> {
+async function eventually(what: string, check: () => unknown): Promise<void> {
   const deadline = Date.now() + 20_000;
-  while (!(await check())) {
+  while (!(await Promise.resolve(check()))) {
     assert.ok(Date.now() < deadline, what);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

@@ -3,6 +3,7 @@ import type { ClusterState } from "../cluster-state.ts";
 import type { Admission, Authorizer } from "../machinery/pipeline.ts";
 import type { RbacAuthorizer } from "../authz/index.ts";
 import { certificates } from "./certificates.ts";
+import { claimResize } from "./claim-resize.ts";
 import { escalationPrevention } from "./escalation.ts";
 import { limitRanger } from "./limit-ranger.ts";
 import { namespaceLifecycle } from "./namespace-lifecycle.ts";
@@ -54,6 +55,7 @@ export function createAdmission(options: AdmissionOptions): Admission[] {
     tolerationSeconds,
     defaultClasses(state),
     storageProtection,
+    claimResize(state),
     runtimeClass(state),
     certificates(options.authorizers),
     escalationPrevention(state, options.rbac, options.authorizers),

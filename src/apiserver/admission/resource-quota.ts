@@ -5,6 +5,7 @@ import type { Stored } from "../../client/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { Admission, AdmissionRequest } from "../machinery/pipeline.ts";
 import { refuse } from "./plugin.ts";
+import { quotaCovers } from "./quota-scopes.ts";
 import { formatUsage, usageOf } from "./quota-usage.ts";
 import type { Usage } from "./quota-usage.ts";
 
@@ -21,7 +22,8 @@ export function resourceQuota(state: ClusterState): Admission {
       const quotas = (state.resourceQuotas.now ?? (await state.resourceQuotas.ready())).inNamespace(request.namespace);
       if (quotas.length === 0) return;
       const wanted = usageOf(request.resource, request.object!);
-      for (const quota of quotas) await charge(state, request, quota, wanted);
+      for (const quota of quotas.filter(({ spec }) => quotaCovers(spec, request.resource.resource, request.object!)))
+        await charge(state, request, quota, wanted);
     },
   };
 }

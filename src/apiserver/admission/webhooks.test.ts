@@ -31,21 +31,22 @@ async function startWebhook() {
     notBeforeMs: nowMs,
     notAfterMs: nowMs + 3_600_000,
   });
+  const asked: string[] = [];
   const server = createServer(pair, (request, response) => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {
-      const { request: asked } = JSON.parse(Buffer.concat(chunks).toString()) as Review;
-      const patch = [{ op: "add", path: "/metadata/labels", value: { hooked: asked.operation } }];
-      const answer =
-        request.url === "/mutate"
-          ? { allowed: true, patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64") }
-          : { allowed: asked.object.metadata.name !== "bad", status: { message: "no bad names" } };
+      asked.push(request.url!);
+      const { request: review } = JSON.parse(Buffer.concat(chunks).toString()) as Review;
+      const patch = [{ op: "add", path: "/metadata/labels", value: { hooked: review.operation } }];
+      const answer = request.url!.startsWith("/mutate")
+        ? { allowed: true, patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64") }
+        : { allowed: review.object.metadata.name !== "bad", status: { message: "no bad names" } };
       response.end(
         JSON.stringify({
           apiVersion: "admission.k8s.io/v1",
           kind: "AdmissionReview",
-          response: { uid: asked.uid, ...answer },
+          response: { uid: review.uid, ...answer },
         }),
       );
     });
@@ -53,6 +54,7 @@ async function startWebhook() {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     server,
+    asked,
     port: (server.address() as AddressInfo).port,
     ca: Buffer.from(authority.pair.cert).toString("base64"),
   };
@@ -164,6 +166,70 @@ test("webhooks change and refuse; failures are fatal or ignored as their policy 
     await cluster.close();
     hook.server.close();
     hook.server.closeAllConnections();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("match conditions choose who is asked; who wants it is asked again after others changed the object", async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), "berth-hooks-"));
+  const hook = await startWebhook();
+  const cluster = await openCluster({
+    store: await openMemoryStore(),
+    clock: systemClock,
+    random: seededRandom(3),
+    log: createLogger({ write: () => {} }),
+    folder,
+  });
+  try {
+    const client = new KubeClient(cluster.handler, { user: admin });
+    const rules = [{ operations: ["CREATE"], apiGroups: [""], apiVersions: ["v1"], resources: ["configmaps"] }];
+    const entry = (name: string, expression?: string, reinvocationPolicy = "Never", failurePolicy = "Fail") => ({
+      name: `${name}.example.com`,
+      rules,
+      failurePolicy,
+      reinvocationPolicy,
+      sideEffects: "None",
+      admissionReviewVersions: ["v1"],
+      clientConfig: {
+        url: `https://localhost:${hook.port}/${name === "first" ? "look" : "mutate"}/${name}`,
+        caBundle: hook.ca,
+      },
+      ...(expression === undefined ? {} : { matchConditions: [{ name: "c", expression }] }),
+    });
+    await client
+      .of(
+        defineResource<k8s.MutatingWebhookConfiguration>(
+          "admissionregistration.k8s.io/v1",
+          "mutatingwebhookconfigurations",
+          "MutatingWebhookConfiguration",
+          false,
+        ),
+      )
+      .create({
+        metadata: { name: "m" },
+        webhooks: [
+          entry("first", undefined, "IfNeeded"),
+          entry("second", "object.metadata.name.startsWith('two')"),
+          entry("third", "object.data.missing == 'x'", "Never", "Ignore"),
+          entry("fourth", "object.metadata.name != 'four' || object.data.missing == 'x'", "Never", "Fail"),
+        ],
+      });
+    const make = async (name: string) => {
+      hook.asked.length = 0;
+      await client.of(resources.configMaps).create({ metadata: { name, namespace: "default" }, data: { a: "b" } });
+      return hook.asked.map((url) => url.split("/")[2]);
+    };
+    for (let attempt = 0; (await make(`probe-${attempt}`)).length === 0; attempt++)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.deepEqual(await make("one"), ["first", "fourth", "first"]);
+    assert.deepEqual(await make("two"), ["first", "second", "fourth", "first"]);
+    assert.match(
+      await refusal(make("four")),
+      /admission webhook "fourth.example.com": match condition failed: .*missing/,
+    );
+  } finally {
+    await cluster.close();
+    hook.server.close();
     await rm(folder, { recursive: true, force: true });
   }
 });

@@ -42,7 +42,9 @@ export function webhooks(
       .toSorted((a, b) => (a.metadata.name! < b.metadata.name! ? -1 : 1))
       .flatMap((configuration) => (configuration.webhooks ?? []) as Hook[])
       .filter((hook) => (hook.rules ?? []).some((rule) => ruleMatches(rule, request)));
-    const selected = await Promise.all(hooks.map((hook) => selectorsMatch(state, request, hook)));
+    const selected = await Promise.all(
+      hooks.map(async (hook) => (await selectorsMatch(state, request, hook)) && conditionsHold(hook, request)),
+    );
     return hooks.filter((_hook, index) => selected[index]);
   };
   const ask = (hook: Hook, request: AdmissionRequest) => askOne(state, random, log, hook, request);
@@ -51,11 +53,17 @@ export function webhooks(
       async mutate(request) {
         const configurations = (state.mutatingWebhooks.now ?? (await state.mutatingWebhooks.ready())).list();
         if (configurations.length === 0) return;
-        for (const hook of await matching(configurations, request)) {
+        const hooks = await matching(configurations, request);
+        /** The object as each webhook left it: who sees another one later on may be asked again. */
+        const left = new Map<Hook, string>();
+        const askAndPatch = async (hook: Hook) => {
           const answer = await ask(hook, request);
           if (answer?.patch !== undefined && request.object !== undefined)
             request.object = await applyPatch(request.object, answer.patch, hook.name);
-        }
+          if (hook.reinvocationPolicy === "IfNeeded") left.set(hook, JSON.stringify(request.object));
+        };
+        for (const hook of hooks) await askAndPatch(hook);
+        for (const [hook, text] of left) if (JSON.stringify(request.object) !== text) await askAndPatch(hook);
       },
     },
     validating: {
@@ -66,6 +74,28 @@ export function webhooks(
       },
     },
   };
+}
+
+/** https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#matching-requests-matchconditions */
+async function conditionsHold(hook: Hook, request: AdmissionRequest): Promise<boolean> {
+  const { matchConditions = [], failurePolicy, name } = hook;
+  if (matchConditions.length === 0) return true;
+  const { evaluate, policyVariables } = await import("./policy-variables.ts");
+  const variables = policyVariables(request, {}, undefined, undefined);
+  let problem: string | undefined;
+  for (const { expression } of matchConditions) {
+    try {
+      // One that is false decides, whatever went wrong with the others.
+      if (evaluate(expression, variables) !== true) return false;
+    } catch (error) {
+      problem ??= messageOf(error).split("\n")[0];
+    }
+  }
+  if (problem === undefined) return true;
+  if (failurePolicy === "Ignore") return false;
+  throw statusError("permissionDenied", {
+    message: `admission webhook ${JSON.stringify(name)}: match condition failed: ${problem}`,
+  });
 }
 
 /** The answer of a webhook that allows; undefined when it could not be asked and may be ignored. Throws its refusal. */

@@ -47,6 +47,8 @@ export interface KindRegistry {
   remove(group: string, version: string, plural: string): void;
   find(group: string, version: string, plural: string): Kind | undefined;
   all(): readonly Kind[];
+  /** Everything that a group's version serves besides kinds, in place of what it was before. */
+  setEndpointsOf(group: string, version: string, endpoints: readonly Endpoint[]): void;
 }
 
 export interface ApiServer extends AsyncDisposable {

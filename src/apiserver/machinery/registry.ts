@@ -28,6 +28,15 @@ export class Registry implements KindRegistry {
     }
     this.generation++;
   }
+  setEndpointsOf(group: string, version: string, endpoints: readonly Endpoint[]): void {
+    const names = (all: Iterable<Endpoint>) => JSON.stringify([...all]);
+    const old = [...this.#endpoints.values()].filter((one) => one.group === group && one.version === version);
+    for (const one of old) this.#endpoints.delete(`${group}/${version}/${one.resource}/${one.subresource}`);
+    const { generation } = this;
+    this.addEndpoints(endpoints);
+    // Asked every few seconds; what is derived is only made anew when something is different.
+    if (names(old) === names(endpoints)) this.generation = generation;
+  }
   endpoint(group: string, version: string, resource: string, subresource: string): Endpoint | undefined {
     return this.#endpoints.get(`${group}/${version}/${resource}/${subresource}`);
   }

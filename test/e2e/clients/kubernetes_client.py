@@ -69,8 +69,8 @@ for event in watcher.stream(client.ApiextensionsV1Api().list_custom_resource_def
 snakes = dynamic.DynamicClient(client.ApiClient()).resources.get(api_version="python.example.com/v1", kind="Snake")
 snakes.create(namespace=NAMESPACE, body={
     "apiVersion": "python.example.com/v1", "kind": "Snake", "metadata": {"name": "kaa"}, "spec": {"length": 6}})
-snakes.server_side_apply(namespace=NAMESPACE, name="kaa", field_manager="python", body={
-    "apiVersion": "python.example.com/v1", "kind": "Snake", "metadata": {"name": "kaa"}, "spec": {"venom": False}})
+snakes.patch(namespace=NAMESPACE, name="kaa", content_type="application/merge-patch+json", body={
+    "spec": {"venom": False}})
 kaa = client.CustomObjectsApi().get_namespaced_custom_object("python.example.com", "v1", NAMESPACE, "snakes", "kaa")
 assert kaa["spec"] == {"length": 6, "venom": False}, kaa
 
