@@ -25,6 +25,7 @@ export function kubeletHost(overrides: Partial<MachineFacts> = {}): KubeletHost 
       const { bsize, blocks, bavail, files, ffree } = await statfs(folder);
       return { totalBytes: blocks * bsize, availableBytes: bavail * bsize, totalInodes: files, freeInodes: ffree };
     },
+    processes: async () => ({ running: await threadCount(), max: await maxThreads() }),
     memory: async () => ({ totalBytes: os.totalmem(), availableBytes: await availableMemory() }),
   };
 }
@@ -68,4 +69,15 @@ function hostAddresses(): string[] {
 async function availableMemory(): Promise<number> {
   const text = await readFile("/proc/meminfo", "utf8");
   return Number(/^MemAvailable:\s+(\d+)/m.exec(text)?.[1] ?? 0) * 1024;
+}
+
+async function threadCount(): Promise<number> {
+  return Number(/\/(\d+) /.exec(await readFile("/proc/loadavg", "utf8"))?.[1] ?? 0);
+}
+
+async function maxThreads(): Promise<number> {
+  const limits = await Promise.all(
+    ["pid_max", "threads-max"].map(async (name) => Number(await readFile(`/proc/sys/kernel/${name}`, "utf8"))),
+  );
+  return Math.min(...limits);
 }

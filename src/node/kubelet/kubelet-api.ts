@@ -53,6 +53,8 @@ export interface KubeletHost {
     path: string,
   ): Promise<{ totalBytes: number; availableBytes: number; totalInodes: number; freeInodes: number }>;
   memory(): Promise<{ totalBytes: number; availableBytes: number }>;
+  /** Processes and threads of the whole machine, and how many there may be. */
+  processes(): Promise<{ running: number; max: number }>;
 }
 
 export interface MachineFacts {

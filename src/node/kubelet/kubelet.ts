@@ -8,11 +8,12 @@ import type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";
 import { MAX_PODS, NodeAgent } from "./node-status/node-agent.ts";
 import { admitPod, unsupported } from "./pod/admission.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
-import { PodWorker } from "./pod/worker.ts";
+import { PodWorker, type Verdict } from "./pod/worker.ts";
 import { Prober, type ProbeKind } from "./probe/prober.ts";
 import { LABELS } from "./runtime/sandbox-config.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
 import { StatusWriter } from "./status/status-writer.ts";
+import { Upkeep } from "./upkeep/upkeep.ts";
 import { Volumes } from "./volumes/volumes.ts";
 
 export interface KubeletOptions {
@@ -32,6 +33,8 @@ export interface KubeletOptions {
   /** Mounts made for Pods. Gone after a reboot. */
   readonly runtimeDir: string;
   readonly kubeletPort: number;
+  /** As upstream's --eviction-hard. */
+  readonly evictionHard?: string | undefined;
   /** See ADR 70. */
   readonly portWaitMs?: number;
   /** Resolves when no Service sends a Pod that is being deleted anything new; bounded. At once when left out. */
@@ -40,6 +43,11 @@ export interface KubeletOptions {
 
 /** Rounds over everything the node has, for what no event told. */
 const SWEEP_MS = 30_000;
+const CRITICAL_PRIORITY = 2_000_000_000;
+const SHUTDOWN: Verdict = {
+  reason: "Terminated",
+  message: "Pod was terminated in response to imminent node shutdown.",
+};
 
 /** The agent of one node: makes the Pods bound to it run, and says how they are. */
 export class Kubelet {
@@ -48,6 +56,7 @@ export class Kubelet {
   readonly #stop = new AbortController();
   #context: KubeletContext | undefined;
   #agent: NodeAgent | undefined;
+  #upkeep: Upkeep | undefined;
 
   constructor(options: KubeletOptions) {
     this.#options = options;
@@ -60,13 +69,20 @@ export class Kubelet {
       await mkdir(folder, { recursive: true, mode: 0o711 });
     const machine = await host.machine();
     this.#context = this.#makeContext(machine);
+    this.#upkeep = new Upkeep({
+      ...this.#options,
+      pods: () => api.pods(),
+      podFolder: (uid) => this.#context!.volumes.podFolder(uid),
+      evict: (pod, verdict) => this.#evict(pod, verdict),
+      onPressure: () => void this.#agent?.report(),
+    });
     this.#agent = new NodeAgent({
       ...this.#options,
       machine,
       labels: this.#options.labels ?? {},
       taints: this.#options.taints ?? [],
       podCidr: this.#options.podCidr,
-      pressure: () => ({ memory: false, disk: false, pid: false }),
+      pressure: () => this.#upkeep!.pressure(),
     });
     if (this.#options.podCidr) await runtime.updateRuntimeConfig({ podCidr: this.#options.podCidr });
     await this.#agent.start();
@@ -75,12 +91,34 @@ export class Kubelet {
     void this.#followRuntime();
     await this.#sweep();
     void this.#sweepLoop();
+    void this.#upkeep.run(this.#stop.signal);
   }
 
   async stop(): Promise<void> {
     this.#stop.abort();
     this.#agent?.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.release()));
+  }
+
+  /**
+   * The machine goes down: every Pod ends with its own grace, critical ones after the others, each half within half of the time given.
+   * https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/
+   */
+  async shutdown(graceMs: number): Promise<void> {
+    const all = [...this.#workers.values()].filter((worker) => !worker.finished);
+    const isCritical = (worker: PodWorker) => (worker.pod.spec?.priority ?? 0) >= CRITICAL_PRIORITY;
+    for (const group of [all.filter((worker) => !isCritical(worker)), all.filter(isCritical)]) {
+      for (const worker of group) worker.fail(SHUTDOWN);
+      const settled = Promise.all(group.map((worker) => worker.settled()));
+      await Promise.race([settled, this.#options.clock.sleep(graceMs / 2, this.#stop.signal).catch(() => {})]);
+    }
+  }
+
+  #evict(pod: Pod, verdict: Verdict): void {
+    const worker = this.#workers.get(pod.metadata.uid!);
+    if (!worker || worker.finished) return;
+    this.#context!.event(pod, undefined, "Warning", "Evicted", verdict.message);
+    worker.fail(verdict);
   }
 
   /** A Pod of this node, for logs, exec and the like. */

@@ -90,6 +90,7 @@ export function kubeletService(
         dataDir: path.join(context.dataDir, "kubelet"),
         runtimeDir: path.join(context.runtimeDir, "kubelet"),
         kubeletPort: KUBELET_PORT,
+        evictionHard: process.env["BERTH_EVICTION_HARD"],
         portWaitMs: context.config.kubeletPortWaitMs,
         drained: (pod) => drained(slices, context.clock, pod, context.config.kubeletDrainWaitMs),
       });

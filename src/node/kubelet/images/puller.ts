@@ -10,6 +10,9 @@ export interface PullerOptions {
   readonly auth: (pod: Pod, image: string) => Promise<cri.RegistryAuth | undefined>;
 }
 
+/** For how long a failed pull shows its error before it shows that the next one waits. */
+const BACKOFF_SHOWN_AFTER_MS = 2_000;
+
 /** Thrown when a container can't start yet; what its status shows meanwhile. */
 export class NotStarted extends Error {
   readonly waiting: Waiting;
@@ -83,7 +86,8 @@ export class ImagePuller {
       this.#backoff.next(key, clock.nowMs(), `ErrImagePull: ${why}`);
       event(pod, container, "Warning", "Failed", `Failed to pull image "${image}": ${why}`);
       event(pod, container, "Warning", "Failed", "Error: ErrImagePull");
-      throw new NotStarted("ErrImagePull", why, this.#backoff.remainingMs(key, clock.nowMs()));
+      // Soon once more, to say how long the wait is.
+      throw new NotStarted("ErrImagePull", why, BACKOFF_SHOWN_AFTER_MS);
     }
   }
 

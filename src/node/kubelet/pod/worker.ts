@@ -98,6 +98,11 @@ export class PodWorker {
     this.wake();
   }
 
+  /** Resolves when no round runs and none is due at once. */
+  async settled(): Promise<void> {
+    while (this.#running) await this.#running.catch(() => {});
+  }
+
   /** The API has no such Pod any more: kill at once. */
   vanish(): void {
     this.wake({

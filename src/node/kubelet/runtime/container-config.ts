@@ -1,3 +1,4 @@
+import { MASKED_PATHS, READONLY_PATHS } from "../../../api/index.ts";
 import { failedPrecondition, invalidArgument } from "../../../base/index.ts";
 import type { EnvVars } from "../env/environment.ts";
 import { expand } from "../env/expand.ts";
@@ -19,23 +20,6 @@ export interface ContainerInputs {
   /** For an ephemeral container with targetContainerName: the id of that container. */
   readonly targetId?: string;
 }
-
-/** Masked and read-only unless procMount is Unmasked. The list is the one Docker and the OCI runtimes share. */
-const MASKED_PATHS = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-const READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 export function containerConfig(pod: Pod, container: Container, inputs: ContainerInputs): cri.ContainerConfig {
   const lookup = (name: string) => inputs.env.get(name);
@@ -93,6 +77,7 @@ function securityContext(pod: Pod, container: Container, inputs: ContainerInputs
     supplementalGroups: supplementalGroups(pod),
     supplementalGroupsPolicy: (podSecurity.supplementalGroupsPolicy ?? "Merge") as "Merge" | "Strict",
     noNewPrivs: own.allowPrivilegeEscalation === false,
+    // Masked and read-only unless procMount is Unmasked.
     maskedPaths: unmasked ? [] : MASKED_PATHS,
     readonlyPaths: unmasked ? [] : READONLY_PATHS,
     seccomp: seccompProfile(seccomp, inputs.seccompRoot),

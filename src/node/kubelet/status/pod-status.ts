@@ -4,6 +4,9 @@ import { shouldRestart } from "../pod/plan.ts";
 import { qosClass } from "../pod/resources.ts";
 import { containerStatus, type ContainerFacts } from "./container-status.ts";
 
+/** Verdicts that the node's need, not the Pod's own doing, brought about. */
+const NODE_VERDICTS: ReadonlySet<string> = new Set(["Evicted", "Terminated"]);
+
 /** New limits that a container has not got yet, and why not. */
 export interface ResizeCondition {
   readonly type: "PodResizePending" | "PodResizeInProgress";
@@ -200,6 +203,8 @@ function conditions(
   const scheduled = old.find((condition) => condition.type === "PodScheduled");
   result.push(scheduled ?? make("PodScheduled", true));
   if (inputs.resizing) result.push(make(inputs.resizing.type, true, inputs.resizing.reason, inputs.resizing.message));
+  if (inputs.failure && NODE_VERDICTS.has(inputs.failure.reason))
+    result.push(make("DisruptionTarget", true, "TerminationByKubelet", inputs.failure.message));
   const ours = new Set([...result.map((condition) => condition.type), "PodResizePending", "PodResizeInProgress"]);
   return [...result, ...old.filter((condition) => !ours.has(condition.type))];
 }

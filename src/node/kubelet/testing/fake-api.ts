@@ -90,6 +90,7 @@ export const fakeHost: KubeletHost = {
   }),
   diskSpace: async () => ({ totalBytes: 2 ** 30, availableBytes: 2 ** 29, totalInodes: 1000, freeInodes: 900 }),
   memory: async () => ({ totalBytes: 2 ** 30, availableBytes: 2 ** 29 }),
+  processes: async () => ({ running: 100, max: 30_000 }),
 };
 
 /** Lets timers and promise chains run until the condition holds, moving the fake clock on by `stepMs` a turn. */
