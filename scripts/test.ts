@@ -51,7 +51,7 @@ function bySupportedKubectl(files: string[]): [string[], string[]] {
   const { stdout } = spawnSync("kubectl", ["version", "--client", "-o", "json"], { encoding: "utf8" });
   if (Number(/"minor": "(\d+)/.exec(stdout ?? "")?.[1] ?? 0) >= KUBECTL_MINOR) return [files, []];
   const needs = (file: string) =>
-    /\bkubectl\b|support\/(?:pods|cluster)\.ts/.test(readFileSync(path.join(root, file), "utf8"));
+    /\bkubectl\b|(?:support\/(?:pods|cluster)|\/harness)\.ts/.test(readFileSync(path.join(root, file), "utf8"));
   return [files.filter((file) => !needs(file)), files.filter(needs)];
 }
 

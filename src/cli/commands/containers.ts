@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
-import { invalidArgument, notFound, BerthError, hasCode, systemClock } from "../../base/index.ts";
+import { invalidArgument, notFound, BerthError, hasCode, humanDuration, systemClock } from "../../base/index.ts";
 import { SocketClient } from "../http.ts";
 import { currentInstance } from "../instance.ts";
-import { duration, table } from "../output/table.ts";
+import { table } from "../output/table.ts";
 import { print } from "../output/terminal.ts";
 import { showProgress, type ProgressLine } from "../output/progress.ts";
 import { demultiplex, withRawTerminal } from "../session.ts";
@@ -29,7 +29,7 @@ export async function ps(options: { all?: boolean; quiet?: boolean; json?: boole
     row.Id.slice(0, 12),
     row.Image,
     shorten(JSON.stringify(row.Command), 22),
-    `${duration(nowMs - row.Created * 1000)} ago`,
+    `${humanDuration(nowMs - row.Created * 1000)} ago`,
     row.Status,
     row.Ports.map(portText).join(", "),
     row.Names.map((name) => name.replace(/^\//, "")).join(","),

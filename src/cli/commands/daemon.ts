@@ -1,11 +1,11 @@
 import { existsSync, readFileSync, statSync, watch } from "node:fs";
 import { open } from "node:fs/promises";
 import path from "node:path";
-import { invalidArgument, notFound, permissionDenied, systemClock } from "../../base/index.ts";
+import { invalidArgument, notFound, permissionDenied, humanDuration, systemClock } from "../../base/index.ts";
 import { DAEMON_ARGV, daemonStatus, isReady, startDetached, stopDaemon, wait } from "../daemon-process.ts";
 import { currentInstance } from "../instance.ts";
 import { ensurePackages } from "../packages.ts";
-import { duration, table } from "../output/table.ts";
+import { table } from "../output/table.ts";
 import { confirm, print } from "../output/terminal.ts";
 
 export interface UpFlags {
@@ -73,7 +73,7 @@ export async function status(options: { json?: boolean }): Promise<void> {
     return;
   }
   print(
-    `berth "${running.instance}" ${running.version}, process ${running.pid}, up for ${duration(systemClock.nowMs() - running.startedMs)}`,
+    `berth "${running.instance}" ${running.version}, process ${running.pid}, up for ${humanDuration(systemClock.nowMs() - running.startedMs)}`,
   );
   print(`data ${running.dataDir}, sockets ${running.runtimeDir}`);
   print();

@@ -1,12 +1,12 @@
 import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { Readable } from "node:stream";
-import { invalidArgument, notFound, systemClock } from "../../base/index.ts";
+import { invalidArgument, notFound, humanDuration, systemClock } from "../../base/index.ts";
 import { toImageReference } from "../arguments.ts";
 import { SocketClient } from "../http.ts";
 import { currentInstance } from "../instance.ts";
 import { showProgress, type ProgressLine } from "../output/progress.ts";
-import { duration, size, table } from "../output/table.ts";
+import { size, table } from "../output/table.ts";
 import { print } from "../output/terminal.ts";
 
 const engine = () => new SocketClient(currentInstance().dockerSocket);
@@ -27,7 +27,7 @@ export async function list(options: { quiet?: boolean; json?: boolean }): Promis
   const rows = images.flatMap((image) =>
     (image.RepoTags?.length ? image.RepoTags : ["<none>:<none>"]).map((name) => {
       const { repository, tag = "<none>" } = toImageReference(name);
-      return [repository, tag, short(image.Id), `${duration(nowMs - image.Created * 1000)} ago`, size(image.Size)];
+      return [repository, tag, short(image.Id), `${humanDuration(nowMs - image.Created * 1000)} ago`, size(image.Size)];
     }),
   );
   print(table(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], rows));

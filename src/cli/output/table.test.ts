@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { duration, size, table } from "./table.ts";
+import { humanDuration } from "../../base/index.ts";
+import { size, table } from "./table.ts";
 
 test("columns are as wide as their widest cell", () => {
   assert.equal(
@@ -23,7 +24,7 @@ test("durations are told as docker tells them", () => {
   const second = 1000;
   const minute = 60 * second;
   assert.deepEqual(
-    [0, second, 59 * second, minute, 5 * minute, 60 * minute, 5 * 60 * minute, 72 * 60 * minute].map(duration),
+    [0, second, 59 * second, minute, 5 * minute, 60 * minute, 5 * 60 * minute, 72 * 60 * minute].map(humanDuration),
     [
       "Less than a second",
       "1 second",

@@ -1,12 +1,5 @@
 export * from "./runtime/index.ts";
-export {
-  baseSpec,
-  defaultMounts,
-  DEFAULT_DEVICE_RULES,
-  MASKED_PATHS,
-  READONLY_PATHS,
-  type BaseSpec,
-} from "./spec/defaults.ts";
+export { baseSpec, defaultMounts, DEFAULT_DEVICE_RULES, type BaseSpec } from "./spec/defaults.ts";
 export { ALL_CAPABILITIES, boundingSet, DEFAULT_CAPABILITIES, effectiveCapabilities } from "./spec/capabilities.ts";
 export { lookUpUser, resolveUser, type ResolvedUser } from "./spec/user.ts";
 export { resolveInRoot } from "./paths.ts";

@@ -1,6 +1,7 @@
 /** The pure parts of Docker's container semantics, by tables. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { humanDuration } from "../../../base/index.ts";
 import { effectiveCapabilities } from "../spec/capabilities.ts";
 import { lookUpUser } from "../spec/user.ts";
 import { withoutMountPoints } from "./changes.ts";
@@ -14,7 +15,6 @@ import { portBindings } from "./ports.ts";
 import { checkResources, ociResources } from "./resources.ts";
 import { parseSignal } from "./signals.ts";
 import { mergeEnv, securityOptions } from "./spec.ts";
-import { humanDuration } from "./views.ts";
 
 test("entrypoint and command merge as Docker merges them", () => {
   const image = { Entrypoint: ["/entry"], Cmd: ["a"], Env: ["A=1", "B=2"], User: "app" };

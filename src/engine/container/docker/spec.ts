@@ -1,15 +1,15 @@
 import path from "node:path";
 import { invalidArgument } from "../../../base/index.ts";
-import type { OciMount, OciNamespaceType, OciSeccomp, OciSpec } from "../../../api/index.ts";
-import { defaultSeccompProfile } from "../../../host/index.ts";
 import {
-  baseSpec,
-  DEFAULT_DEVICE_RULES,
-  DEFAULT_SHM_BYTES,
-  defaultMounts,
   MASKED_PATHS,
   READONLY_PATHS,
-} from "../spec/defaults.ts";
+  type OciMount,
+  type OciNamespaceType,
+  type OciSeccomp,
+  type OciSpec,
+} from "../../../api/index.ts";
+import { defaultSeccompProfile } from "../../../host/index.ts";
+import { baseSpec, DEFAULT_DEVICE_RULES, DEFAULT_SHM_BYTES, defaultMounts } from "../spec/defaults.ts";
 import { boundingSet, effectiveCapabilities } from "../spec/capabilities.ts";
 import { ociRlimits } from "../spec/ulimits.ts";
 import type { ResolvedUser } from "../spec/user.ts";

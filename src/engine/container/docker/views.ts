@@ -1,6 +1,6 @@
-import { rfc3339Nano } from "../../../base/index.ts";
+import { MASKED_PATHS, READONLY_PATHS } from "../../../api/index.ts";
+import { humanDuration, rfc3339Nano } from "../../../base/index.ts";
 import type { Sandbox as NetworkSandbox } from "../../network/index.ts";
-import { MASKED_PATHS, READONLY_PATHS } from "../spec/defaults.ts";
 import { endpointView } from "./endpoints.ts";
 import { isRunning, type ContainerRecord, type HealthState } from "./record.ts";
 import type { DockerContainers } from "./service.ts";
@@ -333,22 +333,4 @@ export function statusText(record: ContainerRecord, nowMs: number): string {
     case "exited":
       return `Exited (${state.exitCode}) ${since(state.finishedMs)} ago`;
   }
-}
-
-/** As Go's units.HumanDuration rounds. */
-export function humanDuration(ms: number): string {
-  const seconds = Math.floor(ms / 1000);
-  if (seconds < 1) return "Less than a second";
-  if (seconds === 1) return "1 second";
-  if (seconds < 60) return `${seconds} seconds`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes === 1) return "About a minute";
-  if (minutes < 60) return `${minutes} minutes`;
-  const hours = Math.round(minutes / 60);
-  if (hours === 1) return "About an hour";
-  if (hours < 48) return `${hours} hours`;
-  if (hours < 24 * 14) return `${Math.floor(hours / 24)} days`;
-  if (hours < 24 * 60) return `${Math.floor(hours / 24 / 7)} weeks`;
-  if (hours < 24 * 365 * 2) return `${Math.floor(hours / 24 / 30)} months`;
-  return `${Math.floor(hours / 24 / 365)} years`;
 }

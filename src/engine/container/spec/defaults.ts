@@ -1,28 +1,6 @@
 import type { OciDeviceRule, OciMount, OciNamespaceType, OciSpec } from "../../../api/index.ts";
+import { MASKED_PATHS, READONLY_PATHS } from "../../../api/index.ts";
 import { ALL_CAPABILITIES, DEFAULT_CAPABILITIES } from "./capabilities.ts";
-
-/** What Docker hides from an unprivileged container (`MaskedPaths` and `ReadonlyPaths` of inspect). */
-export const MASKED_PATHS: readonly string[] = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-export const READONLY_PATHS: readonly string[] = [
-  "/proc/bus",
-  "/proc/fs",
-  "/proc/irq",
-  "/proc/sys",
-  "/proc/sysrq-trigger",
-];
 
 export const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
 export const DEFAULT_PATH_ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -78,8 +78,8 @@ function securityContext(pod: Pod, container: Container, inputs: ContainerInputs
     supplementalGroupsPolicy: (podSecurity.supplementalGroupsPolicy ?? "Merge") as "Merge" | "Strict",
     noNewPrivs: own.allowPrivilegeEscalation === false,
     // Masked and read-only unless procMount is Unmasked.
-    maskedPaths: unmasked ? [] : MASKED_PATHS,
-    readonlyPaths: unmasked ? [] : READONLY_PATHS,
+    maskedPaths: unmasked ? [] : [...MASKED_PATHS],
+    readonlyPaths: unmasked ? [] : [...READONLY_PATHS],
     seccomp: seccompProfile(seccomp, inputs.seccompRoot),
   };
 }
