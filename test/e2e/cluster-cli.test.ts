@@ -43,7 +43,10 @@ async function until(what: string, pattern: RegExp, ...args: string[]): Promise<
 test("the cluster is there without an engine, on another port than the one in use", async () => {
   const { services } = JSON.parse(await out("status", "--json")) as { services: { name: string }[] };
   const names = services.map(({ name }) => name);
-  assert.ok(names.includes("simulated-nodes") && !names.includes("engine") && !names.includes("kubelet"), `${names}`);
+  assert.ok(
+    names.includes("simulated-nodes") && !names.includes("engine") && !names.includes("kubelet"),
+    names.join(", "),
+  );
   await until("nodes", /: 20 of 20 nodes ready \(20 simulated\), 0 pods$/, "status");
   const server = /server: https:\/\/127\.0\.0\.1:(\d+)/.exec(await out("kubeconfig"));
   assert.notEqual(server?.[1] ?? "6443", "6443");

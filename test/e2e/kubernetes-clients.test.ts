@@ -53,7 +53,11 @@ test("client-node: create, read, list by selector, patch in each way, replace, d
     how(k8s.PatchStrategy.ServerSideApply),
   );
   assert.deepEqual(applied.data, { b: "2", c: "3" });
-  const replaced = await core.replaceNamespacedConfigMap({ namespace, name, body: { ...applied, data: {} } });
+  const replaced = await core.replaceNamespacedConfigMap({
+    namespace,
+    name,
+    body: Object.assign(applied, { data: {} }),
+  });
   assert.equal(replaced.data, undefined);
   await assert.rejects(
     core.replaceNamespacedConfigMap({ namespace, name, body: applied }),
