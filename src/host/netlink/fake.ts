@@ -15,6 +15,8 @@ import type {
 
 interface Space {
   links: Map<number, Link>;
+  /** Bytes a second. */
+  rates: Map<number, number>;
   addresses: Address[];
   routes: Route[];
   ports: Map<number, BridgePortOptions>;
@@ -44,7 +46,14 @@ export class FakeNetlinkHost implements NetlinkHost {
     let space = this.spaces.get(pin);
     if (!space) {
       const lo: Link = { ...blank(1, "lo", ""), loopback: true };
-      space = { links: new Map([[1, lo]]), addresses: [], routes: [], ports: new Map(), neighbours: [] };
+      space = {
+        links: new Map([[1, lo]]),
+        addresses: [],
+        routes: [],
+        ports: new Map(),
+        rates: new Map(),
+        neighbours: [],
+      };
       this.spaces.set(pin, space);
     }
     return space;
@@ -121,6 +130,9 @@ class FakeNetlink implements Netlink {
     const target = netnsFd === undefined ? this.#space : this.#host.space(this.#host.pinOf(netnsFd));
     this.#space.links.delete(index);
     target.links.set(index, { ...link, ...rest });
+  }
+  limitRate(index: number, bytesPerSecond: number): void {
+    this.#space.rates.set(index, bytesPerSecond);
   }
   changeBridgePort(index: number, options: BridgePortOptions): void {
     this.#space.ports.set(index, { ...this.#space.ports.get(index), ...options });

@@ -2,6 +2,7 @@ import { hasCode, internal } from "../../base/index.ts";
 import { systemErrno } from "../ffi/index.ts";
 import { addressBytes, addressText, macBytes, macText, parseCidr } from "./address.ts";
 import * as nl from "./message.ts";
+import { encodeTokenBucket } from "./shaping.ts";
 import { NETLINK_ROUTE, NetlinkSocket } from "./socket.ts";
 import type {
   Address,
@@ -32,6 +33,7 @@ const RTM = {
   getRoute: 26,
   newNeighbour: 28,
   deleteNeighbour: 29,
+  newQueue: 36,
 };
 const IFF_UP = 1;
 const IFF_LOOPBACK = 8;
@@ -131,6 +133,11 @@ class Rtnetlink implements Netlink {
       flag(IFLA_BRPORT.isolated, options.isolated),
     ]);
     this.#setLink(`change bridge port ${index}`, index, 0, 0, [info], AF_BRIDGE);
+  }
+
+  limitRate(index: number, bytesPerSecond: number): void {
+    const flags = nl.NLM_F_CREATE | nl.NLM_F_REPLACE;
+    this.#socket.request(`limit link ${index}`, RTM.newQueue, flags, encodeTokenBucket(index, bytesPerSecond));
   }
 
   deleteLink(index: number): void {

@@ -103,6 +103,8 @@ export interface Netlink extends Disposable {
   addLink(spec: LinkSpec): number;
   changeLink(index: number, change: LinkChange): void;
   changeBridgePort(index: number, options: BridgePortOptions): void;
+  /** Lets no more than so many bytes a second leave by the link. */
+  limitRate(index: number, bytesPerSecond: number): void;
   /** No error when it is gone already. */
   deleteLink(index: number): void;
   addresses(link?: number): Address[];

@@ -67,3 +67,16 @@ test("an address returns as late as possible, and a full range says so", () => {
   pool.release("10.0.0.4");
   assert.equal(pool.allocate(), "10.0.0.4");
 });
+
+test("bandwidth annotations limit what enters at the node's end and what leaves at the Pod's", async () => {
+  const { hosts, open } = world();
+  const net = open();
+  await net.setPodCidr("10.244.0.0/24");
+  const limits = (ingress: string) => ({
+    annotations: { "kubernetes.io/ingress-bandwidth": ingress, "kubernetes.io/egress-bandwidth": "8k" },
+  });
+  const pod = await net.add({ id: "a", config: limits("10M") });
+  assert.deepEqual([...hosts.netlink.space("").rates.values()], [1_250_000]);
+  assert.deepEqual([...hosts.netlink.space(pod.netnsPath).rates.values()], [1000]);
+  await assert.rejects(net.add({ id: "b", config: limits("3") }), (error) => hasCode(error, "invalidArgument"));
+});

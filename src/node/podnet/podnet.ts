@@ -12,7 +12,13 @@ import {
 } from "../../host/index.ts";
 import type { PodAddresses, PodNetwork } from "../../engine/index.ts";
 import { PodAddressPool } from "./addresses.ts";
+import { bandwidthOf, type Bandwidth } from "./bandwidth.ts";
 import { podRuleset } from "./ruleset.ts";
+
+/** What of a sandbox's configuration the network looks at. */
+interface PodAnnotations {
+  readonly annotations?: Readonly<Record<string, string>>;
+}
 
 export interface PodNetOptions {
   readonly hosts?: { readonly netlink: NetlinkHost; readonly netns: NetnsHost; readonly nft: NftHost };
@@ -93,17 +99,18 @@ export class PodNet implements PodNetwork {
     if (pools.some((pool) => pool.family === 6)) this.#netns.sysctl("net/ipv6/conf/all/forwarding", 1, true);
   }
 
-  async add({ id }: { readonly id: string }): Promise<PodAddresses> {
+  async add({ id, config }: { readonly id: string; readonly config?: PodAnnotations }): Promise<PodAddresses> {
     return this.#locks.run(id, () => {
       const found = this.#pods.get(id);
       if (found) return found;
       const why = this.notReady();
       if (why) throw failedPrecondition(`cannot set up the network of a Pod: ${why}`);
+      const bandwidth = bandwidthOf(config?.annotations);
       const netnsPath = path.join(this.#folder, "netns", id);
       const ips = this.#pools.map((pool) => pool.allocate());
       try {
         this.#createNamespace(netnsPath);
-        this.#attach(id, netnsPath, ips);
+        this.#attach(id, netnsPath, ips, bandwidth);
       } catch (error) {
         this.#takeBack(id, { netnsPath, ips });
         throw error;
@@ -158,7 +165,7 @@ export class PodNet implements PodNetwork {
     });
   }
 
-  #attach(id: string, netnsPath: string, ips: readonly string[]): void {
+  #attach(id: string, netnsPath: string, ips: readonly string[], bandwidth: Bandwidth): void {
     const netnsFd = this.#netns.open(netnsPath);
     const name = this.#linkName(id);
     const [hostMac, podMac] = [mac(`host ${id}`), mac(id)];
@@ -169,7 +176,8 @@ export class PodNet implements PodNetwork {
       // Connections from the host's loopback are answered here; the ruleset refuses everything else to that range.
       this.#netns.sysctl(`net/ipv4/conf/${name}/route_localnet`, 1);
       this.#netns.sysctl(`net/ipv4/conf/${name}/send_redirects`, 0);
-      this.#netns.enter(netnsPath, () => this.#configure(ips, hostMac));
+      this.#netns.enter(netnsPath, () => this.#configure(ips, hostMac, bandwidth));
+      if (bandwidth.ingress !== undefined) netlink.limitRate(link, bandwidth.ingress);
       for (const ip of ips) {
         netlink.replaceRoute({ destination: `${ip}/${hostBits(ip)}`, link });
         netlink.replaceNeighbour({ link, address: ip, macAddress: podMac });
@@ -180,10 +188,11 @@ export class PodNet implements PodNetwork {
   }
 
   /** Neighbours are fixed on both ends: nobody needs to be asked, and nobody can answer for somebody else. */
-  #configure(ips: readonly string[], gatewayMac: string): void {
+  #configure(ips: readonly string[], gatewayMac: string, bandwidth: Bandwidth): void {
     using netlink = this.#netlink.open();
     const link = netlink.link("eth0")?.index ?? 0;
     netlink.changeLink(link, { up: true });
+    if (bandwidth.egress !== undefined) netlink.limitRate(link, bandwidth.egress);
     for (const ip of ips) {
       const pool = this.#pools.find((one) => (one.family === 6) === ip.includes(":"));
       if (!pool) continue;
