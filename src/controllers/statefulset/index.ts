@@ -6,7 +6,6 @@ import {
   claim,
   controllerOf,
   ensureRevision,
-  ownerReference,
   podFromTemplate,
   REVISION_LABEL,
   sameJson,
@@ -17,6 +16,7 @@ import {
   type Revision,
 } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
+import { ensureClaims, syncClaimOwners } from "./claims.ts";
 import {
   ordinalOf,
   planStatefulSet,
@@ -48,6 +48,7 @@ export const statefulSetController: Controller = {
           update: update.metadata.name,
           nowMs: context.clock.nowMs(),
         };
+        for (const pod of pods) await syncClaimOwners(context, set, pod, signal);
         for (const step of planStatefulSet(observed)) await execute(context, set, step, { current, update }, signal);
         const status = statusOf(observed);
         if (!sameJson(status, set.status))
@@ -169,36 +170,4 @@ function podFor(set: StatefulSet, ordinal: number, revision: Revision): k8s.Pod 
       volumes: volumes.length > 0 ? volumes : undefined,
     },
   };
-}
-
-async function ensureClaims(
-  context: ControllerContext,
-  set: StatefulSet,
-  pod: k8s.Pod,
-  ordinal: number,
-  signal: AbortSignal,
-): Promise<void> {
-  const policy = set.spec?.persistentVolumeClaimRetentionPolicy;
-  const owners =
-    policy?.whenDeleted === "Delete"
-      ? [{ ...ownerReference(set, resources.statefulSets), controller: undefined, blockOwnerDeletion: undefined }]
-      : undefined;
-  for (const template of set.spec?.volumeClaimTemplates ?? []) {
-    const name = `${template.metadata.name}-${set.metadata.name}-${ordinal}`;
-    const namespace = set.metadata.namespace!;
-    if (context.informer(resources.persistentVolumeClaims).get(`${namespace}/${name}`)) continue;
-    const labels = { ...template.metadata.labels, ...set.spec?.selector?.matchLabels };
-    try {
-      await context.client
-        .of(resources.persistentVolumeClaims)
-        .create(
-          { metadata: { ...template.metadata, name, namespace, labels, ownerReferences: owners }, spec: template.spec },
-          { signal },
-        );
-      const message = `create Claim ${name} Pod ${pod.metadata.name} in StatefulSet ${set.metadata.name} success`;
-      context.events.event(set, "Normal", "SuccessfulCreate", message);
-    } catch (error) {
-      if (!hasCode(error, "alreadyExists")) throw error;
-    }
-  }
 }
