@@ -4,6 +4,7 @@ import { openEngine } from "../engine/index.ts";
 import { LinuxNetlinkHost, LinuxNft } from "../host/index.ts";
 import { CniNetwork } from "../node/index.ts";
 import type { DaemonContext } from "./context.ts";
+import { vmIsolation } from "./services/vm.ts";
 
 /**
  * Removes everything that an instance has: containers, links, rules, mounts, cgroups, and last its two directories. Works on what a killed
@@ -11,7 +12,7 @@ import type { DaemonContext } from "./context.ts";
  */
 export async function reset(context: DaemonContext): Promise<void> {
   if (context.config.cni) await releasePluginNetworks(context, context.config.cni);
-  const engine = await openEngine(context, context.config);
+  const engine = await openEngine(context, { ...context.config, isolations: [vmIsolation(context)] });
   await engine.destroyAll();
   await engine.close();
   sweepNetwork(kernelName(context.instance));

@@ -26,7 +26,12 @@ export function hostFacts(context: InstanceContext, options: EngineOptions): Hos
   return {
     backingFilesystem: FILESYSTEMS[statfsSync(context.dataDir).type] ?? "unknown",
     cgroupVersion: cgroupLayout().mode === "unified" ? "2" : "1",
-    runtimes: { crun: { path: "crun" }, runc: { path: "runc" }, ...options.runtimes },
+    runtimes: {
+      crun: { path: "crun" },
+      runc: { path: "runc" },
+      ...(options.isolations?.length ? { vm: { path: "qemu-system-x86_64" } } : {}),
+      ...options.runtimes,
+    },
     defaultRuntime: options.defaultRuntime,
     addressPools: options.addressPools.map(({ base, size }) => ({ Base: base, Size: size })),
   };

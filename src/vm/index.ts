@@ -1,1 +1,2 @@
 export * from "./qmp/index.ts";
+export { MicroIsolation } from "./micro/index.ts";

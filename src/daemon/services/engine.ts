@@ -1,13 +1,15 @@
 import { openEngine, type Engine } from "../../engine/index.ts";
 import type { DaemonContext } from "../context.ts";
 import type { Service } from "../supervisor.ts";
+import { vmIsolation } from "./vm.ts";
 
 export function engineService(context: DaemonContext): Service<Engine> {
   return {
     name: "engine",
     dependsOn: [],
     async start() {
-      const engine = await openEngine({ ...context, log: context.log.with({ service: "engine" }) }, context.config);
+      const engineContext = { ...context, log: context.log.with({ service: "engine" }) };
+      const engine = await openEngine(engineContext, { ...context.config, isolations: [vmIsolation(engineContext)] });
       return { value: engine, stop: () => engine.close() };
     },
   };

@@ -6,6 +6,7 @@ import type { ContainerDeps } from "./deps.ts";
 import { plannedEndpoints } from "./endpoints.ts";
 import { planMounts } from "./mounts.ts";
 import { randomName } from "./names.ts";
+import { VM_RUNTIME } from "./launcher.ts";
 import { portBindings } from "./ports.ts";
 import type { ContainerRecord, MountRecord } from "./record.ts";
 import type { ContainerStore } from "./store.ts";
@@ -36,7 +37,10 @@ export class Creator {
     const hostConfig = completeHostConfig(body, core.defaultRuntime, cgroupVersion);
     const { HostConfig: _host, NetworkingConfig: _networking, ...own } = body;
     const merged = mergeConfig(own, image.config.config ?? {});
-    checkHostConfig(merged, hostConfig, core.runtimeNames());
+    checkHostConfig(merged, hostConfig, [
+      ...core.runtimeNames(),
+      ...(this.deps.isolations.has("vm") ? [VM_RUNTIME] : []),
+    ]);
     portBindings(merged, hostConfig);
     const id = newContainerId(ctx.random);
     const config = this.#completeConfig(merged, hostConfig, id);

@@ -9,6 +9,5 @@ export { streamStats, topContainer } from "./stats.ts";
 export { dockerTime, readLogs, type LogEntry, type LogQuery } from "./logs.ts";
 export { DetachFilter, parseDetachKeys } from "./detach.ts";
 export { healthCommand } from "./health.ts";
-export { ISOLATION_ANNOTATION } from "./launcher.ts";
 export { changesOf } from "./changes.ts";
 export { exportContainer, readArchive, statPath, writeArchive, type PathStat } from "./archive.ts";

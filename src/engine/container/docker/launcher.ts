@@ -14,8 +14,8 @@ import { isRunning, type ContainerRecord } from "./record.ts";
 import { dockerSpec, environment } from "./spec.ts";
 import type { ContainerStore } from "./store.ts";
 
-/** Annotation that chooses the isolation of one container: `docker run --annotation berth.isolation=vm`. */
-export const ISOLATION_ANNOTATION = "berth.isolation";
+/** `docker run --runtime vm`: the name that means an isolation and no OCI runtime. */
+export const VM_RUNTIME = "vm";
 /** Label of sandboxes that belong to a Docker container. */
 export const OWNER_LABEL = "berth.owner";
 
@@ -72,7 +72,7 @@ export class Launcher {
     const container = await sandbox.createContainer({
       id: record.id,
       spec,
-      runtime: record.hostConfig.Runtime,
+      runtime: record.hostConfig.Runtime === VM_RUNTIME ? undefined : record.hostConfig.Runtime,
       stdin: record.config.OpenStdin,
       stdinOnce: record.config.StdinOnce,
       logPath: this.logPath(record),
@@ -121,8 +121,8 @@ export class Launcher {
   }
 
   #isolation(record: ContainerRecord): Isolation {
-    const name = record.hostConfig.Annotations?.[ISOLATION_ANNOTATION] ?? "process";
-    const found = name === "process" || name === "vm" ? this.#deps.isolations.get(name) : undefined;
+    const name = record.hostConfig.Runtime === VM_RUNTIME ? "vm" : "process";
+    const found = this.#deps.isolations.get(name);
     if (!found) throw invalidArgument(`isolation "${name}" is not available here`);
     return found;
   }

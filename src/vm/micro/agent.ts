@@ -1,0 +1,53 @@
+import { internal, unavailable } from "../../base/index.ts";
+import { run } from "../../host/index.ts";
+
+/** The control link: the host's end and the guest's, the same in every machine, since each has a network namespace of its own. */
+export const HOST_ADDRESS = "169.254.77.1";
+export const GUEST_ADDRESS = "169.254.77.2";
+export const AGENT_PORT = 1;
+
+const TIMEOUT_MS = 60_000;
+
+export interface ScriptResult {
+  readonly code: number;
+  readonly output: string;
+}
+
+/** Asks the agent of the machine in a network namespace. Scripts run as root under busybox, in the guest's own namespaces. */
+export class GuestAgent {
+  readonly #netnsPath: string;
+
+  constructor(netnsPath: string) {
+    this.#netnsPath = netnsPath;
+  }
+
+  /** Output and exit code of a script. Throws unavailable when the agent does not answer. */
+  async try(script: string, signal?: AbortSignal, timeoutMs = TIMEOUT_MS): Promise<ScriptResult> {
+    const argv = ["/usr/bin/nsenter", `--net=${this.#netnsPath}`, "--", "/usr/bin/busybox", "nc", "-w", "2"];
+    const { stdout } = await run([...argv, GUEST_ADDRESS, String(AGENT_PORT)], {
+      input: `sh\n${script}\n`,
+      timeoutMs,
+      ...(signal ? { signal } : {}),
+    });
+    return parseAnswer(stdout);
+  }
+
+  /** The output of a script that must succeed. */
+  async run(script: string, signal?: AbortSignal): Promise<string> {
+    const { code, output } = await this.try(script, signal);
+    if (code !== 0) throw internal(`the guest refused: ${output.trim()}`);
+    return output;
+  }
+}
+
+/** Splits what the agent answers into output and exit code. */
+export function parseAnswer(text: string): ScriptResult {
+  const match = /\nexit (\d+)\n$/.exec(text);
+  if (!match) throw unavailable("the microVM's agent does not answer");
+  return { code: Number(match[1]), output: text.slice(0, match.index) };
+}
+
+/** A word for the shell, whatever is in it. */
+export function quote(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}

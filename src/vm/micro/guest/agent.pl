@@ -1,0 +1,178 @@
+# The agent of a microVM, process 1. It listens on the control link (port 1), one line of header per connection:
+#
+#   sh                     a shell script follows until end of input; the answer is its output and a last line "exit CODE"
+#   io TOKEN               stdin and stdout of the process TOKEN
+#   err TOKEN              its stderr
+#   run TOKEN tty|pipe ... starts it once all three are there; "size ROWS COLS" may follow; the answer is "exit CODE"
+#
+# Only the interpreter is there, without any module: numbers are those of Linux on x86-64 and arm64.
+my ($AF_INET, $STREAM, $WNOHANG) = (2, 1, 1);
+my ($TIOCSPTLCK, $TIOCGPTN, $TIOCSWINSZ, $SYS_SETSID) = (0x40045431, 0x80045430, 0x5414, 112);
+my $MAX_HEADER = 65536;
+$SIG{PIPE} = 'IGNORE';
+
+socket(my $listener, $AF_INET, $STREAM, 0) or die "socket: $!";
+setsockopt($listener, 1, 2, 1);
+bind($listener, pack('S n N x8', $AF_INET, 1, 0)) or die "bind: $!";
+listen($listener, 128) or die "listen: $!";
+my $console = "berth-agent-ready\n";
+syswrite(STDOUT, $console);
+
+my (%headers, %waiting);
+for (;;) {
+  my $bits = '';
+  vec($bits, fileno($listener), 1) = 1;
+  vec($bits, fileno($_->{socket}), 1) = 1 for values %headers;
+  my $found = select($bits, undef, undef, 0.2);
+  1 while waitpid(-1, $WNOHANG) > 0;
+  next if $found <= 0;
+  if (vec($bits, fileno($listener), 1) && accept(my $socket, $listener)) {
+    $headers{fileno($socket)} = { socket => $socket, text => '' };
+    next;
+  }
+  for my $key (keys %headers) {
+    my $entry = $headers{$key};
+    next unless vec($bits, $key, 1);
+    # Byte by byte: what follows the line belongs to somebody else.
+    my $got = sysread($entry->{socket}, my $byte, 1);
+    if (!$got || length($entry->{text}) > $MAX_HEADER) { delete $headers{$key}; next }
+    if ($byte ne "\n") { $entry->{text} .= $byte; redo if more($entry->{socket}); next }
+    delete $headers{$key};
+    dispatch($entry->{socket}, split(/ /, $entry->{text}));
+  }
+}
+
+sub more {
+  my $bits = '';
+  vec($bits, fileno($_[0]), 1) = 1;
+  return select($bits, undef, undef, 0) > 0;
+}
+
+sub dispatch {
+  my ($socket, $verb, $token, @rest) = @_;
+  if ($verb eq 'sh') { apart(sub { script($socket) }); return }
+  return unless defined $token && $verb =~ /^(io|err|run)$/;
+  my $set = $waiting{$token} ||= {};
+  $set->{$verb} = $socket;
+  $set->{argv} = [@rest] if $verb eq 'run';
+  return unless $set->{io} && $set->{err} && $set->{run};
+  delete $waiting{$token};
+  apart(sub { serve($set->{io}, $set->{err}, $set->{run}, @{ $set->{argv} }) });
+}
+
+# Runs a task in a child that holds none of the other connections.
+sub apart {
+  my ($task) = @_;
+  my $pid = fork();
+  return if !defined $pid || $pid;
+  close($listener);
+  close($_->{socket}) for values %headers;
+  for my $set (values %waiting) { close($set->{$_}) for grep { $set->{$_} } qw(io err run) }
+  $task->();
+  exit(0);
+}
+
+sub script {
+  my ($socket) = @_;
+  my $text = '';
+  1 while sysread($socket, $text, 65536, length $text);
+  my $pid = fork();
+  if (!$pid) {
+    open(STDIN, '<', '/dev/null');
+    open(STDOUT, '>&', $socket);
+    open(STDERR, '>&', $socket);
+    exec('/bin/sh', '-c', $text) or exit(127);
+  }
+  waitpid($pid, 0);
+  syswrite($socket, "\nexit " . code($?) . "\n");
+}
+
+sub code { my ($status) = @_; return $status & 127 ? 128 + ($status & 127) : $status >> 8 }
+
+# One process between its pipes (or terminal) and its three connections.
+sub serve {
+  my ($io, $err, $control, $mode, @argv) = @_;
+  my ($in_write, $out_read, $err_read, $pid);
+  if ($mode eq 'tty') {
+    open($out_read, '+<', '/dev/ptmx') or return;
+    ioctl($out_read, $TIOCSPTLCK, my $unlock = pack('i', 0));
+    ioctl($out_read, $TIOCGPTN, my $number = pack('i', 0));
+    my $slave = '/dev/pts/' . unpack('i', $number);
+    $in_write = $out_read;
+    $pid = fork();
+    if (!$pid) {
+      syscall($SYS_SETSID);
+      open(my $tty, '+<', $slave);
+      become($tty, $tty, $tty, @argv);
+    }
+  } else {
+    pipe(my $in_read, $in_write);
+    pipe($out_read, my $out_write);
+    pipe($err_read, my $err_write);
+    $pid = fork();
+    if (!$pid) { become($in_read, $out_write, $err_write, @argv) }
+  }
+  pump($pid, $io, $err, $control, $in_write, $out_read, $err_read);
+}
+
+sub become {
+  my ($in, $out, $err, @argv) = @_;
+  open(STDIN, '<&', $in);
+  open(STDOUT, '>&', $out);
+  open(STDERR, '>&', $err);
+  $SIG{PIPE} = 'DEFAULT';
+  exec(@argv) or exit(127);
+}
+
+sub pump {
+  my ($pid, $io, $err, $control, $in_write, $out_read, $err_read) = @_;
+  my ($exit, $line, $pending) = (undef, '', '');
+  my $tty = fileno($in_write) == fileno($out_read);
+  my ($io_open, $control_open) = (1, 1);
+  while (defined $out_read || defined $err_read || !defined $exit) {
+    my ($reads, $writes) = ('', '');
+    vec($reads, fileno($_), 1) = 1 for grep { defined } $out_read, $err_read;
+    vec($reads, fileno($io), 1) = 1 if $io_open && $pending eq '';
+    vec($reads, fileno($control), 1) = 1 if $control_open;
+    vec($writes, fileno($in_write), 1) = 1 if defined $in_write && $pending ne '';
+    my $found = select($reads, $writes, undef, defined $exit ? 0.1 : 0.05);
+    if (!defined $exit && waitpid($pid, $WNOHANG) == $pid) { $exit = code($?); next }
+    last if defined $exit && $found == 0;
+    next if $found <= 0;
+    $out_read = copy($out_read, $io) if ready($out_read, $reads);
+    $err_read = copy($err_read, $err) if ready($err_read, $reads);
+    if ($io_open && ready($io, $reads) && !sysread($io, $pending, 65536)) {
+      $io_open = 0;
+      if (!$tty) { close($in_write); undef $in_write }
+    }
+    if (defined $in_write && $pending ne '' && ready($in_write, $writes)) {
+      my $written = syswrite($in_write, $pending, 4096);
+      $pending = defined $written ? substr($pending, $written) : '';
+    }
+    if ($control_open && ready($control, $reads)) {
+      $control_open = sysread($control, $line, 256, length $line);
+      while ($line =~ s/^([^\n]*)\n//) {
+        ioctl($out_read, $TIOCSWINSZ, my $size = pack('S4', $1, $2, 0, 0))
+          if $tty && defined $out_read && "$1" =~ /^size (\d+) (\d+)$/;
+      }
+      # Nobody waits for the process any more.
+      kill('KILL', $pid) if !$control_open;
+    }
+  }
+  waitpid($pid, 0), $exit = code($?) if !defined $exit;
+  syswrite($control, "exit $exit\n");
+}
+
+sub ready { my ($handle, $bits) = @_; return defined $handle && vec($bits, fileno($handle), 1) }
+
+sub copy {
+  my ($from, $to) = @_;
+  my $got = sysread($from, my $chunk, 65536);
+  return undef unless $got;
+  for (my $at = 0; $at < $got;) {
+    my $written = syswrite($to, $chunk, $got - $at, $at);
+    last unless defined $written;
+    $at += $written;
+  }
+  return $from;
+}

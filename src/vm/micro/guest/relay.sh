@@ -1,0 +1,29 @@
+#!/bin/busybox sh
+# The host's end of one process in a microVM: relay tty|pipe COMMAND... . Its stdio, terminal size and exit code are the process'.
+agent="169.254.77.2 1"
+mode=$1
+read -r token </proc/sys/kernel/random/uuid
+folder=/tmp/$token
+mkdir "$folder"
+mkfifo "$folder/control"
+exec 3<&0
+if [ "$mode" = tty ]; then stty raw -echo; fi
+{ echo "io $token"; exec cat <&3; } | nc $agent &
+output=$!
+echo "err $token" | nc $agent >&2 &
+errors=$!
+nc $agent <"$folder/control" >"$folder/exit" &
+control=$!
+exec 5>"$folder/control"
+size() { set -- $(stty size <&3); echo "size $1 $2" >&5; }
+echo "run $token $*" >&5
+if [ "$mode" = tty ]; then
+  trap size WINCH
+  size
+fi
+while kill -0 $control 2>/dev/null; do wait $control; done
+wait $output $errors
+word= code=
+read -r word code <"$folder/exit"
+rm -r "$folder"
+exit "${code:-137}"

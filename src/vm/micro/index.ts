@@ -1,0 +1,1 @@
+export { MicroIsolation } from "./isolation.ts";
