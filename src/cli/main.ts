@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { BerthError, messageOf } from "../base/index.ts";
 import { declareDaemonCommands } from "./declare/daemon.ts";
 import { declareDockerCommands } from "./declare/docker.ts";
+import { declareKubernetesCommands } from "./declare/kubernetes.ts";
 
 /** Declares every command; what a command does is loaded only when it is called. */
 function program(): Command {
@@ -16,6 +17,7 @@ function program(): Command {
     .enablePositionalOptions();
   declareDaemonCommands(berth);
   declareDockerCommands(berth);
+  declareKubernetesCommands(berth);
   return berth;
 }
 

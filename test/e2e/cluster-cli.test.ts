@@ -15,7 +15,7 @@ before(async () => {
     other.listen(6443, "127.0.0.1", resolve);
   });
   berth = await startBerth({ start: false, env: { BERTH_KUBERNETES: "1" } });
-  const { code, stderr } = await berth.berth("up", "-d", "--yes", "--without", "engine", "--simulated-nodes", "20");
+  const { code, stderr } = await berth.berth("up", "-d", "--yes", "--without", "engine", "--simulated-nodes", "100");
   assert.equal(code, 0, stderr);
 });
 after(async () => {
@@ -47,7 +47,7 @@ test("the cluster is there without an engine, on another port than the one in us
     names.includes("simulated-nodes") && !names.includes("engine") && !names.includes("kubelet"),
     names.join(", "),
   );
-  await until("nodes", /: 20 of 20 nodes ready \(20 simulated\), 0 pods$/, "status");
+  await until("nodes", /: 100 of 100 nodes ready \(100 simulated\), 0 pods$/, "status");
   const server = /server: https:\/\/127\.0\.0\.1:(\d+)/.exec(await out("kubeconfig"));
   assert.notEqual(server?.[1] ?? "6443", "6443");
 });
@@ -62,4 +62,70 @@ test("the kubeconfig is merged beside others, for nobody else to read", async ()
   const { code, stderr } = await berth.berth("kubeconfig", "--file", file);
   assert.deepEqual([code, readFileSync(file, "utf8")], [1, "{"]);
   assert.match(stderr, /is not a kubeconfig; it stays as it is/);
+});
+
+test("apply, get, describe, scale, rollout and delete without kubectl", async () => {
+  const file = path.join(berth.directory, "web.yaml");
+  const manifest = (image: string) => `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: main, image: "${image}"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+`;
+  writeFileSync(file, manifest("app:1"));
+  assert.equal(await out("apply", "-f", file), "deployment.apps/web created\nservice/web created");
+  assert.equal(await out("apply", "-f", file), "deployment.apps/web unchanged\nservice/web unchanged");
+  assert.match(await out("rollout", "status", "deployment/web"), /deployment "web" successfully rolled out$/);
+  assert.match(
+    await out("get", "pods", "-o", "wide"),
+    /^NAME +READY +STATUS .* NODE .*\nweb-\S+ +1\/1 +Running .* sim-\d+ /,
+  );
+  assert.match(
+    await out("get", "deploy,svc", "-A"),
+    /^NAMESPACE +NAME [\s\S]*deployment\.apps\/web +3\/3[\s\S]*\n\nNAMESPACE/,
+  );
+  assert.match(await out("get", "nodes"), /^sim-0 +Ready +simulated +/m);
+  assert.equal((JSON.parse(await out("get", "deploy", "web", "--json")) as { kind: string }).kind, "Deployment");
+  assert.match(await out("get", "service/web", "-o", "yaml"), /^kind: Service$/m);
+  assert.match(await out("describe", "deployment", "web"), /ScalingReplicaSet[\s\S]*Scaled up replica set/);
+  writeFileSync(file, manifest("app:2"));
+  assert.equal(await out("apply", "-f", file), "deployment.apps/web configured\nservice/web unchanged");
+  await out("rollout", "status", "deploy", "web");
+  assert.match(await out("rollout", "history", "deployment/web"), /^REVISION +CHANGE-CAUSE\n1 +<none>\n2 +<none>$/m);
+  assert.equal(await out("rollout", "undo", "deployment/web"), "deployment.apps/web rolled back");
+  await out("rollout", "status", "deployment/web");
+  assert.match(await out("get", "deploy", "web", "-o", "yaml"), /image: app:1/);
+  assert.equal(await out("scale", "deployment/web", "--replicas", "5"), "deployment.apps/web scaled");
+  await until("five", /^web +5\/5/m, "get", "deployments");
+  assert.equal(await out("delete", "-f", file), "deployment.apps/web deleted\nservice/web deleted");
+  const missing = await berth.berth("get", "pod", "nobody");
+  assert.equal(missing.code, 1);
+  assert.match(missing.stderr, /^berth: pods "nobody" not found\n/);
+  assert.match((await berth.berth("get", "gadgets")).stderr, /the cluster has no resource type "gadgets"/);
+  assert.match(await out("completion", "bash"), /rollout\) words="--namespace --to-revision --timeout"/);
+});
+
+test("a thousand Pods roll out on simulated nodes", async () => {
+  const file = path.join(berth.directory, "many.json");
+  const labels = { app: "many" };
+  const spec = {
+    replicas: 1000,
+    selector: { matchLabels: labels },
+    template: { metadata: { labels }, spec: { containers: [{ name: "main", image: "app:1" }] } },
+  };
+  const deployment = { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: "many" }, spec };
+  writeFileSync(file, JSON.stringify(deployment));
+  await out("apply", "-f", file);
+  await out("rollout", "status", "deployment/many", "--timeout", "60");
+  assert.match(await out("get", "deployment", "many"), /^many +1000\/1000 +1000 +1000 /m);
+  assert.match(await out("status"), /cluster https:.*: 100 of 100 nodes ready \(100 simulated\), 1000 pods$/m);
 });

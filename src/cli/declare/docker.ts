@@ -52,12 +52,17 @@ export function declareDockerCommands(berth: Command): void {
     .action(async (options) => (await containers()).ps(options));
   berth
     .command("logs [container]")
-    .description("print a container's output, or with --daemon berth's own log")
+    .description("print a container's or a Pod's (pod/NAME) output, or with --daemon berth's own log")
     .option("-f, --follow", "go on as more comes")
     .option("-n, --tail <lines>", "only the last lines")
     .option("-t, --timestamps", "with the time of each line")
     .option("--daemon", "the daemon's log")
-    .action(async (container, options) => {
+    .option("--namespace <name>", "of a Pod")
+    .option("-c, --container <name>", "of a Pod")
+    .option("-p, --previous", "of a Pod's container before its restart")
+    .action(async (container: string | undefined, options) => {
+      const pod = /^(?:pods?|po)\/(.+)$/.exec(container ?? "");
+      if (pod) return (await import("../commands/pod-logs.ts")).podLogs(pod[1]!, options);
       if (options.daemon) return (await import("../commands/daemon.ts")).daemonLogs(options);
       return (await containers()).logs(container, options);
     });
