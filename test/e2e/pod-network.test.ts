@@ -128,6 +128,16 @@ test("NodePort and LoadBalancer answer on localhost and on the host's addresses"
   assert.match(await fetchIn(pods[0]!.netnsPath, `${gateway}:${nodePort}`), /^[abc] /);
 });
 
+test("source ranges keep a load balancer's address to some clients", async () => {
+  const [a, b] = [pods[0]!, pods[1]!];
+  const spec = { type: "LoadBalancer", loadBalancerSourceRanges: [`${a.ip}/32`, "203.0.113.0/24"] };
+  const status = { loadBalancer: { ingress: [{ ip: "198.51.100.78" }] } };
+  await put("web", { ...spec, ports: [{ port: 22_000 + (process.pid % 1000), protocol: "TCP" }] }, [b.ip], status);
+  const authority = `198.51.100.78:${22_000 + (process.pid % 1000)}`;
+  assert.match(await fetchIn(a.netnsPath, authority), /^b /);
+  await assert.rejects(fetchIn(b.netnsPath, authority), /exit 28 /);
+});
+
 test("session affinity keeps a client at one endpoint", async () => {
   await put(
     "web",

@@ -48,7 +48,10 @@ export class FakeNft implements NftHost {
 }
 
 function applyElement(content: Map<string, NftElement>, op: "add" | "delete", element: NftElement): void {
-  const key = Buffer.from(element.key).toString("hex") + (element.intervalEnd ? "-end" : "");
+  const key =
+    Buffer.from(element.key).toString("hex") +
+    Buffer.from(element.keyEnd ?? []).toString("hex") +
+    (element.intervalEnd ? "-end" : "");
   const before = content.get(key);
   if (op === "delete") {
     if (!before) throw notFound(`no element ${key}`);

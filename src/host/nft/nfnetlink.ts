@@ -14,7 +14,7 @@ const NFTA_LIST_TABLE = 1;
 const NFTA_LIST_SET = 2;
 const NFTA_LIST_ELEMENTS = 3;
 const NFTA_LIST_ELEM = 1;
-const NFTA_ELEM = { key: 1, data: 2, flags: 3 };
+const NFTA_ELEM = { key: 1, data: 2, flags: 3, keyEnd: 10 };
 const NFTA_DATA_VALUE = 1;
 const NFTA_DATA_VERDICT = 2;
 const NFTA_VERDICT_CODE = 1;
@@ -78,6 +78,7 @@ function encodeElement(element: NftElement): Buffer {
   return nl.nested(NFTA_LIST_ELEM, [
     element.intervalEnd && nl.attribute(NFTA_ELEM.flags, nl.u32be(ELEMENT_INTERVAL_END)),
     nl.nested(NFTA_ELEM.key, [nl.attribute(NFTA_DATA_VALUE, Buffer.from(element.key))]),
+    element.keyEnd && nl.nested(NFTA_ELEM.keyEnd, [nl.attribute(NFTA_DATA_VALUE, Buffer.from(element.keyEnd))]),
     element.value && nl.nested(NFTA_ELEM.data, [nl.attribute(NFTA_DATA_VALUE, Buffer.from(element.value))]),
     element.verdict &&
       nl.nested(NFTA_ELEM.data, [

@@ -8,6 +8,8 @@ export type NftFamily = "inet" | "ip" | "ip6" | "bridge";
 export interface NftElement {
   /** The bytes of the key: each part of a concatenation padded to 4 bytes (see `nftKey`). */
   readonly key: Uint8Array;
+  /** For interval sets of concatenations: the last key of the range (inclusive), of which `key` is the first. */
+  readonly keyEnd?: Uint8Array;
   /** For maps: the bytes of the value. */
   readonly value?: Uint8Array;
   /** For verdict maps: where to go. */

@@ -6,6 +6,7 @@ import {
   nftNumber,
   nftPort,
   nftProtocol,
+  parseCidr,
   PROTOCOLS,
   type NftElement,
   type Transport,
@@ -74,6 +75,7 @@ function planPort(
     ...clusterIps.map((address) => ({ set: `cluster-ips${family}`, element: { key: nftAddress(address) } })),
     ...clusterIps.flatMap((address) => at(address, internal)),
     ...externalAddresses(service, port, family, context).flatMap((address) => at(address, external)),
+    ...sourceRanges(service, port, family),
     ...(port.nodePort ? planNodePort(port.nodePort, family, port.protocol, external, sticky) : []),
     ...all.map(({ address }) => ({
       set: `hairpin${family}`,
@@ -106,6 +108,32 @@ function loadBalancerAddresses(service: ServiceLike): string[] {
   if (service.spec?.type !== "LoadBalancer") return [];
   const ingress = (service.status?.loadBalancer?.ingress ?? []).filter((one) => one.ipMode !== "Proxy");
   return ingress.flatMap((one) => one.ip ?? []);
+}
+
+/** `loadBalancerSourceRanges`: who may use the load balancer's addresses from outside. What the node itself sends is not checked. */
+function sourceRanges(service: ServiceLike, port: LocalhostPort, family: 4 | 6): Wanted[] {
+  const ranges = service.spec?.loadBalancerSourceRanges ?? [];
+  if (ranges.length === 0) return [];
+  return ofFamily(loadBalancerAddresses(service), family).flatMap((address) => {
+    const parts = [nftAddress(address), nftProtocol(port.protocol), nftPort(port.port)];
+    return [
+      { set: `restricted${family}`, element: { key: nftKey(...parts) } },
+      ...ranges.flatMap((cidr) => {
+        const range = parseCidr(cidr.trim());
+        if (range.family !== family) return [];
+        const { first, last } = cidrEnds(range);
+        return [{ set: `sources${family}`, element: { key: nftKey(...parts, first), keyEnd: nftKey(...parts, last) } }];
+      }),
+    ];
+  });
+}
+
+function cidrEnds({ bytes, prefixLength }: { bytes: Buffer; prefixLength: number }): { first: Buffer; last: Buffer } {
+  const host = (index: number) => 0xff >> Math.min(8, Math.max(0, prefixLength - index * 8));
+  return {
+    first: Buffer.from(bytes.map((byte, index) => byte & ~host(index))),
+    last: Buffer.from(bytes.map((byte, index) => byte | host(index))),
+  };
 }
 
 /** The ports that a Service wants on localhost: those of a load balancer that has its address. */

@@ -75,7 +75,8 @@ export class ProgrammedElements {
 }
 
 function slotKey({ set, element }: Wanted): string {
-  return `${set}/${Buffer.from(element.key).toString("hex")}`;
+  const [first, last] = [element.key, element.keyEnd ?? []].map((key) => Buffer.from(key).toString("hex"));
+  return `${set}/${first}/${last}`;
 }
 
 function sameValue(one: NftElement, other: NftElement): boolean {

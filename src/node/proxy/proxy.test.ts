@@ -281,3 +281,19 @@ test("UDP flows to an endpoint that has gone are cut, others stay", async () => 
     ["10.0.0.2"],
   );
 });
+
+test("source ranges of a load balancer are intervals beside its address", () => {
+  const spec = { type: "LoadBalancer", loadBalancerSourceRanges: ["10.1.0.0/20", "192.0.2.7/32"] };
+  const wanted = planService(service(spec, { loadBalancer: { ingress: [{ ip: "192.0.2.50" }] } }), [], context);
+  const at = "c00002320600000000500000";
+  assert.deepEqual(
+    wanted
+      .filter(({ set }) => set === "sources4" || set === "restricted4")
+      .map(({ element }) => [bytes(element.key), bytes(element.keyEnd ?? Buffer.alloc(0))]),
+    [
+      [at, ""],
+      [`${at}0a010000`, `${at}0a010fff`],
+      [`${at}c0000207`, `${at}c0000207`],
+    ],
+  );
+});

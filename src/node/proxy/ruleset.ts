@@ -108,6 +108,13 @@ function sets(family: 4 | 6): string {
 	set empty-ports${family} {
 		type inet_proto . inet_service
 	}
+	set restricted${family} {
+		type ${type} . inet_proto . inet_service
+	}
+	set sources${family} {
+		type ${type} . inet_proto . inet_service . ${type}
+		flags interval
+	}
 	set cluster-ips${family} {
 		type ${type}
 	}
@@ -155,6 +162,12 @@ ${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affini
 		ip6 daddr . meta l4proto . th dport vmap @services6
 		fib daddr type local meta nfproto ipv4 meta l4proto . th dport vmap @ports4
 		fib daddr type local meta nfproto ipv6 meta l4proto . th dport vmap @ports6
+	}
+	chain source-ranges {
+		type filter hook prerouting priority -110; policy accept;
+		ct state != new accept
+		ip daddr . meta l4proto . th dport @restricted4 ip daddr . meta l4proto . th dport . ip saddr != @sources4 drop
+		ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . meta l4proto . th dport . ip6 saddr != @sources6 drop
 	}
 	chain prerouting {
 		type nat hook prerouting priority -100; policy accept;
