@@ -37,7 +37,7 @@ before(async () => {
       client,
       informers,
       controllers: allControllers,
-      settings: { rootCaPem: "PEM", loadBalancerCidrs: ["192.0.2.0/29"] },
+      settings: { rootCaPem: "PEM", loadBalancerCidrs: ["192.0.2.0/29"], podCidr: "10.244.0.0/16" },
     },
     stop.signal,
   );
@@ -98,6 +98,50 @@ test("a StatefulSet counts up in order, rolls from the top, and counts down", as
   await sets.update(smaller);
   await run(5000);
   assert.deepEqual(await names("db"), ["db-0"]);
+});
+
+test("what a StatefulSet loses by scaling down takes its claim along, if the policy says so", async () => {
+  const sets = client.of(resources.statefulSets);
+  await sets.create({
+    metadata: { name: "kept", namespace },
+    spec: {
+      serviceName: "kept",
+      replicas: 2,
+      selector: selector("kept"),
+      template: template("kept"),
+      persistentVolumeClaimRetentionPolicy: { whenScaled: "Delete" },
+      volumeClaimTemplates: [
+        {
+          metadata: { name: "data" },
+          spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
+        },
+      ],
+    },
+  });
+  const claims = client.of(resources.persistentVolumeClaims);
+  const volumes = client.of(resources.persistentVolumes);
+  for (const name of ["one", "two"])
+    await volumes.create({
+      metadata: { name },
+      spec: { capacity: { storage: "1Gi" }, accessModes: ["ReadWriteOnce"], hostPath: { path: `/${name}` } },
+    });
+  await run(10_000);
+  assert.deepEqual(await names("kept"), ["kept-0", "kept-1"]);
+  const set = draft(await sets.get({ name: "kept", namespace }));
+  set.spec!.replicas = 1;
+  await sets.update(set);
+  await run(10_000);
+  const left = (await claims.list({ namespace })).items.map(({ metadata }) => metadata.name);
+  assert.deepEqual(left, ["data-kept-0"]);
+  await sets.delete({ name: "kept", namespace });
+  await claims.delete({ name: "data-kept-0", namespace });
+  for (const name of ["one", "two"]) await volumes.delete({ name });
+  await run(5000);
+});
+
+test("nodes get their part of the Pod network", async () => {
+  const cidrs = (await client.of(resources.nodes).list()).items.map(({ spec }) => spec?.podCIDR);
+  assert.deepEqual(cidrs.sort(), ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"]);
 });
 
 test("a DaemonSet runs on each node and follows its template", async () => {
@@ -286,6 +330,7 @@ test("a claim is bound to the smallest volume that will do", async () => {
 
 test("a silent node is tainted and its pods are moved", async () => {
   await client.of(resources.nodes).create({ metadata: { name: "dead" } });
+  await run(500);
   const node = await client.of(resources.nodes).get({ name: "dead" });
   await client.of(resources.nodes).updateStatus({
     ...node,

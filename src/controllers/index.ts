@@ -15,10 +15,12 @@ import { garbageCollector } from "./garbage-collector/index.ts";
 import { jobController } from "./job/index.ts";
 import { loadBalancerController } from "./load-balancer/index.ts";
 import { namespaceController } from "./namespace/index.ts";
+import { nodeIpamController } from "./node-ipam/index.ts";
 import { nodeLifecycleController, taintEvictionController } from "./node-lifecycle/index.ts";
 import { podGarbageCollector } from "./pod-gc/index.ts";
 import { resourceQuotaController } from "./quota/index.ts";
 import { replicaSetController, replicationController } from "./replicaset/index.ts";
+import { serviceCidrController } from "./service-cidr/index.ts";
 import { rootCaPublisher, serviceAccountController } from "./serviceaccount/index.ts";
 import { statefulSetController } from "./statefulset/index.ts";
 import { ttlAfterFinishedController } from "./ttl/index.ts";
@@ -48,6 +50,7 @@ export const allControllers: readonly Controller[] = [
   daemonSetController,
   jobController,
   cronJobController,
+  nodeIpamController,
   nodeLifecycleController,
   taintEvictionController,
   podGarbageCollector,
@@ -63,5 +66,6 @@ export const allControllers: readonly Controller[] = [
   certificateCleaner,
   clusterRoleAggregationController,
   loadBalancerController,
+  serviceCidrController,
   tokenCleaner,
 ];

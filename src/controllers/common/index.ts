@@ -7,3 +7,4 @@ export * from "./pods.ts";
 export * from "./revisions.ts";
 export * from "./watch.ts";
 export * from "./nodes.ts";
+export * from "./ipv4.ts";
