@@ -9,6 +9,8 @@ import { addressAt, createAdmission } from "./admission/index.ts";
 import type { ServiceRange } from "./admission/index.ts";
 import { BootstrapTokens } from "./authn/bootstrap-tokens.ts";
 import { ClientCertificates } from "./authn/client-certificates.ts";
+import { OidcUsers } from "./authn/oidc.ts";
+import type { OidcOptions } from "./authn/oidc.ts";
 import { openSigningKey, ServiceAccountTokens } from "./authn/service-account-tokens.ts";
 import { StaticTokens } from "./authn/static-tokens.ts";
 import { createAuthorizers } from "./authz/index.ts";
@@ -47,6 +49,8 @@ export interface ClusterOptions {
   readonly services?: ServiceRange;
   /** Upstream's --token-auth-file. */
   readonly tokenAuthFile?: string;
+  /** Upstream's --oidc-* flags. */
+  readonly oidc?: OidcOptions;
   /** Upstream's --service-account-issuer. */
   readonly serviceAccountIssuer?: string;
   /** Further endpoints: logs, exec, proxies, which need a node. */
@@ -102,6 +106,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     new ClientCertificates([certificates.authority.pair.cert], clock),
     ...(options.tokenAuthFile === undefined ? [] : [new StaticTokens(await readFile(options.tokenAuthFile, "utf8"))]),
     tokens,
+    ...(options.oidc === undefined ? [] : [new OidcUsers(options.oidc, clock)]),
     new BootstrapTokens(state, clock),
   ];
   const { authorizers, rbac } = createAuthorizers(state);

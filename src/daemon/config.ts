@@ -26,6 +26,8 @@ export interface DaemonConfig {
   readonly registryPullThrough: boolean;
   /** Whether this instance is a Kubernetes cluster too. */
   readonly kubernetes: boolean;
+  /** Flags of the API server by upstream's names (services/cluster/api-server-flags.ts). */
+  readonly apiServer?: Readonly<Record<string, string>>;
   /** Whether images, containers and a real node are there; a cluster without them has only simulated nodes. */
   readonly engine: boolean;
   readonly simulatedNodes: number;
@@ -61,6 +63,10 @@ const milliseconds = (value: unknown, key: string): number => {
   if (typeof value === "number" && value >= 0 && value <= 600_000) return value;
   throw invalidArgument(`configuration: "${key}" must be milliseconds, 0 to 600000`);
 };
+const flagsOf = (value: unknown, key: string): Record<string, string> => {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, string>;
+  throw invalidArgument(`configuration: "${key}" must be an object of flags`);
+};
 const logLevel = (value: unknown, key: string): LogLevel => {
   if (["debug", "info", "warn", "error"].includes(value as string)) return value as LogLevel;
   throw invalidArgument(`configuration: "${key}" must be one of debug, info, warn, error`);
@@ -88,6 +94,7 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "simulated-stages": (value, key) => ({ simulatedStagesFile: text(value, key) }),
   "kubelet-port-wait": (value, key) => ({ kubeletPortWaitMs: milliseconds(value, key) }),
   "kubelet-drain-wait": (value, key) => ({ kubeletDrainWaitMs: milliseconds(value, key) }),
+  "api-server": (value, key) => ({ apiServer: flagsOf(value, key) }),
   kubernetes: (value) => ({ kubernetes: value !== false }),
   tlscacert: () => ({}),
   tlscert: () => ({}),

@@ -6,6 +6,7 @@ import type { Logger } from "../../../base/index.ts";
 import type { Store } from "../../../storage/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
+import { apiServerOptions, auditWriter } from "./api-server-flags.ts";
 import type { ClusterSettings } from "./settings.ts";
 
 const PREFERRED_PORT = 6443;
@@ -21,12 +22,18 @@ export function apiServerService(
     name: "api-server",
     dependsOn: [store],
     async start(use) {
-      const { openCluster } = await import("../../../apiserver/index.ts");
+      const { createAudit, openCluster } = await import("../../../apiserver/index.ts");
       const log = context.log.with({ service: "api-server" });
+      const flags = context.config.apiServer ?? {};
+      const chosen = apiServerOptions(flags);
+      const auditFile = flags["audit-log-path"];
+      const audit = auditFile === undefined ? undefined : createAudit({ write: auditWriter(auditFile, log) });
       const folder = path.join(context.dataDir, "cluster");
       const portFile = path.join(folder, "port");
       const open = (port: number) =>
         openCluster({
+          ...chosen,
+          audit,
           store: use(store),
           clock: context.clock,
           random: context.random,
