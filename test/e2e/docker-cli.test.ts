@@ -189,9 +189,9 @@ test("networks: a published port, a network of one's own, aliases", async () => 
   assert.equal(taken.code, 125);
   assert.match(taken.stderr, /port is already allocated/);
   await berth.docker("rm", "-f", id);
-  await berth.docker("network", "create", "--subnet", "172.29.77.0/24", "ours");
+  await berth.docker("network", "create", "--subnet", "203.0.113.0/24", "ours");
   const named = await out("run", "-d", "--network", "ours", "--name", "web", "busybox", "sleep", "60");
-  assert.equal(await out("inspect", "-f", "{{.NetworkSettings.Networks.ours.IPAddress}}", named), "172.29.77.2");
+  assert.equal(await out("inspect", "-f", "{{.NetworkSettings.Networks.ours.IPAddress}}", named), "203.0.113.2");
   assert.match((await fails("network", "rm", "ours")).stderr, /active endpoints/);
   await berth.docker("rm", "-f", named);
   await berth.docker("network", "rm", "ours");
