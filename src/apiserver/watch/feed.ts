@@ -125,6 +125,8 @@ export class Feed {
           this.#apply(batch.events, batch.revision);
           this.#advance(batch.revision);
         }
+        // A watch that ends by itself means that the store is closing: asked again without a pause, it would end again at once, for ever.
+        await this.#clock.sleep(RETRY_MS, signal).catch(() => undefined);
       } catch (error) {
         if (signal.aborted) return;
         this.#log.warn("the watch of the store broke off", { error: error as Error });
