@@ -156,10 +156,12 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     fairness: options.fairness ?? createFairness({ clock }),
   });
   const { cert, key } = certificates.server;
-  const listener = await server.listen({
-    host,
-    port: options.port,
-    tls: { cert, key, clientCa: certificates.authority.pair.cert },
+  const tls = { cert, key, clientCa: certificates.authority.pair.cert };
+  const listener = await server.listen({ host, port: options.port, tls }).catch(async (error: unknown) => {
+    // Nobody else can end what runs already.
+    stop.abort();
+    await server!.close();
+    throw error;
   });
   await bootstrapCluster(state, { serviceIp, serviceCidr: services.cidr, address, port: listener.port });
   await serveCustomResources({ state, server, clock, random, log });
