@@ -82,6 +82,9 @@ test("ClusterIP: by address and by name, from a Pod, from an endpoint itself and
   await expectAnswers("a", "web", "a,b,c");
   await expectAnswers("host", `${spec.clusterIP}:80`, "a,b,c");
   assert.equal(await answering("client", `${spec.clusterIP}:81`), "refused");
+  const unused = spec.clusterIP.replace(/\d+$/, (last) => String((Number(last) + 1) % 256));
+  for (const from of ["host", "client"])
+    assert.equal(await answering(from, `${unused}:80`), "refused", "nobody's address");
 });
 
 test("a Pod that becomes the only endpoint reaches itself, and a Pod sees who asks", async () => {

@@ -259,7 +259,6 @@ test("two load balancers on one port: the second is told that localhost is the f
   assert.deepEqual(told, [["default/b", ["tcp/80"]]]);
   assert.equal(elements("services4").length, 5, "both addresses of each, and localhost once");
   source.put("a", undefined, []);
-  source.put("b", balanced("10.96.0.2", "192.0.2.2"), [slice(["10.0.0.2"])]);
   await proxy.sync();
   assert.deepEqual(told.slice(1), [["default/b", []]]);
   assert.equal(elements("services4").length, 3);

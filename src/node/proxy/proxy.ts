@@ -42,6 +42,8 @@ const CLASH_RETRY_MS = 5000;
 export interface ServiceProxyOptions extends Omit<PlanContext, "localhostPorts"> {
   readonly services: ServiceSource;
   readonly slices: SliceSource;
+  /** CIDRs of Services and load balancers: an address in them that no Service has is refused. */
+  readonly ranges?: readonly string[];
   /** LoadBalancer Services answer on the node's loopback too, where their ports are free. */
   readonly loadBalancerOnLocalhost: boolean;
   /** Told whenever the ports that a Service cannot have on localhost have changed; with none when it has all. */
@@ -97,7 +99,7 @@ export class ServiceProxy {
 
   /** Call after the informers have synced, so that the first transaction is complete. */
   async start(): Promise<void> {
-    await this.#nft.load(proxyRuleset(this.#table));
+    await this.#nft.load(proxyRuleset(this.#table, this.#options.ranges));
     const service = (object: Stored<k8s.Service>) =>
       this.#touch([`${object.metadata.namespace}/${object.metadata.name}`]);
     const slice = (object: Stored<k8s.EndpointSlice>) => this.#touch(serviceOfSlice(object));
@@ -207,7 +209,7 @@ export class ServiceProxy {
   /** Somebody has touched our table (`nft flush ruleset`): everything goes in again. */
   async #reload(): Promise<void> {
     try {
-      await this.#nft.load(proxyRuleset(this.#table));
+      await this.#nft.load(proxyRuleset(this.#table, this.#options.ranges));
       this.#timeouts.clear();
       this.#timeouts.add(rememberChainName(DEFAULT_AFFINITY_S));
       await this.#ensureTimeouts(this.#programmed.all());

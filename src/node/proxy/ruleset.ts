@@ -121,6 +121,17 @@ function sets(family: 4 | 6): string {
 `;
 }
 
+function rangeSet(family: 4 | 6, ranges: readonly string[]): string {
+  const own = ranges.filter((range) => range.includes(":") === (family === 6));
+  const elements = own.length > 0 ? `\t\telements = { ${own.join(", ")} }\n` : "";
+  return `	set ranges${family} {
+		type ipv${family}_addr
+		flags interval
+		auto-merge
+${elements}	}
+`;
+}
+
 const AFFINITY_MAPS = `	map slots {
 		typeof ip daddr . meta l4proto . th dport . numgen random mod 2 : meta mark
 	}
@@ -149,15 +160,16 @@ const AFFINITY_MAPS = `	map slots {
 
 /**
  * The service proxy's table. A packet to a Service costs two look-ups, however many Services there are: its address and port say from how many endpoints to
- * pick (which chain), and with the number picked they say which. Services and endpoints are elements; chains and rules never change.
+ * pick (which chain), and with the number picked they say which. Services and endpoints are elements; chains and rules never change. Addresses of `ranges` (those of
+ * Services and load balancers) that no Service has are refused, so that they never leave the machine.
  */
-export function proxyRuleset(table: string): string {
+export function proxyRuleset(table: string, ranges: readonly string[] = []): string {
   const counts = [...Array.from({ length: EXACT_CHAINS }, (_, index) => index + 1), ...LARGE_CHAINS];
   return `table inet ${table} {
 }
 delete table inet ${table}
 table inet ${table} {
-${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affinityChains(false)}${affinityChains(true)}${counts.map(pickChains).join("")}	chain services {
+${rangeSet(4, ranges)}${rangeSet(6, ranges)}${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affinityChains(false)}${affinityChains(true)}${counts.map(pickChains).join("")}	chain services {
 		ip daddr . meta l4proto . th dport vmap @services4
 		ip6 daddr . meta l4proto . th dport vmap @services6
 		fib daddr type local meta nfproto ipv4 meta l4proto . th dport vmap @ports4
@@ -191,6 +203,8 @@ ${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affini
 		ip6 daddr . meta l4proto . th dport @empty6 goto refused
 		ip daddr @cluster-ips4 goto refused
 		ip6 daddr @cluster-ips6 goto refused
+		fib daddr type != local ip daddr @ranges4 goto refused
+		fib daddr type != local ip6 daddr @ranges6 goto refused
 		fib daddr type local meta nfproto ipv4 meta l4proto . th dport @empty-ports4 goto refused
 		fib daddr type local meta nfproto ipv6 meta l4proto . th dport @empty-ports6 goto refused
 	}

@@ -31,6 +31,7 @@ export function serviceProxyService(
           services,
           slices,
           nodeName: settings.nodeName,
+          ranges: [settings.serviceCidr, settings.loadBalancerCidr],
           loadBalancerOnLocalhost: true,
           onLocalhostClash: localhostClashReporter(context, use(api).client, factory),
           servedHere: new Set([settings.dnsIp]),
