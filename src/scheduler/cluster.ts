@@ -6,11 +6,12 @@ import { podInfo, type AffinityTerm, type Pod, type PodInfo } from "./pod-info.t
 /** Distinct selectors counted at a time; the least recently used is dropped and counted anew when asked for again. */
 const MAX_COUNTERS = 512;
 
-/** How many pods of some namespaces match a selector, per node; kept as pods come and go. */
+/** How many pods of some namespaces match a selector, per node and per domain; kept as pods come and go. */
 export class PodCounter {
   readonly namespaces: ReadonlySet<string> | undefined;
   readonly matches: LabelPredicate;
   readonly perNode = new Map<string, number>();
+  readonly #perDomain = new Map<string, { version: number; counts: Map<string, number> }>();
   total = 0;
 
   constructor(namespaces: ReadonlySet<string> | undefined, matches: LabelPredicate) {
@@ -21,10 +22,29 @@ export class PodCounter {
     if (this.namespaces && !this.namespaces.has(info.namespace)) return false;
     return info.pod.metadata.deletionTimestamp === undefined && this.matches(info.pod.metadata.labels);
   }
-  add(info: PodInfo, node: string, sign: 1 | -1): void {
+  add(info: PodInfo, node: NodeInfo, sign: 1 | -1): void {
     if (!this.counts(info)) return;
-    this.perNode.set(node, (this.perNode.get(node) ?? 0) + sign);
+    this.perNode.set(node.name, (this.perNode.get(node.name) ?? 0) + sign);
     this.total += sign;
+    if (!node.node) return;
+    for (const [topologyKey, { counts }] of this.#perDomain) {
+      const value = node.labels[topologyKey];
+      if (value !== undefined) counts.set(value, (counts.get(value) ?? 0) + sign);
+    }
+  }
+
+  /** Pods per value of a node label, of all nodes that bear it. Built anew when nodes have changed; not to be changed. */
+  perDomain(topologyKey: string, cluster: Cluster): ReadonlyMap<string, number> {
+    const version = cluster.topologyVersion;
+    const known = this.#perDomain.get(topologyKey);
+    if (known?.version === version) return known.counts;
+    const counts = new Map<string, number>();
+    for (const { name, labels } of cluster.nodes) {
+      const value = labels[topologyKey];
+      if (value !== undefined) counts.set(value, (counts.get(value) ?? 0) + (this.perNode.get(name) ?? 0));
+    }
+    this.#perDomain.set(topologyKey, { version, counts });
+    return counts;
   }
 }
 
@@ -71,6 +91,7 @@ export class Cluster {
   readonly #nominated = new Map<string, Map<string, PodInfo>>();
   readonly imageNodes = new Map<string, number>();
   #schedulable: NodeInfo[] | undefined;
+  #topologyVersion = 0;
 
   constructor(listers: Listers) {
     this.listers = listers;
@@ -79,6 +100,10 @@ export class Cluster {
   /** Every node that exists, interleaved by zone as upstream's node tree does, so that a prefix of it is spread. */
   get nodes(): readonly NodeInfo[] {
     return (this.#schedulable ??= interleaveZones([...this.#nodes.values()].filter((info) => info.node !== undefined)));
+  }
+  /** Changes when a node comes, goes, or gets other labels. */
+  get topologyVersion(): number {
+    return this.#topologyVersion;
   }
   node(name: string): NodeInfo | undefined {
     return this.#nodes.get(name);
@@ -91,9 +116,11 @@ export class Cluster {
     const info = this.#info(node.metadata.name);
     const zone = zoneOf(info);
     const isNew = info.node === undefined;
+    const before = info.labels;
     this.#countImages(info, -1);
     info.setNode(node);
     this.#countImages(info, 1);
+    if (isNew || !sameLabels(before, info.labels)) this.#topologyVersion++;
     if (isNew || zone !== zoneOf(info)) this.#schedulable = undefined;
   }
   removeNode(name: string): void {
@@ -102,6 +129,7 @@ export class Cluster {
     this.#countImages(info, -1);
     info.node = undefined;
     this.#schedulable = undefined;
+    this.#topologyVersion++;
     this.#dropIfEmpty(info);
   }
 
@@ -169,7 +197,7 @@ export class Cluster {
       return counter;
     }
     counter = new PodCounter(namespaces, matches);
-    for (const { info, node } of this.#placed.values()) counter.add(info, node, 1);
+    for (const { info, node } of this.#placed.values()) counter.add(info, this.#info(node), 1);
     this.#counters.set(id, counter);
     if (this.#counters.size > MAX_COUNTERS) this.#counters.delete(this.#counters.keys().next().value!);
     return counter;
@@ -202,7 +230,8 @@ export class Cluster {
     this.#dropIfEmpty(there);
   }
   #count(info: PodInfo, node: string, sign: 1 | -1): void {
-    for (const counter of this.#counters.values()) counter.add(info, node, sign);
+    const there = this.#info(node);
+    for (const counter of this.#counters.values()) counter.add(info, there, sign);
     for (const kind of TERM_KINDS) {
       for (const term of info[kind]) this.#countTerm(this.#groups[kind], term, node, sign);
     }
@@ -240,9 +269,15 @@ function sameForScheduling(before: Pod, now: Pod): boolean {
   return (
     !before.metadata.deletionTimestamp === !now.metadata.deletionTimestamp &&
     (before.spec === now.spec || before.metadata.generation === now.metadata.generation) &&
-    (before.metadata.labels === now.metadata.labels ||
-      JSON.stringify(before.metadata.labels) === JSON.stringify(now.metadata.labels))
+    sameLabels(before.metadata.labels ?? {}, now.metadata.labels ?? {})
   );
+}
+
+function sameLabels(before: Readonly<Record<string, string>>, now: Readonly<Record<string, string>>): boolean {
+  if (before === now) return true;
+  for (const key in before) if (before[key] !== now[key]) return false;
+  for (const key in now) if (before[key] === undefined) return false;
+  return true;
 }
 
 function zoneOf(info: NodeInfo): string {

@@ -34,8 +34,8 @@ interface Constraint {
   readonly minDomains: number;
   readonly counter: PodCounter;
   readonly matchesSelf: boolean;
-  /** Whether a node's pods and domain count at all. */
-  readonly includes: (node: NodeInfo) => boolean;
+  /** Whether a node's pods and domain count at all; undefined: those of every node do. */
+  readonly includes: ((node: NodeInfo) => boolean) | undefined;
 }
 
 function compile(
@@ -57,10 +57,11 @@ function compile(
   };
 }
 
-function inclusion(info: PodInfo, raw: k8s.TopologySpreadConstraint): (node: NodeInfo) => boolean {
+function inclusion(info: PodInfo, raw: k8s.TopologySpreadConstraint): Constraint["includes"] {
   const affinity = raw.nodeAffinityPolicy === "Ignore" ? undefined : nodePredicate(info.pod.spec!);
   const taints = raw.nodeTaintsPolicy === "Honor";
   const { tolerations } = info.pod.spec!;
+  if (!affinity && !taints) return undefined;
   return (node) =>
     (!affinity || affinity(node.labels, node.name)) &&
     (!taints || node.hardTaints.every((taint) => tolerates(tolerations, taint)));
@@ -109,12 +110,14 @@ function workloadSelector(info: PodInfo, cluster: Cluster): LabelSelectorLike | 
 }
 
 /** Matching pods per domain. Only nodes that bear every constraint's label count. */
-function domainsOf(constraint: Constraint, keys: readonly string[], nodes: readonly NodeInfo[]): Map<string, number> {
+function domainsOf(constraint: Constraint, keys: readonly string[], cluster: Cluster): ReadonlyMap<string, number> {
+  const { counter, topologyKey, includes } = constraint;
+  if (!includes && keys.length <= 1) return counter.perDomain(topologyKey, cluster);
   const domains = new Map<string, number>();
-  const { perNode } = constraint.counter;
-  for (const node of nodes) {
-    const value = node.labels[constraint.topologyKey];
-    if (value === undefined || !constraint.includes(node)) continue;
+  const { perNode } = counter;
+  for (const node of cluster.nodes) {
+    const value = node.labels[topologyKey];
+    if (value === undefined || includes?.(node) === false) continue;
     if (keys.length > 1 && !keys.every((key) => node.labels[key] !== undefined)) continue;
     domains.set(value, (domains.get(value) ?? 0) + (perNode.get(node.name) ?? 0));
   }
@@ -124,14 +127,16 @@ function domainsOf(constraint: Constraint, keys: readonly string[], nodes: reado
 function filterRun(constraints: readonly Constraint[], cluster: Cluster): FilterRun {
   const keys = constraints.map(({ topologyKey }) => topologyKey);
   const states = constraints.map((constraint) => {
-    const domains = domainsOf(constraint, keys, cluster.nodes);
+    const domains = domainsOf(constraint, keys, cluster);
     return { constraint, domains, lowest: lowestOf(domains, constraint.minDomains) };
   });
   const shift = (other: PodInfo, node: NodeInfo, by: number) => {
     for (const state of states) {
       const value = node.labels[state.constraint.topologyKey];
-      if (value === undefined || !state.constraint.counter.counts(other) || !state.constraint.includes(node)) continue;
-      state.domains.set(value, (state.domains.get(value) ?? 0) + by);
+      const { counter, includes } = state.constraint;
+      if (value === undefined || !counter.counts(other) || includes?.(node) === false) continue;
+      // What-if: the counter's own figures stay as they are.
+      state.domains = new Map(state.domains).set(value, (state.domains.get(value) ?? 0) + by);
       state.lowest = lowestOf(state.domains, state.constraint.minDomains);
     }
   };
@@ -171,7 +176,7 @@ function scoreRun(
   );
   const parts = constraints.map((constraint) => {
     const perHost = constraint.topologyKey === HOSTNAME;
-    const domains = perHost ? undefined : domainsOf(constraint, byDefault ? [] : keys, cluster.nodes);
+    const domains = perHost ? undefined : domainsOf(constraint, byDefault ? [] : keys, cluster);
     const size = perHost ? nodes.length - ignored.size : (domains?.size ?? 0);
     return { constraint, domains, weight: Math.log(size + 2) };
   });
