@@ -9,6 +9,7 @@ import { apiForPodsService, apiServerService } from "./api-server.ts";
 import { autoscalerService, controllersService, informersService, schedulerService } from "./control-plane.ts";
 import { ingressService } from "./ingress.ts";
 import { networkPoliciesService } from "./network-policies.ts";
+import { runtimeClassesService } from "./runtime-classes.ts";
 import { localVolumesService } from "./local-volumes.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
@@ -62,6 +63,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
     ingressService(context, api, informers, settings),
     clusterDnsService(context, informers, settings),
     localVolumesService(context, api, informers, settings),
+    runtimeClassesService(api, engine),
     remembered,
     kubeletService(context, { engine, cri: remembered, api, informers }, settings),
   ];

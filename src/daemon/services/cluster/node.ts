@@ -1,7 +1,7 @@
 import path from "node:path";
 import type { Cluster } from "../../../apiserver/index.ts";
 import { createEventRecorder, Informer, resources, type InformerFactory } from "../../../client/index.ts";
-import { CriImages, CriRuntime, type Engine, type PodNetwork } from "../../../engine/index.ts";
+import { CriImages, CriRuntime, listenCri, type Engine, type PodNetwork } from "../../../engine/index.ts";
 import { drained, Kubelet, kubeletApi, kubeletHost, podsOfSlice, SLICES_BY_POD } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
@@ -33,7 +33,14 @@ export function criService(
         isolations: handlers,
       });
       await runtime.recover(recovered);
-      return { value: runtime };
+      const log = context.log.with({ service: "cri" });
+      const socket = await listenCri(
+        path.join(context.runtimeDir, "cri.sock"),
+        runtime,
+        new CriImages(context, images),
+        log,
+      );
+      return { value: runtime, stop: () => socket.close() };
     },
   };
 }
