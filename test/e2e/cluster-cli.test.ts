@@ -1,20 +1,21 @@
 /** A cluster by berth's own command line: without the engine, with simulated nodes, without kubectl. */
 import assert from "node:assert/strict";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { startBerth, type TestBerth } from "../support/daemon.ts";
+import { run, startBerth, type TestBerth } from "../support/daemon.ts";
 
 let berth: TestBerth;
-/** The API server's usual port, held by somebody else if nobody holds it already. */
+/** Holds the port that the API server had the last time. */
 const other = net.createServer();
+let taken = 0;
 before(async () => {
-  await new Promise<void>((resolve) => {
-    other.once("error", () => resolve());
-    other.listen(6443, "127.0.0.1", resolve);
-  });
+  await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+  taken = (other.address() as net.AddressInfo).port;
   berth = await startBerth({ start: false, env: { BERTH_KUBERNETES: "1" } });
+  mkdirSync(path.join(berth.dataDir, "cluster"), { recursive: true });
+  writeFileSync(path.join(berth.dataDir, "cluster", "port"), `${taken}\n`);
   const { code, stderr } = await berth.berth("up", "-d", "--yes", "--without", "engine", "--simulated-nodes", "100");
   assert.equal(code, 0, stderr);
 });
@@ -49,7 +50,7 @@ test("the cluster is there without an engine, on another port than the one in us
   );
   await until("nodes", /: 100 of 100 nodes ready \(100 simulated\), 0 pods$/, "status");
   const server = /server: https:\/\/127\.0\.0\.1:(\d+)/.exec(await out("kubeconfig"));
-  assert.notEqual(server?.[1] ?? "6443", "6443");
+  assert.notEqual(Number(server?.[1] ?? taken), taken);
 });
 
 test("the kubeconfig is merged beside others, for nobody else to read", async () => {
@@ -128,4 +129,20 @@ test("a thousand Pods roll out on simulated nodes", async () => {
   await out("rollout", "status", "deployment/many", "--timeout", "60");
   assert.match(await out("get", "deployment", "many"), /^many +1000\/1000 +1000 +1000 /m);
   assert.match(await out("status"), /cluster https:.*: 100 of 100 nodes ready \(100 simulated\), 1000 pods$/m);
+});
+
+test("a daemon whose API server can't start says why and ends with exit code 1", async () => {
+  const broken = await startBerth({ start: false, env: { BERTH_KUBERNETES: "1", BERTH_ENGINE: "0" } });
+  try {
+    mkdirSync(path.join(broken.dataDir, "cluster"), { recursive: true });
+    writeFileSync(path.join(broken.dataDir, "cluster", "pki"), "not a folder");
+    const daemon = path.resolve(import.meta.dirname, "../../src/daemon/main.ts");
+    const { code, stderr } = await run(process.execPath, [daemon], { env: broken.env, timeoutMs: 15_000 });
+    assert.deepEqual([code, /api-server did not start/.test(stderr)], [1, true], stderr);
+    const up = await broken.berth("up", "-d", "--yes");
+    assert.equal(up.code, 1);
+    assert.match(up.stderr, /the daemon did not start: .*api-server did not start/);
+  } finally {
+    await broken.stop();
+  }
 });
