@@ -70,7 +70,7 @@ export async function startPods(options: StartOptions = {}): Promise<PodTests> {
   return podTests(berth);
 }
 
-function podTests(berth: TestBerth): PodTests {
+export function podTests(berth: TestBerth): PodTests {
   const env = { ...berth.env, KUBECONFIG: `${berth.runtimeDir}/kubeconfig` };
   const attempt = (args: readonly string[], input?: string) =>
     run("kubectl", args, { env, timeoutMs: 60_000, ...(input === undefined ? {} : { input }) });

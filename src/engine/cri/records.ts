@@ -63,11 +63,23 @@ export class Records<T extends { readonly id: string }> {
   all(): T[] {
     return [...this.#byId.values()];
   }
+  /**
+   * A new record that can't be written throws and is none. A change that can't be written (the disk is full) holds in memory all the same: what ended has
+   * ended, and after a restart it is read from the runtime again.
+   */
   async put(record: T): Promise<void> {
+    const old = this.#byId.get(record.id);
     this.#byId.set(record.id, record);
     const file = path.join(this.#folder, `${record.id}.json`);
-    await writeFile(`${file}.tmp`, JSON.stringify(record), { mode: 0o600 });
-    await rename(`${file}.tmp`, file);
+    try {
+      await writeFile(`${file}.tmp`, JSON.stringify(record), { mode: 0o600 });
+      await rename(`${file}.tmp`, file);
+    } catch (error) {
+      await rm(`${file}.tmp`, { force: true });
+      if (old) return;
+      this.#byId.delete(record.id);
+      throw error;
+    }
   }
   async delete(id: string): Promise<void> {
     this.#byId.delete(id);

@@ -118,8 +118,10 @@ export class CriRuntime implements cri.RuntimeService {
     for (const id of await readdir(root).catch(() => []))
       if (!this.#sandboxRecords.get(id)) await this.#removeFolder(id);
     for (const { key } of this.#deps.snapshots.list()) {
-      if (key.startsWith(SNAPSHOT_PREFIX) && !this.#containerRecords.get(key.slice(SNAPSHOT_PREFIX.length)))
-        await this.#deps.snapshots.remove(key);
+      const id = key.slice(SNAPSHOT_PREFIX.length);
+      if (!key.startsWith(SNAPSHOT_PREFIX) || this.#containerRecords.get(id)) continue;
+      await this.#removeBundle(id);
+      await this.#deps.snapshots.remove(key);
     }
   }
 
@@ -255,7 +257,9 @@ export class CriRuntime implements cri.RuntimeService {
     const { images, snapshots, core } = this.#deps;
     const image = await images.resolve(config.image.image);
     const id = this.#newId();
-    const logPath = path.join(record.config.logDirectory, config.logPath);
+    // Who asks over the CRI socket may want no log.
+    const logPath = config.logPath === "" ? "" : path.join(record.config.logDirectory, config.logPath);
+    if (logPath !== "") await mkdir(path.dirname(logPath), { recursive: true, mode: 0o755 });
     await using undo = new Undo();
     await snapshots.prepare(SNAPSHOT_PREFIX + id, image.chainId);
     undo.defer(() => snapshots.remove(SNAPSHOT_PREFIX + id));
@@ -291,7 +295,7 @@ export class CriRuntime implements cri.RuntimeService {
         spec,
         stdin: config.stdin,
         stdinOnce: config.stdinOnce,
-        logPath,
+        ...(logPath === "" ? {} : { logPath }),
         ...this.#runtimeName(record.runtimeHandler),
       },
       signal,
