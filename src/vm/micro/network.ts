@@ -146,22 +146,22 @@ export function guestScript(network: GuestNetwork): string {
   }
   const inside = ["set -e", "ip link set lo up"];
   for (const { name, mtu, addresses } of network.links) {
-    inside.push(`ip link set ${name} mtu ${mtu} up`, ...addresses.map((cidr) => `ip addr add ${cidr} dev ${name}`));
+    inside.push(`ip link set ${name} mtu ${mtu} up`, ...addresses.map((cidr) => `ip addr replace ${cidr} dev ${name}`));
   }
   for (const { destination, gateway, link } of network.routes) {
-    if (gateway === undefined) inside.push(`ip route add ${destination} dev ${link}`);
+    if (gateway === undefined) inside.push(`ip route replace ${destination} dev ${link}`);
     else {
       const alone = gateway.includes(":") ? `${gateway}/128` : `${gateway}/32`;
       // A gateway outside of the link's own network is reached on the link all the same.
       inside.push(
-        `ip route add ${destination} via ${gateway} dev ${link} 2>/dev/null || ` +
-          `{ ip route add ${alone} dev ${link}; ip route add ${destination} via ${gateway} dev ${link}; }`,
+        `ip route replace ${destination} via ${gateway} dev ${link} 2>/dev/null || ` +
+          `{ ip route replace ${alone} dev ${link}; ip route replace ${destination} via ${gateway} dev ${link}; }`,
       );
     }
   }
   if (network.links[0]?.addresses.some((cidr) => cidr.includes("."))) {
     inside.push(
-      `ip route add ${RESOLVER_ADDRESS}/32 dev ${network.links[0].name}`,
+      `ip route replace ${RESOLVER_ADDRESS}/32 dev ${network.links[0].name}`,
       `ip neigh add ${RESOLVER_ADDRESS} lladdr ${RESOLVER_MAC} dev ${network.links[0].name} 2>/dev/null || ` +
         `arp -i ${network.links[0].name} -s ${RESOLVER_ADDRESS} ${RESOLVER_MAC}`,
     );
