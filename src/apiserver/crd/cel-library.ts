@@ -1,8 +1,7 @@
 import { Environment } from "@marcbachmann/cel-js";
-import { isIPv4, isIPv6 } from "node:net";
 
 import { parseQuantityNano } from "../../base/index.ts";
-import { hasFormat } from "./formats.ts";
+import { addValueLibraries } from "./cel-values.ts";
 import { findAll } from "./pattern.ts";
 
 /** Structural bounds on what an expression's author may make the server compute. */
@@ -36,7 +35,7 @@ const best = (list: readonly Comparable[], isBetter: (a: Comparable, b: Comparab
 
 /** CEL with what Kubernetes adds to it (https://kubernetes.io/docs/reference/using-api/cel/#cel-options-language-features-and-libraries). */
 export function celEnvironment(): Environment {
-  return new Environment({ unlistedVariablesAreDyn: true, limits })
+  return addValueLibraries(new Environment({ unlistedVariablesAreDyn: true, limits }))
     .registerType("Quantity", Quantity)
     .registerFunction("quantity(string): Quantity", (text: string) => new Quantity(parseQuantityNano(text)))
     .registerFunction("isQuantity(string): bool", isQuantity)
@@ -54,9 +53,6 @@ export function celEnvironment(): Environment {
       (text: string, pattern: string) => findAll(pattern, text, 1)[0] ?? "",
     )
     .registerFunction("string.findAll(string): list", (text: string, pattern: string) => findAll(pattern, text, 1000))
-    .registerFunction("isURL(string): bool", (text: string) => URL.canParse(text))
-    .registerFunction("isIP(string): bool", (text: string) => isIPv4(text) || isIPv6(text))
-    .registerFunction("isCIDR(string): bool", (text: string) => hasFormat(text, "cidr"))
     .registerFunction("list.isSorted(): bool", (list: Comparable[]) =>
       list.every((item, at) => at === 0 || list[at - 1]! <= item),
     )
