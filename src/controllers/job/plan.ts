@@ -136,6 +136,8 @@ export interface Counts {
 /** Whether the job is over. https://kubernetes.io/docs/concepts/workloads/controllers/job/ */
 export function verdictOf(job: Job, counts: Counts, nowMs: number): Verdict | undefined {
   const { spec } = job;
+  const decided = decidedBefore(job);
+  if (decided) return decided;
   const failed = (reason: string, message: string): Verdict => ({ type: "Failed", reason, message });
   if (counts.policyFailure) return failed("PodFailurePolicy", counts.policyFailure);
   const limit = spec?.backoffLimit ?? 6;
@@ -165,6 +167,16 @@ export function verdictOf(job: Job, counts: Counts, nowMs: number): Verdict | un
     }
   }
   return completion(job, counts);
+}
+
+/** What has been decided stays so while the last pods stop, even where its cause (a FailJob rule's pod) is no longer new. */
+function decidedBefore(job: Job): Verdict | undefined {
+  const target = job.status?.conditions?.find(
+    ({ type, status }) => (type === "FailureTarget" || type === "SuccessCriteriaMet") && status === "True",
+  );
+  if (!target) return undefined;
+  const { type, reason = "", message = "" } = target;
+  return { type: type === "FailureTarget" ? "Failed" : "Complete", reason, message };
 }
 
 function completion(job: Job, counts: Counts): Verdict | undefined {
