@@ -289,6 +289,23 @@ describe("a Pod's life", { concurrency: 6 }, () => {
     assert.equal(later.status.podIP, before.status.podIP);
   });
 
+  test("the node tells what its Pods use", async () => {
+    await k.apply(podOf("measured", FOREVER));
+    await k.running("measured");
+    const page = async (name: string) => {
+      const { nodeName } = (await k.get("pod", "measured")).spec;
+      return k.kubectl("get", "--raw", `/api/v1/nodes/${nodeName}/proxy/${name}`);
+    };
+    assert.equal(await page("healthz"), "ok");
+    const { pods } = JSON.parse(await page("stats/summary"));
+    const own = pods.find((pod: { podRef: { name: string } }) => pod.podRef.name === "measured");
+    assert.ok(own.containers[0].memory.workingSetBytes > 0);
+    assert.match(
+      await page("metrics/cadvisor"),
+      /^container_memory_working_set_bytes\{container="main",namespace="default",pod="measured"\} [1-9]/m,
+    );
+  });
+
   test("the daemon's restart leaves Pods running", async () => {
     await k.apply(podOf("survivor", FOREVER));
     const before = await k.running("survivor");

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { metricsEndpoints, NodeUsageSampler, podConnections } from "../../../node/index.ts";
+import { metricsEndpoints, nodeProxyEndpoints, NodeUsageSampler, podConnections } from "../../../node/index.ts";
 import { instanceTag } from "../../../base/index.ts";
 import type { CriRuntime, Engine } from "../../../engine/index.ts";
 import { LinuxNetlinkHost } from "../../../host/index.ts";
@@ -29,9 +29,11 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
   let runtime: CriRuntime | undefined;
   const store = storeService(context);
   const usage = new NodeUsageSampler(context.clock);
+  const measured = () => (runtime ? [{ name: settings.nodeName, runtime, usage }] : []);
   const api = apiServerService(context, store, settings, () => [
     ...podConnections((name) => (name === settings.nodeName && runtime ? { runtime } : undefined), context.clock),
-    ...metricsEndpoints(() => (runtime ? [{ name: settings.nodeName, runtime, usage }] : []), context.clock),
+    ...metricsEndpoints(measured, context.clock),
+    ...nodeProxyEndpoints(measured, context.clock),
   ]);
   const informers = informersService(context, api);
   const controlPlane = [

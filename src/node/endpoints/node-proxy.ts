@@ -1,0 +1,117 @@
+import type { ApiResponse, cri } from "../../api/index.ts";
+import type { Endpoint } from "../../apiserver/index.ts";
+import { notFound, rfc3339, unavailable, type Clock } from "../../base/index.ts";
+import { LABELS } from "../kubelet/index.ts";
+import type { MeasuredNode } from "./metrics.ts";
+
+/**
+ * What a kubelet serves on its own port, behind `nodes/NAME/proxy`: /healthz, /stats/summary, /metrics/resource and /metrics/cadvisor. Nodes here share the API
+ * server's process, so nothing is proxied. https://kubernetes.io/docs/reference/instrumentation/node-metrics/
+ */
+export function nodeProxyEndpoints(nodes: () => readonly MeasuredNode[], clock: Clock): Endpoint[] {
+  return [
+    {
+      group: "",
+      version: "v1",
+      resource: "nodes",
+      subresource: "proxy",
+      namespaced: false,
+      kind: { group: "", version: "v1", kind: "NodeProxyOptions" },
+      verbs: ["get"],
+      longRunning: true,
+      handle: async ({ info }) => {
+        const node = nodes().find(({ name }) => name === info.name);
+        if (!node) throw unavailable(`node ${info.name} has no agent to ask (it is simulated, stopped or gone)`);
+        return answer(node, info.tail, clock);
+      },
+    },
+  ];
+}
+
+async function answer(node: MeasuredNode, page: string, clock: Clock): Promise<ApiResponse> {
+  switch (page.replace(/\/$/, "")) {
+    case "healthz":
+      return reply("text/plain", "ok");
+    case "stats/summary":
+      return reply("application/json", JSON.stringify(await summary(node, clock)));
+    case "metrics/resource":
+    case "metrics/cadvisor":
+      return reply("text/plain; version=0.0.4", exposition(await node.runtime.listPodSandboxStats()));
+    default:
+      throw notFound(`the node has no page /${page}`, {
+        hint: "healthz, stats/summary, metrics/resource, metrics/cadvisor",
+      });
+  }
+}
+
+function reply(type: string, text: string): ApiResponse {
+  return { status: 200, headers: { "content-type": type }, body: Buffer.from(text) };
+}
+
+const time = (nanos: number) => rfc3339(Math.floor(nanos / 1e6));
+
+/** Upstream's Summary (k8s.io/kubelet/pkg/apis/stats/v1alpha1). */
+async function summary(node: MeasuredNode, clock: Clock): Promise<object> {
+  const [usage, pods] = await Promise.all([node.usage.sample(), node.runtime.listPodSandboxStats()]);
+  const nowText = rfc3339(clock.nowMs());
+  return {
+    node: {
+      nodeName: node.name,
+      cpu: { time: nowText, usageNanoCores: Math.round(usage.nanoCores) },
+      memory: { time: nowText, workingSetBytes: usage.memoryBytes, usageBytes: usage.memoryBytes },
+    },
+    pods: pods.map(podSummary),
+  };
+}
+
+function podSummary({ attributes, cpu, memory, network, process, containers }: cri.PodSandboxStats): object {
+  const { name, namespace, uid } = attributes.metadata;
+  return {
+    podRef: { name, namespace, uid },
+    cpu: cpuSummary(cpu),
+    memory: memorySummary(memory),
+    network: {
+      time: time(network.timestamp),
+      ...network.defaultInterface,
+      interfaces: network.interfaces,
+    },
+    process_stats: { process_count: process.processCount },
+    containers: containers.map((container) => ({
+      name: container.attributes.metadata.name,
+      cpu: cpuSummary(container.cpu),
+      memory: memorySummary(container.memory),
+      rootfs: {
+        time: time(container.writableLayer.timestamp),
+        usedBytes: container.writableLayer.usedBytes,
+        inodesUsed: container.writableLayer.inodesUsed,
+      },
+    })),
+  };
+}
+
+function cpuSummary({ timestamp, usageNanoCores, usageCoreNanoSeconds }: cri.CpuUsage): object {
+  return { time: time(timestamp), usageNanoCores, usageCoreNanoSeconds };
+}
+
+function memorySummary({ timestamp, ...figures }: cri.MemoryUsage): object {
+  return { time: time(timestamp), ...figures };
+}
+
+/** Prometheus' text of what each container uses, under cAdvisor's names. */
+export function exposition(pods: readonly cri.PodSandboxStats[]): string {
+  const containers = pods.flatMap((pod) => pod.containers.map((container) => ({ pod, container })));
+  const family = (name: string, type: string, read: (stats: cri.ContainerStats) => number) => [
+    `# TYPE ${name} ${type}`,
+    ...containers.map(
+      ({ pod, container }) =>
+        `${name}{container="${container.attributes.metadata.name}",namespace="${pod.attributes.metadata.namespace}",pod="${pod.attributes.labels[LABELS.podName] ?? pod.attributes.metadata.name}"} ${read(container)}`,
+    ),
+  ];
+  return [
+    ...family("container_cpu_usage_seconds_total", "counter", ({ cpu }) => cpu.usageCoreNanoSeconds / 1e9),
+    ...family("container_memory_working_set_bytes", "gauge", ({ memory }) => memory.workingSetBytes),
+    ...family("container_memory_usage_bytes", "gauge", ({ memory }) => memory.usageBytes),
+    ...family("container_fs_usage_bytes", "gauge", ({ writableLayer }) => writableLayer.usedBytes),
+    "",
+  ].join("\n");
+}
