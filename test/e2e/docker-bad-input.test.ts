@@ -77,16 +77,15 @@ test("create: fields of wrong types are the client's fault, never the server's",
     ...wrong.map((value) => ({ Image: value })),
   ];
   const bad: string[] = [];
+  const accepted: string[] = [];
   for (const body of bodies) {
     const { status, text } = await post("/v1.50/containers/create", JSON.stringify(body));
     if (status >= 500) bad.push(`${JSON.stringify(body)}: ${status} ${text.trim()}`);
-    if (status === 201) {
-      const { Id } = JSON.parse(text) as { Id: string };
-      const inspected = await any("inspect", Id);
-      if (inspected.code !== 0) bad.push(`${JSON.stringify(body)}: accepted, then inspect: ${inspected.stderr}`);
-      await berth.docker("rm", "-fv", Id);
-    }
+    if (status === 201) accepted.push((JSON.parse(text) as { Id: string }).Id);
   }
+  // The CLI decodes each field by its Go type: what was accepted must be readable again.
+  await berth.docker("inspect", ...accepted);
+  await berth.docker("rm", "-fv", ...accepted);
   assert.deepEqual(bad, []);
 });
 
