@@ -1,62 +1,15 @@
 /** Every workload controller with the scheduler and simulated nodes over the real API server, on a clock that the test moves. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import type { ApiHandler, k8s } from "../src/api/index.ts";
-import { builtinKinds, createApiServer, type ApiServer } from "../src/apiserver/index.ts";
-import { bindingEndpoints } from "../src/apiserver/endpoints/pods.ts";
-import { codeOf, FakeClock, seededRandom, settle, silentLogger } from "../src/base/index.ts";
-import { draft, InformerFactory, KubeClient, resources } from "../src/client/index.ts";
-import { allControllers, runControllers } from "../src/controllers/index.ts";
-import { simulateNodes } from "../src/node/simulated/index.ts";
-import { Scheduler } from "../src/scheduler/index.ts";
-import { openMemoryStore } from "../src/storage/index.ts";
+import { after, test } from "node:test";
+import type { k8s } from "../src/api/index.ts";
+import { codeOf } from "../src/base/index.ts";
+import { draft, resources } from "../src/client/index.ts";
+import { openControlPlane } from "./support/control-plane.ts";
 
-const clock = new FakeClock();
-const stop = new AbortController();
-const context = { clock, random: seededRandom(11), log: silentLogger };
+const { client, run, close } = await openControlPlane();
+after(close);
 const namespace = "default";
-let server: ApiServer;
-let client: KubeClient;
 
-before(async () => {
-  const handler: ApiHandler = (request) => server.handler(request);
-  const store = await openMemoryStore({ clock });
-  server = await createApiServer({
-    ...context,
-    store,
-    kinds: builtinKinds(),
-    endpoints: bindingEndpoints(clock),
-  });
-  client = new KubeClient(handler, { user: { name: "test", groups: ["system:masters", "system:authenticated"] } });
-  for (const name of [namespace, "kube-system", "kube-node-lease"])
-    await client.of(resources.namespaces).create({ metadata: { name } });
-  const informers = new InformerFactory({ ...context, client });
-  runControllers(
-    {
-      ...context,
-      client,
-      informers,
-      controllers: allControllers,
-      settings: { rootCaPem: "PEM", loadBalancerCidrs: ["192.0.2.0/29"], podCidr: "10.244.0.0/16" },
-    },
-    stop.signal,
-  );
-  void new Scheduler({ ...context, client, informers }).run(stop.signal);
-  simulateNodes({ ...context, client, informers, count: 3 }, stop.signal);
-  await run(3000);
-});
-after(async () => {
-  stop.abort();
-  await run(500);
-  await server.close();
-});
-
-async function run(ms: number): Promise<void> {
-  for (let elapsedMs = 0; elapsedMs < ms; elapsedMs += 250) {
-    await clock.advance(250);
-    for (let turn = 0; turn < 4; turn++) await settle();
-  }
-}
 const podsOf = async (app: string) =>
   (await client.of(resources.pods).list({ namespace, labelSelector: `app=${app}` })).items.toSorted((left, right) =>
     left.metadata.name < right.metadata.name ? -1 : 1,
