@@ -126,6 +126,13 @@ test("hosts and paths lead to their Services; the backend hears who asked for wh
   assert.equal((await answered("http://a.wild.example/")).name, "cart");
 });
 
+test("localhost leads there too, or the Ingress says that somebody else has the port", async () => {
+  const said = (await pods.events("shop")).map(({ message }) => message).join();
+  if (said.includes("localhost:80 ")) return;
+  const { stdout } = await run("curl", ["-sS", "-H", "host: shop.example", "http://127.0.0.1/"]);
+  assert.equal((JSON.parse(stdout) as Seen).name, "shop");
+});
+
 test("no rule is 404, no endpoints and no Service are 503, each with its reason", async () => {
   const reason = async (url: string) => {
     const { status, body } = await ask(url);
