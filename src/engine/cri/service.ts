@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { constants as osConstants } from "node:os";
 import net from "node:net";
@@ -51,6 +51,8 @@ export const CRI_OWNER = { key: "berth.owner", value: "cri" } as const;
 const SNAPSHOT_PREFIX = "cri-";
 const ID_BYTES = 32;
 const DEFAULT_STOP_SIGNAL = "SIGTERM";
+/** How long a monitor has to report the end of a process that is gone. */
+const EXIT_PATIENCE_MS = 2_000;
 
 /**
  * Kubernetes' container runtime interface over the engine's own parts: the same images, snapshots and container core that `docker run` ends in.
@@ -64,6 +66,7 @@ export class CriRuntime implements cri.RuntimeService {
   readonly #listeners = new Set<PushQueue<cri.ContainerEvent>>();
   readonly #stats: StatsSampler;
   readonly #netns = new LinuxNetns();
+  readonly #lost = new Set<string>();
   readonly #capabilities = boundingSet(readFileSync("/proc/self/status", "utf8"));
 
   constructor(deps: CriDeps) {
@@ -396,9 +399,26 @@ export class CriRuntime implements cri.RuntimeService {
         patience.abort();
       }
       if ((container.state as string) !== "exited") await ignoreGone(container.kill(9));
-      await exited;
+      const patience = new AbortController();
+      const late = this.#deps.context.clock.sleep(EXIT_PATIENCE_MS, patience.signal).catch(() => {});
+      await Promise.race([exited, late]);
+      patience.abort();
+      // Its monitor was killed, so nobody tells of its end.
+      if ((container.state as string) !== "exited") await container.delete();
     }
     await this.#settled(containerId);
+  }
+
+  /** A process that is gone, with a monitor that was killed before it could say so, has ended all the same. */
+  #noticeLost({ id, state, podSandboxId }: ContainerRecord, container: RuntimeContainer): void {
+    if (state !== "CONTAINER_RUNNING" || this.#lost.has(id)) return;
+    if (this.#sandboxes.get(podSandboxId)?.isolation !== "process" || existsSync(`/proc/${container.pid}`)) return;
+    this.#lost.add(id);
+    void this.#deps.context.clock
+      .sleep(EXIT_PATIENCE_MS)
+      .then(() => this.stopContainer(id, 0))
+      .catch((error: unknown) => this.#deps.context.log.warn("a lost container stays", { id, error }))
+      .finally(() => this.#lost.delete(id));
   }
 
   /** Until the record says what the runtime knows. */
@@ -407,7 +427,7 @@ export class CriRuntime implements cri.RuntimeService {
     const container = this.#runtimeContainer(containerId);
     if (!record || record.state === "CONTAINER_EXITED") return;
     if (container) await this.#recordExit(record, container);
-    else
+    else {
       await this.#containerRecords.put({
         ...record,
         state: "CONTAINER_EXITED",
@@ -415,6 +435,8 @@ export class CriRuntime implements cri.RuntimeService {
         reason: "Error",
         finishedAt: this.#now(),
       });
+      this.#tell(record, "CONTAINER_STOPPED_EVENT");
+    }
   }
 
   async removeContainer(containerId: string): Promise<void> {
@@ -446,6 +468,7 @@ export class CriRuntime implements cri.RuntimeService {
     const record = this.#containerRecord(containerId);
     const { startedAt, finishedAt, exitCode, reason, message, logPath, resources, user, stopSignal } = record;
     const container = this.#runtimeContainer(containerId);
+    if (container) this.#noticeLost(record, container);
     return {
       ...toContainer(record),
       startedAt,
