@@ -90,7 +90,7 @@ async function ask(url: string, ...options: string[]) {
   const output = await run("curl", [
     "-sS",
     "--max-time",
-    "5",
+    "30",
     "-w",
     "\n%{http_code} %{http_version}",
     ...resolve,
