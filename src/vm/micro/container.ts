@@ -15,6 +15,7 @@ import type {
 } from "../../engine/index.ts";
 import { networkCounters } from "../../host/index.ts";
 import { quote, type GuestAgent } from "./agent.ts";
+import { checkExecutable } from "./executable.ts";
 import { guestFolder } from "./spec.ts";
 import { parseStats, STATS_SCRIPT } from "./stats.ts";
 
@@ -125,6 +126,7 @@ export class MicroContainer implements RuntimeContainer {
 
   async exec(request: ExecRequest, signal?: AbortSignal): Promise<RuntimeExec> {
     if (this.state !== "running") throw failedPrecondition(`container ${this.id} is ${this.state}`);
+    await checkExecutable({ ...this.request.spec, process: request.process }, "exec");
     const folder = path.join(this.#parts.folder, "exec");
     const file = path.join(folder, `${request.id}.json`);
     await mkdir(folder, { recursive: true });

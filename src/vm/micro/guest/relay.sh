@@ -7,14 +7,16 @@ folder=/tmp/$token
 mkdir "$folder"
 mkfifo "$folder/control"
 exec 3<&0
-if [ "$mode" = tty ]; then stty raw -echo; fi
+# Open for both: nobody waits for the other end, and no signal can interrupt the waiting.
+exec 5<>"$folder/control"
+# A terminal that cannot be just so is told of in words that mean nothing here.
+if [ "$mode" = tty ]; then stty raw -echo 2>/dev/null; fi
 { echo "io $token"; exec cat <&3; } | nc $agent &
 output=$!
 echo "err $token" | nc $agent >&2 &
 errors=$!
 nc $agent <"$folder/control" >"$folder/exit" &
 control=$!
-exec 5>"$folder/control"
 size() { set -- $(stty size <&3); echo "size $1 $2" >&5; }
 echo "run $token $*" >&5
 if [ "$mode" = tty ]; then
