@@ -126,6 +126,7 @@ export class MicroContainer implements RuntimeContainer {
 
   async exec(request: ExecRequest, signal?: AbortSignal): Promise<RuntimeExec> {
     if (this.state !== "running") throw failedPrecondition(`container ${this.id} is ${this.state}`);
+    if (request.process.terminal) throw noTerminal();
     await checkExecutable({ ...this.request.spec, process: request.process }, "exec");
     const folder = path.join(this.#parts.folder, "exec");
     const file = path.join(folder, `${request.id}.json`);
@@ -182,4 +183,9 @@ export class MicroContainer implements RuntimeContainer {
     await this.#parts.relay.delete();
     await this.#parts.release();
   }
+}
+
+/** A terminal's first bytes do not come through the relay yet. */
+export function noTerminal(): Error {
+  return notImplemented("a process in a microVM has no terminal yet", { hint: "leave -t out" });
 }

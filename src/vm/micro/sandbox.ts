@@ -14,7 +14,7 @@ import {
 import { bindMount, mount, MS, mountsBelow, unmount } from "../../host/index.ts";
 import { KERNEL_COMMAND_LINE, machineArgv, type MachineSpec } from "../hypervisor/argv.ts";
 import { GuestAgent } from "./agent.ts";
-import { MicroContainer, relayArgs } from "./container.ts";
+import { MicroContainer, noTerminal, relayArgs } from "./container.ts";
 import { checkExecutable } from "./executable.ts";
 import {
   CONTROL_MAC,
@@ -123,6 +123,7 @@ export class MicroSandbox implements Sandbox {
 
   async createContainer(request: ContainerRequest, signal?: AbortSignal): Promise<RuntimeContainer> {
     if (this.#containers.has(request.id)) throw alreadyExists(`container ${request.id} exists already`);
+    if (request.spec.process.terminal) throw noTerminal();
     const { spec, binds } = guestSpec(request.id, request.spec, this.request);
     await checkExecutable(request.spec);
     await this.#ready(this.request.resources ?? request.spec.linux.resources, signal);
