@@ -5,7 +5,7 @@ import path from "node:path";
 import { failedPrecondition } from "../../../base/index.ts";
 import { run } from "../../../host/index.ts";
 import { packCpio, type CpioEntry } from "../../guest/cpio.ts";
-import { parseLdd } from "../../guest/initramfs.ts";
+import { parseLdd } from "../../guest/libraries.ts";
 import { moduleClosure, type Kernel } from "../../guest/kernel.ts";
 
 const DIRECTORY = 0o040755;
@@ -69,7 +69,9 @@ async function programsWithLibraries(): Promise<CpioEntry[]> {
   const libraries = new Map<string, string>();
   for (const file of PROGRAMS) {
     if (!existsSync(file))
-      throw failedPrecondition(`${file} is not installed`, { hint: "berth up installs what VMs need" });
+      throw failedPrecondition(`${file} is not installed`, {
+        hint: "apt-get install qemu-system-x86 qemu-system-common seabios busybox-static perl-base crun",
+      });
     const { stdout } = await run(["/usr/bin/ldd", file]);
     for (const library of parseLdd(stdout)) libraries.set(path.basename(library), library);
   }
