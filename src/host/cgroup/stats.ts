@@ -3,6 +3,7 @@ import path from "node:path";
 import type { Cgroup } from "./cgroup.ts";
 import type { CgroupLayout } from "./layout.ts";
 
+/** Counters of a control group; fields are absent where the host has no such counter. */
 export interface CgroupStats {
   readonly cpu: {
     readonly usageNanos: number;
@@ -18,6 +19,7 @@ export interface CgroupStats {
     readonly limitBytes: number;
     readonly maxUsageBytes?: number;
     readonly failures?: number;
+    /** memory.stat as the kernel names it. */
     readonly stat: Readonly<Record<string, number>>;
   };
   readonly pids: { readonly current: number; readonly limit: number };

@@ -10,6 +10,7 @@
  * disk next to the container, and `Isolation.recover` finds sandboxes and containers again.
  */
 import type { Ulimit } from "../spec/ulimits.ts";
+import type { CgroupStats } from "../../../host/index.ts";
 import type { OciMount, OciProcess, OciResources, OciSpec } from "../../../api/index.ts";
 
 export type IsolationName = "process" | "vm";
@@ -154,34 +155,8 @@ export interface RuntimeExec {
 }
 
 /** Counters of a container's cgroup; fields are absent where the controller is. */
-export interface RuntimeStats {
+export interface RuntimeStats extends CgroupStats {
   readonly atMs: number;
-  readonly cpu: {
-    readonly usageNanos: number;
-    readonly userNanos: number;
-    readonly systemNanos: number;
-    readonly perCpuNanos?: readonly number[];
-    readonly periods: number;
-    readonly throttledPeriods: number;
-    readonly throttledNanos: number;
-  };
-  readonly memory: {
-    readonly usageBytes: number;
-    readonly limitBytes: number;
-    readonly maxUsageBytes?: number;
-    readonly failures?: number;
-    /** memory.stat as the kernel names it. */
-    readonly stat: Readonly<Record<string, number>>;
-  };
-  readonly pids: { readonly current: number; readonly limit: number };
-  readonly blockIo: ReadonlyArray<{
-    readonly major: number;
-    readonly minor: number;
-    readonly readBytes: number;
-    readonly writeBytes: number;
-    readonly readOps: number;
-    readonly writeOps: number;
-  }>;
   readonly network?: ReadonlyArray<{
     readonly name: string;
     readonly rxBytes: number;
