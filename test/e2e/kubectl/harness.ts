@@ -50,6 +50,8 @@ async function runWith(kubectl: string, name: string, options: TestClusterOption
   const env = {
     PATH: `${bin}:${path.dirname(process.execPath)}:/usr/bin:/bin`,
     HOME: home,
+    // kubectl edit leaves its file behind when it is refused.
+    TMPDIR: berth.folder,
     KUBECONFIG: berth.kubeconfig,
     SERVER: berth.cluster.url,
     TERM: "dumb",
@@ -67,9 +69,10 @@ const replacements: readonly (readonly [RegExp, string])[] = [
   [/(?<=  |\(|^|over )((\d+m)?\d+s|\d+ms|<unknown>|<invalid>)( ago)?(?=$|  |,|\)| \(x)/gm, "AGE$3"],
   [/\b10\.96\.\d+\.\d+\b/g, "CLUSTER-IP"],
   [/\b10\.(244|\d+)\.\d+\.\d+\b/g, "IP"],
+  // Before the node ports: the server's own port may look like one.
+  [/\b127\.0\.0\.1:\d+\b/g, "SERVER"],
   [/\b3[0-2]\d{3}\b/g, "NODEPORT"],
   [/\bsim-\d\b/g, "sim-N"],
-  [/\b127\.0\.0\.1:\d+\b/g, "SERVER"],
   [/\bkube-api-access-[a-z0-9]{5}\b/g, "kube-api-access-RAND"],
   [new RegExp(`\\b(endpointslice\\S*/[a-z]+)-${RANDOM}{5}\\b`, "g"), "$1-RAND"],
   [new RegExp(`\\b([jk])-${RANDOM}{5}\\b`, "g"), "$1-RAND"],
