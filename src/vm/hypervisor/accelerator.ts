@@ -3,65 +3,115 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { hasCode, MiB, type Logger } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
-import { KERNEL_COMMAND_LINE, machineArgv } from "./argv.ts";
+import { KERNEL_COMMAND_LINE, machineArgv, type Accelerator } from "./argv.ts";
 
-export type Accelerator = "kvm" | "tcg";
+export type { Accelerator } from "./argv.ts";
 
 const KVM_DEVICE = "/dev/kvm";
+const QEMU = "/usr/bin/qemu-system-x86_64";
 /** A guest under KVM prints its line within 300 ms; one that hangs never does. */
 const PROBE_MS = 5_000;
 const PROBE_MEMORY = 128 * MiB;
+const REASON_CHARACTERS = 200;
 export const PROBE_ANSWER = "berth-probe-answer";
 
+/** How machines of this host run, and why not faster. */
+export interface AcceleratorFacts {
+  readonly accelerator: Accelerator;
+  /** Why KVM is not used; absent when it is. */
+  readonly reason?: string;
+}
+
+export interface GuestFiles {
+  readonly image: string;
+  readonly initramfs: string;
+}
+
+/** What a probe stands on; tests put a QEMU of their own in. */
+export interface ProbeOptions {
+  readonly binary?: string;
+  readonly device?: string;
+  readonly deadlineMs?: number;
+}
+
 /**
- * Whether KVM works here, found out by running a tiny guest once for each boot of the host, kernel and QEMU: some hosts have the device, and guests hang.
+ * Whether KVM works here, found out by running a tiny guest once for each boot of the host, kernel and QEMU: some hosts have the device, and guests
+ * hang, or QEMU ends because the host's KVM refuses a register of the processor it offers.
  */
 export async function chooseAccelerator(
   cache: string,
-  guest: { readonly image: string; readonly initramfs: string },
+  guest: GuestFiles,
   log: Logger,
+  options: ProbeOptions = {},
 ): Promise<Accelerator> {
-  if (!existsSync(KVM_DEVICE)) return "tcg";
-  const file = path.join(cache, "accelerator.json");
-  const key = await hostKey(guest);
-  const known = await remembered(file);
-  if (known?.key === key) return known.accelerator;
-  const accelerator = (await answersUnderKvm(guest)) ? "kvm" : "tcg";
-  if (accelerator === "tcg")
-    log.warn("KVM is there, but a guest does not start with it; VMs are emulated, which is several times slower", {});
+  return (await probeAccelerator(cache, guest, log, options)).accelerator;
+}
+
+export async function probeAccelerator(
+  cache: string,
+  guest: GuestFiles,
+  log: Logger,
+  { binary = QEMU, device = KVM_DEVICE, deadlineMs = PROBE_MS }: ProbeOptions = {},
+): Promise<AcceleratorFacts> {
+  if (!existsSync(device)) return { accelerator: "tcg", reason: `there is no ${device}` };
+  const key = await hostKey(guest, binary);
+  const known = await remembered(cache);
+  if (known?.key === key) return known;
+  const reason = await whyNotKvm(guest, binary, deadlineMs);
+  const facts: AcceleratorFacts = reason === undefined ? { accelerator: "kvm" } : { accelerator: "tcg", reason };
+  if (reason !== undefined)
+    log.warn("KVM is there but does not work; VMs are emulated, which is several times slower", { reason });
+  const file = factsFile(cache);
   await mkdir(cache, { recursive: true });
-  await writeFile(`${file}.new`, JSON.stringify({ key, accelerator }));
-  await rename(`${file}.new`, file);
-  return accelerator;
+  await writeFile(`${file}.${process.pid}`, JSON.stringify({ key, ...facts }));
+  await rename(`${file}.${process.pid}`, file);
+  return facts;
 }
 
-async function hostKey({ image }: { image: string }): Promise<string> {
+/** What was found out before, without a probe; undefined when nothing was. */
+export async function knownAccelerator(cache: string): Promise<AcceleratorFacts | undefined> {
+  return remembered(cache);
+}
+
+const factsFile = (cache: string): string => path.join(cache, "accelerator.json");
+
+async function hostKey({ image }: GuestFiles, binary: string): Promise<string> {
   const bootId = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "");
-  const { stdout } = await run(["/usr/bin/qemu-system-x86_64", "--version"]);
-  return [bootId.trim(), stdout.split("\n")[0], path.basename(image)].join(" ");
+  const { stdout } = await run([binary, "--version"]);
+  // The number is that of the probe itself: a better probe asks again.
+  return ["2", bootId.trim(), stdout.split("\n")[0], path.basename(image)].join(" ");
 }
 
-async function remembered(file: string): Promise<{ key: string; accelerator: Accelerator } | undefined> {
+async function remembered(cache: string): Promise<(AcceleratorFacts & { readonly key: string }) | undefined> {
   try {
-    return JSON.parse(await readFile(file, "utf8")) as { key: string; accelerator: Accelerator };
+    return JSON.parse(await readFile(factsFile(cache), "utf8")) as AcceleratorFacts & { key: string };
   } catch {
     return undefined;
   }
 }
 
-async function answersUnderKvm({ image, initramfs }: { image: string; initramfs: string }): Promise<boolean> {
-  const commandLine = `${KERNEL_COMMAND_LINE} berth.probe`;
-  const argv = machineArgv({
-    accelerator: "kvm",
-    memoryBytes: PROBE_MEMORY,
-    cpus: 1,
-    kernel: { image, initramfs, commandLine },
-  });
+/** Runs the guest under KVM. Undefined: it answered. */
+async function whyNotKvm(guest: GuestFiles, binary: string, deadlineMs: number): Promise<string | undefined> {
+  const argv = machineArgv(
+    {
+      accelerator: "kvm",
+      memoryBytes: PROBE_MEMORY,
+      cpus: 1,
+      kernel: { ...guest, commandLine: `${KERNEL_COMMAND_LINE} berth.probe` },
+    },
+    binary,
+  );
   try {
-    const { stdout } = await run(argv, { timeoutMs: PROBE_MS });
-    return stdout.includes(PROBE_ANSWER);
+    const { code, stdout, stderr } = await run(argv, { timeoutMs: deadlineMs });
+    if (stdout.includes(PROBE_ANSWER)) return undefined;
+    const said =
+      stderr
+        .trim()
+        .split("\n")[0]
+        ?.replace(/^\S*qemu\S*: /, "") ?? "";
+    return `QEMU ended with ${code} before the guest answered${said ? `: ${said.slice(0, REASON_CHARACTERS)}` : ""}`;
   } catch (error) {
-    if (hasCode(error, "deadlineExceeded")) return false;
+    if (hasCode(error, "deadlineExceeded")) return `a guest under it does not answer within ${deadlineMs} ms`;
     throw error;
   }
 }

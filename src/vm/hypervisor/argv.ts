@@ -1,8 +1,10 @@
 import { MiB } from "../../base/index.ts";
 
+export type Accelerator = "kvm" | "tcg";
+
 /** QEMU's command line (https://www.qemu.org/docs/master/system/invocation.html). Pure: what a machine is, to argv. */
 export interface MachineSpec {
-  readonly accelerator: "kvm" | "tcg";
+  readonly accelerator: Accelerator;
   readonly memoryBytes: number;
   readonly cpus: number;
   /** Booted directly; absent: the firmware boots from the first disk. */
