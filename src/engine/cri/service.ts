@@ -43,12 +43,20 @@ export interface CriDeps {
   readonly network: PodNetwork;
   /** By runtime handler; "" is the default. A handler that is none of these is the name of an OCI runtime for the default one. */
   readonly isolations: ReadonlyMap<string, Isolation>;
+  /** Tells several nodes over one engine apart: each sees, recovers and reclaims its own only. Left out: the machine itself. */
+  readonly node?: LocalNodeRuntime;
 }
 
-/** The label by which sandboxes of Pods are told from Docker's containers. */
+/** A further node on this machine. */
+export interface LocalNodeRuntime {
+  /** Of `a-z 0-9`; part of names on disk and of cgroups. */
+  readonly tag: string;
+  /** The network namespace that is the node's host network. */
+  readonly netnsPath: string;
+}
+
+/** The label by which sandboxes of Pods are told from Docker's containers; those of a further node have its tag behind a colon. */
 export const CRI_OWNER = { key: "berth.owner", value: "cri" } as const;
-/** Snapshots of Pods' containers have keys with this in front. */
-const SNAPSHOT_PREFIX = "cri-";
 const ID_BYTES = 32;
 const DEFAULT_STOP_SIGNAL = "SIGTERM";
 /** How long a monitor has to report the end of a process that is gone. */
@@ -66,12 +74,20 @@ export class CriRuntime implements cri.RuntimeService {
   readonly #listeners = new Set<PushQueue<cri.ContainerEvent>>();
   readonly #stats: StatsSampler;
   readonly #netns = new LinuxNetns();
+  /** Snapshots of Pods' containers have keys with this in front. */
+  readonly #snapshotPrefix: string;
+  readonly #ownerLabel: string;
+  readonly #runFolder: string;
   readonly #lost = new Set<string>();
   readonly #capabilities = boundingSet(readFileSync("/proc/self/status", "utf8"));
 
   constructor(deps: CriDeps) {
     this.#deps = deps;
-    const folder = path.join(deps.context.dataDir, "cri");
+    const { node, context } = deps;
+    const folder = path.join(context.dataDir, node ? `cri-${node.tag}` : "cri");
+    this.#runFolder = path.join(context.runtimeDir, node ? `cri-${node.tag}` : "cri");
+    this.#snapshotPrefix = node ? `cri.${node.tag}-` : "cri-";
+    this.#ownerLabel = node ? `${CRI_OWNER.value}:${node.tag}` : CRI_OWNER.value;
     this.#sandboxRecords = new Records(path.join(folder, "sandboxes"));
     this.#containerRecords = new Records(path.join(folder, "containers"));
     this.#stats = new StatsSampler(deps.context.clock);
@@ -81,7 +97,7 @@ export class CriRuntime implements cri.RuntimeService {
   async recover(found: readonly Sandbox[]): Promise<void> {
     await Promise.all([this.#sandboxRecords.load(), this.#containerRecords.load()]);
     for (const sandbox of found) {
-      if (sandbox.request.labels?.[CRI_OWNER.key] !== CRI_OWNER.value) continue;
+      if (sandbox.request.labels?.[CRI_OWNER.key] !== this.#ownerLabel) continue;
       if (this.#sandboxRecords.get(sandbox.id)) this.#sandboxes.set(sandbox.id, sandbox);
       else await sandbox.destroy();
     }
@@ -117,12 +133,11 @@ export class CriRuntime implements cri.RuntimeService {
 
   /** Removes what an interrupted create left: folders and snapshots without a record. */
   async #reclaim(): Promise<void> {
-    const root = path.join(this.#deps.context.runtimeDir, "cri");
-    for (const id of await readdir(root).catch(() => []))
+    for (const id of await readdir(this.#runFolder).catch(() => []))
       if (!this.#sandboxRecords.get(id)) await this.#removeFolder(id);
     for (const { key } of this.#deps.snapshots.list()) {
-      const id = key.slice(SNAPSHOT_PREFIX.length);
-      if (!key.startsWith(SNAPSHOT_PREFIX) || this.#containerRecords.get(id)) continue;
+      const id = key.slice(this.#snapshotPrefix.length);
+      if (!key.startsWith(this.#snapshotPrefix) || this.#containerRecords.get(id)) continue;
       await this.#removeBundle(id);
       await this.#deps.snapshots.remove(key);
     }
@@ -157,7 +172,9 @@ export class CriRuntime implements cri.RuntimeService {
     undo.defer(() => this.#removeFolder(id));
 
     const host = options.network === "NODE";
-    const addresses = host ? { netnsPath: "", ips: [] } : await this.#deps.network.add({ id, config });
+    const addresses = host
+      ? { netnsPath: this.#deps.node?.netnsPath ?? "", ips: [] }
+      : await this.#deps.network.add({ id, config });
     if (!host) undo.defer(() => this.#deps.network.remove(id));
     if (config.dnsConfig)
       await writeFile(path.join(folder, "resolv.conf"), resolvConf(config.dnsConfig), { mode: 0o644 });
@@ -167,13 +184,13 @@ export class CriRuntime implements cri.RuntimeService {
     const sandbox = await isolation.createSandbox(
       {
         id,
-        ...(host ? {} : { netnsPath: addresses.netnsPath }),
+        ...(addresses.netnsPath === "" ? {} : { netnsPath: addresses.netnsPath }),
         shared: { ipc: options.ipc === "POD", uts: !host, pid: options.pid === "POD" },
         hostname: config.hostname,
         sysctls: config.linux.sysctls,
         cgroupParent: this.#cgroupOf(config),
         resources: ociResources(config.linux.resources ?? {}),
-        labels: { [CRI_OWNER.key]: CRI_OWNER.value },
+        labels: { [CRI_OWNER.key]: this.#ownerLabel },
       },
       signal,
     );
@@ -211,7 +228,7 @@ export class CriRuntime implements cri.RuntimeService {
     );
     await this.#sandboxes.get(podSandboxId)?.destroy();
     this.#sandboxes.delete(podSandboxId);
-    if (record.netnsPath !== "") await this.#deps.network.remove(podSandboxId);
+    if (!usesHostNetwork(record)) await this.#deps.network.remove(podSandboxId);
     if (record.state === "SANDBOX_READY") await this.#sandboxRecords.put({ ...record, state: "SANDBOX_NOTREADY" });
   }
 
@@ -264,10 +281,10 @@ export class CriRuntime implements cri.RuntimeService {
     const logPath = config.logPath === "" ? "" : path.join(record.config.logDirectory, config.logPath);
     if (logPath !== "") await mkdir(path.dirname(logPath), { recursive: true, mode: 0o755 });
     await using undo = new Undo();
-    await snapshots.prepare(SNAPSHOT_PREFIX + id, image.chainId);
-    undo.defer(() => snapshots.remove(SNAPSHOT_PREFIX + id));
+    await snapshots.prepare(this.#snapshotPrefix + id, image.chainId);
+    undo.defer(() => snapshots.remove(this.#snapshotPrefix + id));
     const rootfs = core.layout.rootfs(id);
-    await snapshots.mount(SNAPSHOT_PREFIX + id, rootfs);
+    await snapshots.mount(this.#snapshotPrefix + id, rootfs);
     undo.defer(() => this.#removeBundle(id));
     if (config.workingDir) await mkdir(path.join(rootfs, path.resolve("/", config.workingDir)), { recursive: true });
 
@@ -445,7 +462,7 @@ export class CriRuntime implements cri.RuntimeService {
     await this.stopContainer(containerId, 0);
     await this.#runtimeContainer(containerId)?.delete();
     await this.#removeBundle(containerId);
-    await this.#deps.snapshots.remove(SNAPSHOT_PREFIX + containerId);
+    await this.#deps.snapshots.remove(this.#snapshotPrefix + containerId);
     await this.#containerRecords.delete(containerId);
     this.#stats.forget(containerId);
     this.#tell(record, "CONTAINER_DELETED_EVENT");
@@ -572,7 +589,7 @@ export class CriRuntime implements cri.RuntimeService {
   async containerStats(containerId: string): Promise<cri.ContainerStats> {
     const record = this.#containerRecord(containerId);
     const usage = await this.#deps.snapshots
-      .usage(SNAPSHOT_PREFIX + containerId)
+      .usage(this.#snapshotPrefix + containerId)
       .catch(() => ({ sizeBytes: 0, inodes: 0 }));
     return this.#stats.container(record, await this.#running(containerId).stats(), usage);
   }
@@ -662,11 +679,12 @@ export class CriRuntime implements cri.RuntimeService {
   }
 
   #cgroupOf(config: cri.PodSandboxConfig): string {
-    return path.join(this.#deps.core.cgroupParent, path.resolve("/", config.linux.cgroupParent));
+    const { core, node } = this.#deps;
+    return path.join(core.cgroupParent, node ? `node-${node.tag}` : "", path.resolve("/", config.linux.cgroupParent));
   }
 
   #folder(sandboxId: string): string {
-    return path.join(this.#deps.context.runtimeDir, "cri", sandboxId);
+    return path.join(this.#runFolder, sandboxId);
   }
 
   async #removeFolder(sandboxId: string): Promise<void> {
@@ -715,6 +733,10 @@ export class CriRuntime implements cri.RuntimeService {
   #now(): number {
     return this.#deps.context.clock.nowMs() * 1e6;
   }
+}
+
+function usesHostNetwork({ config }: SandboxRecord): boolean {
+  return config.linux.securityContext.namespaceOptions.network === "NODE";
 }
 
 function execProcess(container: RuntimeContainer, command: string[], tty: boolean) {
