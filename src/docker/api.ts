@@ -1,5 +1,5 @@
-import type { InstanceContext } from "../base/index.ts";
 import type { Engine } from "../engine/index.ts";
+import type { DockerApiContext } from "./context.ts";
 import type { Route } from "./route.ts";
 import { berthRoutes } from "./routes/berth.ts";
 import { buildRoutes } from "./routes/build.ts";
@@ -14,11 +14,6 @@ import { absentRoutes } from "./routes/none.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
 import { createSystem } from "./system.ts";
-
-export interface DockerApiContext extends InstanceContext {
-  /** berth's own version. */
-  readonly version: string;
-}
 
 /** Every endpoint, over the engine. */
 export function createDockerApi(engine: Engine, context: DockerApiContext): Route[] {

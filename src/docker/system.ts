@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import os from "node:os";
 import { rfc3339Nano } from "../base/index.ts";
 import type { Engine } from "../engine/index.ts";
-import type { DockerApiContext } from "./api.ts";
+import type { DockerApiContext } from "./context.ts";
 import type { SystemBackend } from "./routes/system.ts";
 import { createUsage } from "./usage.ts";
 import { API_VERSION, ENGINE_VERSION, MIN_API_VERSION } from "./version.ts";

@@ -16,20 +16,9 @@ import { MemoryEventBus, type EventBus } from "./events/index.ts";
 import { hostFacts, type HostFacts } from "./host-facts.ts";
 import { Images, PackageBootstrapper, type ImageService } from "./image/index.ts";
 import { openNetworks, type NetworkService } from "./network/index.ts";
+import type { EngineOptions } from "./options.ts";
 import { OverlaySnapshotStore, type SnapshotStore } from "./snapshot/index.ts";
 import { openVolumes, type VolumeService } from "./volume/index.ts";
-
-/** What the engine is told by the daemon's configuration. */
-export interface EngineOptions {
-  readonly registryMirrors: readonly string[];
-  readonly insecureRegistries: readonly string[];
-  readonly dns: readonly string[];
-  readonly addressPools: ReadonlyArray<{ readonly base: string; readonly size: number }>;
-  readonly defaultRuntime: string;
-  readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
-  /** Ways to isolate besides `process`; the daemon injects the VM room's. */
-  readonly isolations?: readonly Isolation[];
-}
 
 export interface Counts {
   readonly containers: number;

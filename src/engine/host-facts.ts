@@ -1,7 +1,7 @@
 import { statfsSync } from "node:fs";
 import type { InstanceContext } from "../base/index.ts";
 import { cgroupLayout } from "../host/index.ts";
-import type { EngineOptions } from "./engine.ts";
+import type { EngineOptions } from "./options.ts";
 
 /** What `docker info` tells of the machine, as far as the engine decides it. */
 export interface HostFacts {

@@ -16,6 +16,7 @@ export * from "./image/index.ts";
 export type { Layer } from "./snapshot/index.ts";
 export type { RegistryAuth } from "./registry/index.ts";
 export type * from "./host-facts.ts";
+export type * from "./options.ts";
 export * from "./container/index.ts";
 export * from "./cri/index.ts";
 export { hostNameServers, relayTcp } from "./network/index.ts";

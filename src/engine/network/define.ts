@@ -1,6 +1,6 @@
 import { kernelName } from "../../base/index.ts";
 import { choosePool, resolvePool, type AddressPool } from "./ipam.ts";
-import { parseSubnet, type Subnet } from "./subnet.ts";
+import { parseSubnet, subnetText, type Subnet } from "./subnet.ts";
 import type { IpamPool, Network, NetworkDriver, NetworkSpec, ResolvedPool } from "./types.ts";
 
 export interface Surroundings {
@@ -13,7 +13,12 @@ export interface Surroundings {
   readonly host: () => readonly Subnet[];
   /** From the daemon's configuration; none: Docker's defaults. */
   readonly addressPools?: readonly AddressPool[];
+  /** The default bridge's address (`bip`, with prefix length) and MTU, where the configuration says them. */
+  readonly bridge?: { readonly address?: string; readonly mtu?: number };
 }
+
+export const MTU_OPTION = "com.docker.network.driver.mtu";
+const DEFAULT_MTU = 1500;
 
 /** The network that a (checked) request means. Throws conflict and invalidArgument for its pools, resourceExhausted when none is left. */
 export function defineNetwork(spec: NetworkSpec, driver: NetworkDriver, around: Surroundings): Network {
@@ -60,19 +65,32 @@ export function definePredefined(name: "bridge" | "host" | "none", around: Surro
   const driver = name === "none" ? "null" : name;
   const isBridge = driver === "bridge";
   const linkName = isBridge ? kernelName(around.instance, "br0") : "";
-  const network = defineNetwork({ name, enableIPv4: isBridge }, driver, around);
+  const { address, mtu } = around.bridge ?? {};
+  const ipam = isBridge && address ? { config: [bridgePool(address)] } : undefined;
+  const network = defineNetwork({ name, enableIPv4: isBridge, ipam }, driver, around);
   // Docker shows IPv4 as enabled on host and none too, though they have no pools.
-  return { ...network, enableIPv4: true, predefined: true, linkName, options: isBridge ? bridgeOptions(linkName) : {} };
+  return {
+    ...network,
+    enableIPv4: true,
+    predefined: true,
+    linkName,
+    options: isBridge ? bridgeOptions(linkName, mtu) : {},
+  };
 }
 
-function bridgeOptions(linkName: string): Record<string, string> {
+/** `172.30.0.1/24`: the gateway, and by its prefix the subnet. Throws invalidArgument. */
+function bridgePool(address: string): IpamPool {
+  return { subnet: subnetText(parseSubnet(address)), gateway: address.replace(/\/.*$/, "") };
+}
+
+function bridgeOptions(linkName: string, mtu = DEFAULT_MTU): Record<string, string> {
   return {
     "com.docker.network.bridge.default_bridge": "true",
     "com.docker.network.bridge.enable_icc": "true",
     "com.docker.network.bridge.enable_ip_masquerade": "true",
     "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
     "com.docker.network.bridge.name": linkName,
-    "com.docker.network.driver.mtu": "1500",
+    [MTU_OPTION]: String(mtu),
   };
 }
 

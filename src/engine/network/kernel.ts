@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { hasCode, kernelName } from "../../base/index.ts";
 import type { LinkSpec, MacvlanMode, Netlink, NetlinkHost, NetnsHost } from "../../host/index.ts";
+import { MTU_OPTION } from "./define.ts";
 import { parseSubnet, type Subnet } from "./subnet.ts";
 import type { Endpoint, Network } from "./types.ts";
 
@@ -11,7 +12,6 @@ export interface Attachment {
   readonly netnsPath: string;
 }
 
-const MTU_OPTION = "com.docker.network.driver.mtu";
 const ICC_OPTION = "com.docker.network.bridge.enable_icc";
 
 /** Puts networks and endpoints into the kernel, and finds and removes what is there. Every call may be repeated. */

@@ -1,12 +1,5 @@
 import path from "node:path";
-import {
-  failedPrecondition,
-  KeyedMutex,
-  permissionDenied,
-  randomHex,
-  type InstanceContext,
-  type Timer,
-} from "../../base/index.ts";
+import { failedPrecondition, KeyedMutex, type InstanceContext, type Timer } from "../../base/index.ts";
 import {
   LinuxNetlinkHost,
   LinuxNetns,
@@ -19,26 +12,17 @@ import {
 } from "../../host/index.ts";
 import type { EventBus } from "../events/index.ts";
 import type { AddressPool } from "./ipam.ts";
-import { defineNetwork, definePredefined, poolSubnets, type Surroundings } from "./define.ts";
 import { dnsNames, Endpoints } from "./endpoints.ts";
-import {
-  hostsFile,
-  parseResolvConf,
-  reachableServers,
-  readHostResolvConf,
-  resolvConfFile,
-  type ResolvConf,
-} from "./files.ts";
+import { reachableServers, readHostResolvConf } from "./files.ts";
 import { NetworkKernel } from "./kernel.ts";
 import { EmbeddedDns } from "./names.ts";
-import { checkSpec, driverOf } from "./options.ts";
 import { PublishedPorts } from "./published.ts";
 import { NetworkRegistry, registryLookup, servesNames } from "./registry.ts";
 import { relayTcp } from "./relay.ts";
 import { gatewayEndpoints } from "./routes.ts";
-import { networkElements } from "./ruleset.ts";
 import { RecordFolder } from "../records.ts";
-import { overlaps } from "./subnet.ts";
+import { SandboxFiles, type SandboxRecord } from "./sandbox-files.ts";
+import { Segments, type BridgeSettings } from "./segments.ts";
 import { NetworkTable } from "./table.ts";
 import type {
   Endpoint,
@@ -69,12 +53,12 @@ export interface NetworkOptions {
   readonly events?: Pick<EventBus, "publish">;
   /** Name servers for containers that name none; none: the host's. */
   readonly dns?: readonly string[];
+  readonly dnsSearch?: readonly string[];
+  readonly dnsOptions?: readonly string[];
   /** Ranges that networks without a subnet take theirs from; none: Docker's defaults. */
   readonly addressPools?: readonly AddressPool[];
+  readonly bridge?: BridgeSettings;
 }
-
-/** A network on disk; a sandbox on disk is the `Sandbox` less what is computed. */
-type SandboxRecord = Pick<Sandbox, "spec" | "netnsPath" | "endpoints" | "publishedPorts">;
 
 /** A sandbox's links go with its namespace, when the kernel gets to it; what is left after this is removed by hand. */
 const SWEEP_AFTER_MS = 10_000;
@@ -98,15 +82,13 @@ export async function openNetworks(ctx: InstanceContext, options: NetworkOptions
 
 class Networks implements NetworkService {
   readonly #ctx: InstanceContext;
-  readonly #resolvConf: () => string;
-  readonly #configuredDns: readonly string[];
-  readonly #addressPools: readonly AddressPool[];
   readonly #events: Pick<EventBus, "publish"> | undefined;
   readonly #registry = new NetworkRegistry();
   readonly #kernel: NetworkKernel;
   readonly #table: NetworkTable;
   readonly #endpoints: Endpoints;
-  readonly #networkRecords: RecordFolder<Network>;
+  readonly #segments: Segments;
+  readonly #files: SandboxFiles;
   readonly #sandboxRecords: RecordFolder<SandboxRecord>;
   readonly #dns: EmbeddedDns;
   readonly #ports: PublishedPorts;
@@ -114,17 +96,31 @@ class Networks implements NetworkService {
   /** Serialises changes per sandbox and, under one key, per set of networks. */
   readonly #locks = new KeyedMutex();
 
-  constructor(ctx: InstanceContext, { hosts = linuxHosts(), events, dns = [], addressPools = [] }: NetworkOptions) {
+  constructor(ctx: InstanceContext, options: NetworkOptions) {
+    const { hosts = linuxHosts(), events, dns = [], dnsSearch = [], dnsOptions = [] } = options;
     this.#ctx = ctx;
-    this.#configuredDns = dns;
-    this.#addressPools = addressPools;
-    this.#resolvConf = hosts.resolvConf ?? readHostResolvConf;
     this.#events = events;
     this.#kernel = new NetworkKernel(ctx.instance, hosts.netlink, hosts.netns);
     this.#table = new NetworkTable(ctx.instance, hosts.nft);
     this.#endpoints = new Endpoints(ctx, this.#registry, this.#kernel);
-    this.#networkRecords = new RecordFolder(path.join(ctx.dataDir, "network", "networks"));
     this.#sandboxRecords = new RecordFolder(path.join(ctx.runtimeDir, "network", "sandboxes"));
+    this.#files = new SandboxFiles(this.#registry, {
+      hostResolvConf: hosts.resolvConf ?? readHostResolvConf,
+      dns,
+      dnsSearch,
+      dnsOptions,
+    });
+    this.#segments = new Segments({
+      ctx,
+      registry: this.#registry,
+      kernel: this.#kernel,
+      table: this.#table,
+      records: new RecordFolder(path.join(ctx.dataDir, "network", "networks")),
+      locks: this.#locks,
+      addressPools: options.addressPools ?? [],
+      bridge: options.bridge ?? {},
+      publish: (action, network) => this.#publishEvent(action, network),
+    });
     this.#ports = new PublishedPorts({
       sockets: hosts.sockets,
       table: this.#table,
@@ -136,7 +132,7 @@ class Networks implements NetworkService {
       netns: hosts.netns,
       sockets: hosts.sockets,
       lookup: registryLookup(this.#registry, (sandbox) =>
-        sandbox.spec.dns?.length ? sandbox.spec.dns : reachableServers(this.#hostResolvConf().servers),
+        sandbox.spec.dns?.length ? sandbox.spec.dns : reachableServers(this.#files.resolvConf().servers),
       ),
       clock: ctx.clock,
       random: ctx.random,
@@ -148,25 +144,19 @@ class Networks implements NetworkService {
   async start(): Promise<void> {
     await this.#table.load();
     this.#kernel.enableForwarding(4);
-    for (const network of this.#networkRecords.readAll()) this.#registry.addNetwork(network);
-    this.#ensurePredefined();
-    for (const record of this.#sandboxRecords.readAll()) this.#adopt(record);
-    for (const network of this.#registry.networks.values()) this.#bringUp(network);
+    const sandboxes = this.#sandboxRecords.readAll().filter((record) => this.#isThere(record));
+    this.#segments.load(new Set(sandboxes.flatMap(({ endpoints }) => endpoints.map(({ networkId }) => networkId))));
+    for (const record of sandboxes) this.#adopt(record);
+    this.#segments.bringAllUp();
     for (const sandbox of this.#registry.sandboxes.values()) this.#ports.restore(sandbox);
   }
 
-  async create(spec: NetworkSpec): Promise<Network> {
-    const driver = driverOf(spec);
-    checkSpec(spec, driver);
-    return this.#locks.run("networks", () => {
-      this.#registry.refuseTakenName(spec.name);
-      const network = defineNetwork(spec, driver, this.#surroundings());
-      this.#bringUp(network);
-      this.#networkRecords.write(network.id, network);
-      this.#registry.addNetwork(network);
-      this.#publishEvent("create", network);
-      return network;
-    });
+  create(spec: NetworkSpec): Promise<Network> {
+    return this.#segments.create(spec);
+  }
+
+  remove(ref: string): Promise<void> {
+    return this.#segments.remove(ref);
   }
 
   get(ref: string): Network {
@@ -179,38 +169,6 @@ class Networks implements NetworkService {
 
   endpointsOf(networkId: string): { sandbox: Sandbox; endpoint: Endpoint }[] {
     return this.#registry.endpointsOn(networkId);
-  }
-
-  async remove(ref: string): Promise<void> {
-    await this.#locks.run("networks", () => {
-      const network = this.#registry.find(ref);
-      if (network.predefined) {
-        throw permissionDenied(`${network.name} is a pre-defined network and cannot be removed`);
-      }
-      const endpoints = this.#registry.endpointsOn(network.id);
-      if (endpoints.length > 0) {
-        const names = endpoints.map(
-          ({ sandbox }) => `name:"${sandbox.spec.name}" id:"${sandbox.spec.id.slice(0, 12)}"`,
-        );
-        throw permissionDenied(
-          `error while removing network: network ${network.name} id ${network.id} has active endpoints (${names.join(", ")})`,
-          { hint: "disconnect or stop those containers first" },
-        );
-      }
-      this.#removeNetwork(network);
-    });
-  }
-
-  #removeNetwork(network: Network): void {
-    if (network.driver === "bridge") {
-      this.#table.change(networkElements("delete", network));
-      this.#kernel.deleteLink(network.linkName);
-    } else if (network.driver === "macvlan" && network.options["parent"] !== network.linkName) {
-      this.#kernel.deleteLink(network.linkName);
-    }
-    this.#registry.removeNetwork(network.id);
-    this.#networkRecords.remove(network.id);
-    this.#publishEvent("destroy", network);
   }
 
   async prune(accept: (network: Network) => boolean, inUse: ReadonlySet<string> = new Set()): Promise<Network[]> {
@@ -272,13 +230,8 @@ class Networks implements NetworkService {
       this.#follow(before, after);
       return { network, after };
     });
-    if (!left.after.endpoints.some((endpoint) => this.#isNamed(endpoint))) await this.#dns.close(sandboxId);
+    if (!left.after.endpoints.some((endpoint) => this.#files.isNamed(endpoint))) await this.#dns.close(sandboxId);
     this.#publishEvent("disconnect", left.network, sandboxId);
-  }
-
-  #isNamed(endpoint: Endpoint): boolean {
-    const network = this.#registry.networks.get(endpoint.networkId);
-    return network !== undefined && servesNames(network);
   }
 
   #dropEndpoint(sandbox: Sandbox, endpoint: Endpoint): Sandbox {
@@ -338,7 +291,7 @@ class Networks implements NetworkService {
     for (const id of gone) await this.destroySandbox(id);
     this.#removeStrayLinks();
     for (const sandbox of this.#registry.sandboxes.values()) {
-      if (sandbox.endpoints.some((endpoint) => this.#isNamed(endpoint))) await this.#dns.open(sandbox);
+      if (sandbox.endpoints.some((endpoint) => this.#files.isNamed(endpoint))) await this.#dns.open(sandbox);
     }
   }
 
@@ -356,54 +309,15 @@ class Networks implements NetworkService {
     await this.close();
   }
 
-  // What follows builds networks and brings kernel and records together.
-
-  #surroundings(): Surroundings {
-    const ownLinks = new Set(this.list().map((network) => network.linkName));
-    return {
-      instance: this.#ctx.instance,
-      addressPools: this.#addressPools,
-      id: randomHex(this.#ctx.random, 32),
-      nowMs: this.#ctx.clock.nowMs(),
-      ours: poolSubnets(this.list()),
-      host: () => this.#kernel.takenSubnets(ownLinks),
-    };
+  /** False when the namespace is gone (the machine was restarted); then the record goes. */
+  #isThere({ spec, netnsPath }: SandboxRecord): boolean {
+    if (!netnsPath || this.#kernel.hasNamespace(netnsPath)) return true;
+    this.#sandboxRecords.remove(spec.id);
+    return false;
   }
 
-  #ensurePredefined(): void {
-    for (const name of ["bridge", "host", "none"] as const) {
-      const found = this.#registry.byName(name);
-      if (found && !this.#poolIsTaken(found)) continue;
-      if (found) {
-        this.#registry.removeNetwork(found.id);
-        this.#networkRecords.remove(found.id);
-      }
-      const network = definePredefined(name, this.#surroundings());
-      this.#networkRecords.write(network.id, network);
-      this.#registry.addNetwork(network);
-    }
-  }
-
-  /** After a reboot somebody else (another instance, a VPN) may have the default bridge's pool; then it gets another one. */
-  #poolIsTaken(network: Network): boolean {
-    if (network.driver !== "bridge" || this.#kernel.hasLink(network.linkName)) return false;
-    const taken = this.#kernel.takenSubnets();
-    return poolSubnets([network]).some((subnet) => taken.some((other) => overlaps(subnet, other)));
-  }
-
-  #bringUp(network: Network): void {
-    if (network.driver !== "bridge") return;
-    if (network.enableIPv6) this.#kernel.enableForwarding(6);
-    this.#kernel.ensureBridge(network);
-    this.#table.change(networkElements("add", network));
-  }
-
-  /** Takes a record of an earlier run into memory, unless its namespace is gone (the machine was restarted). */
+  /** Takes a record of an earlier run into memory. */
   #adopt(record: SandboxRecord): void {
-    if (record.netnsPath && !this.#kernel.hasNamespace(record.netnsPath)) {
-      this.#sandboxRecords.remove(record.spec.id);
-      return;
-    }
     const endpoints = record.endpoints.filter((endpoint) => this.#registry.networks.has(endpoint.networkId));
     for (const endpoint of endpoints) this.#registry.claim(endpoint);
     this.#store({ ...record, endpoints });
@@ -430,43 +344,9 @@ class Networks implements NetworkService {
   #store(record: SandboxRecord): Sandbox {
     const { spec, netnsPath, endpoints, publishedPorts } = record;
     this.#sandboxRecords.write(spec.id, { spec, netnsPath, endpoints, publishedPorts });
-    const embedded = netnsPath !== "" && endpoints.some((endpoint) => this.#isNamed(endpoint));
-    const sandbox: Sandbox = {
-      spec,
-      netnsPath,
-      endpoints,
-      publishedPorts,
-      hostsFile: hostsFile(spec, endpoints, this.#hostGateway(endpoints), this.#links(endpoints)),
-      resolvConf: resolvConfFile(spec, this.#hostResolvConf(), embedded),
-    };
+    const sandbox = this.#files.complete(record);
     this.#registry.sandboxes.set(spec.id, sandbox);
     return sandbox;
-  }
-
-  /** `--link` on the default bridge writes the other container's address into the hosts file. */
-  #links(endpoints: readonly Endpoint[]): { address: string; names: string[] }[] {
-    return endpoints.flatMap((endpoint) => {
-      if (this.#isNamed(endpoint)) return [];
-      return (endpoint.spec.links ?? []).flatMap((link) => {
-        const [target = "", alias = target] = link.replace(/^\//, "").split(":");
-        const other = this.#registry
-          .endpointsOn(endpoint.networkId)
-          .find(({ sandbox }) => sandbox.spec.name === target || sandbox.spec.id.startsWith(target));
-        if (!other) return [];
-        const names = [...new Set([alias, other.sandbox.spec.hostname, other.sandbox.spec.name])];
-        return [{ address: other.endpoint.ipv4Address, names }];
-      });
-    });
-  }
-
-  #hostGateway(endpoints: readonly Endpoint[]): string {
-    const bridge = this.#registry.byName("bridge")?.pools[0]?.gateway;
-    return bridge ?? endpoints[0]?.ipv4Gateway ?? "";
-  }
-
-  #hostResolvConf(): ResolvConf {
-    const host = parseResolvConf(this.#resolvConf());
-    return this.#configuredDns.length > 0 ? { ...host, servers: [...this.#configuredDns] } : host;
   }
 
   #publishEvent(action: string, network: Network, sandboxId?: string): void {

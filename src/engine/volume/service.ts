@@ -20,6 +20,8 @@ import type { Volume, VolumeService, VolumeSpec, VolumeUsage } from "./types.ts"
 interface VolumeRecord {
   readonly volume: Volume;
   readonly holders: readonly string[];
+  /** Anonymous volumes: the container in whose creation it was made, as long as that holds it. */
+  readonly madeFor?: string;
 }
 
 /** Who has a volume mounted, kept where a reboot clears it. */
@@ -44,6 +46,7 @@ class Volumes implements VolumeService {
   readonly #mountRecords: RecordFolder<MountRecord>;
   readonly #volumes = new Map<string, Volume>();
   readonly #holders = new Map<string, Set<string>>();
+  readonly #madeFor = new Map<string, string>();
   readonly #users = new Map<string, Set<string>>();
   readonly #locks = new KeyedMutex();
 
@@ -53,7 +56,8 @@ class Volumes implements VolumeService {
     this.#root = path.join(ctx.dataDir, "volumes");
     this.#records = new RecordFolder(path.join(ctx.dataDir, "volume-records"));
     this.#mountRecords = new RecordFolder(path.join(ctx.runtimeDir, "volume-mounts"));
-    for (const { volume, holders } of this.#records.readAll()) {
+    for (const { volume, holders, madeFor } of this.#records.readAll()) {
+      if (madeFor !== undefined) this.#madeFor.set(volume.name, madeFor);
       this.#volumes.set(volume.name, volume);
       this.#holders.set(volume.name, new Set(holders));
     }
@@ -79,6 +83,10 @@ class Volumes implements VolumeService {
         anonymous: !spec.name,
       };
       this.#volumes.set(name, volume);
+      if (spec.holder !== undefined) {
+        this.#holders.set(name, new Set([spec.holder]));
+        if (volume.anonymous) this.#madeFor.set(name, spec.holder);
+      }
       this.#save(name);
       this.#publish("create", volume);
       return volume;
@@ -108,6 +116,7 @@ class Volumes implements VolumeService {
       await rm(path.dirname(volume.mountpoint), { recursive: true, force: true });
       this.#volumes.delete(name);
       this.#holders.delete(name);
+      this.#madeFor.delete(name);
       this.#records.remove(name);
       this.#publish("destroy", volume);
     });
@@ -142,7 +151,9 @@ class Volumes implements VolumeService {
   }
 
   release(name: string, holder: string): void {
-    if (this.#holders.get(name)?.delete(holder)) this.#save(name);
+    if (!this.#holders.get(name)?.delete(holder)) return;
+    if (this.#madeFor.get(name) === holder) this.#madeFor.delete(name);
+    this.#save(name);
   }
 
   holders(name: string): readonly string[] {
@@ -222,6 +233,8 @@ class Volumes implements VolumeService {
   }
 
   async recover(holders: ReadonlySet<string>): Promise<void> {
+    // A container lets go of its volumes before its record goes: these were made for one that never came to be.
+    const orphans = [...this.#madeFor].filter(([, container]) => !holders.has(container));
     for (const [name, names] of this.#holders) {
       const gone = [...names].filter((holder) => !holders.has(holder));
       for (const holder of gone) this.release(name, holder);
@@ -230,12 +243,17 @@ class Volumes implements VolumeService {
       const gone = [...users].filter((user) => !holders.has(user));
       for (const user of gone) await this.unmount(name, user);
     }
+    for (const [name] of orphans) await this.remove(name);
   }
 
   async close(): Promise<void> {}
 
   #save(name: string): void {
-    this.#records.write(name, { volume: this.get(name), holders: this.holders(name) });
+    this.#records.write(name, {
+      volume: this.get(name),
+      holders: this.holders(name),
+      madeFor: this.#madeFor.get(name),
+    });
   }
 
   #setUsers(name: string, users: Set<string>): void {

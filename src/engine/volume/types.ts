@@ -10,6 +10,8 @@ export interface VolumeSpec {
   /** `type`, `device`, `o` as mount(8) knows them, and `size`. */
   readonly options?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Holds it from the beginning. An anonymous volume whose first holder is unknown at the next start was made in vain, and goes. */
+  readonly holder?: string;
 }
 
 export interface Volume {
@@ -59,7 +61,7 @@ export interface VolumeService {
   subpath(name: string, subpath: string): Promise<string>;
   usage(signal?: AbortSignal): Promise<VolumeUsage[]>;
 
-  /** Called once after start: forgets holders that are gone and unmounts what only they used. */
+  /** Called once after start: forgets holders that are gone, removes anonymous volumes made for a container that never came to be, and unmounts what only they used. */
   recover(holders: ReadonlySet<string>): Promise<void>;
   close(): Promise<void>;
 }

@@ -125,3 +125,18 @@ test("driver options become mount(2) arguments", () => {
   });
   assert.equal(mountPlan({}), undefined);
 });
+
+test("an anonymous volume of a creation that a crash cut short goes at the next start; one that was let go of stays", async () => {
+  const ctx = context();
+  const volumes = await openVolumes(ctx);
+  const { name: unfinished } = await volumes.create({ holder: "never" });
+  const { name: kept } = await volumes.create({ holder: "removed" });
+  const { name: used } = await volumes.create({ holder: "c1" });
+  await volumes.create({ name: "named", holder: "never" });
+  volumes.release(kept, "removed");
+  const again = await openVolumes(ctx);
+  await again.recover(new Set(["c1"]));
+  assert.throws(() => again.get(unfinished), /no such volume/);
+  assert.deepEqual(new Set(again.list().map(({ name }) => name)), new Set([kept, used, "named"]));
+  assert.deepEqual(again.holders(used), ["c1"]);
+});

@@ -140,6 +140,7 @@ export class Creator {
           driver: source?.DriverConfig?.Name || host.VolumeDriver || undefined,
           options: source?.DriverConfig?.Options ?? undefined,
           labels: source?.Labels ?? undefined,
+          holder,
         });
         volumes.hold(volume.name, holder);
         held.push(volume.name);

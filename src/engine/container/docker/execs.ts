@@ -4,8 +4,8 @@ import type { AttachStream, RuntimeExec, TtySize } from "../runtime/index.ts";
 import { ALL_CAPABILITIES } from "../spec/capabilities.ts";
 import { resolveUser } from "../spec/user.ts";
 import type { ProbeResult } from "./health.ts";
+import { publish, type ContainerParts } from "./parts.ts";
 import type { ContainerRecord } from "./record.ts";
-import type { DockerContainers } from "./service.ts";
 import { mergeEnv } from "./spec.ts";
 
 /** An exec, from its creation until some time after its end. */
@@ -26,24 +26,24 @@ const MAX_EXECS_PER_CONTAINER = 1_000;
 
 /** The execs of all containers. They end with the daemon's knowledge of them: only their processes live on. */
 export class ExecRegistry {
-  readonly #owner: DockerContainers;
+  readonly #parts: ContainerParts;
   readonly #execs = new Map<string, ExecRecord>();
   readonly #timers = new Map<string, Timer>();
 
-  constructor(owner: DockerContainers) {
-    this.#owner = owner;
+  constructor(parts: ContainerParts) {
+    this.#parts = parts;
   }
 
   create(ref: string, config: DockerExecConfig): ExecRecord {
-    const record = this.#owner.store.get(ref);
+    const record = this.#parts.store.get(ref);
     if (record.state.status === "paused")
       throw conflict(`container ${record.id} is paused, unpause the container before exec`);
-    this.#owner.live(record);
+    this.#parts.live.get(record);
     if (!config.Cmd?.length) throw invalidArgument("No exec command specified");
     if (this.idsOf(record.id).length >= MAX_EXECS_PER_CONTAINER)
       throw conflict(`container ${record.id} has too many execs`);
     const exec: ExecRecord = {
-      id: randomHex(this.#owner.deps.ctx.random, 32),
+      id: randomHex(this.#parts.deps.ctx.random, 32),
       containerId: record.id,
       config,
       running: false,
@@ -69,18 +69,18 @@ export class ExecRegistry {
   /** Throws what `start` would throw for an exec that ran already, or whose container doesn't run. */
   checkStartable(id: string): ContainerRecord {
     const exec = this.get(id);
-    const record = this.#owner.store.get(exec.containerId);
+    const record = this.#parts.store.get(exec.containerId);
     if (exec.running || exec.exitCode !== null) throw conflict(`Error: Exec command ${id} has already run`);
     if (record.state.status === "paused")
       throw conflict(`container ${record.id} is paused, unpause the container before exec`);
-    this.#owner.live(record);
+    this.#parts.live.get(record);
     return record;
   }
 
   async start(id: string, consoleSize?: number[] | null): Promise<AttachStream> {
     const exec = this.get(id);
     const record = this.checkStartable(id);
-    const { container } = this.#owner.live(record);
+    const { container } = this.#parts.live.get(record);
     exec.running = true;
     try {
       const process = await this.#process(record, container.request.spec.process, exec.config, consoleSize);
@@ -117,10 +117,10 @@ export class ExecRegistry {
 
   /** A health check's run: its exit code and what it said. */
   async probe(record: ContainerRecord, command: string[], timeoutMs: number): Promise<ProbeResult> {
-    const { clock, random } = this.#owner.deps.ctx;
+    const { clock, random } = this.#parts.deps.ctx;
     const startMs = clock.nowMs();
     try {
-      const { container } = this.#owner.live(record);
+      const { container } = this.#parts.live.get(record);
       const process = await this.#process(record, container.request.spec.process, { Cmd: command });
       const exec = await container.exec({ id: `health-${randomHex(random, 6)}`, process });
       let output = "";
@@ -152,7 +152,7 @@ export class ExecRegistry {
     config: DockerExecConfig,
     consoleSize?: number[] | null,
   ): Promise<OciProcess> {
-    const root = this.#owner.launcher.rootfs(record);
+    const root = this.#parts.launcher.rootfs(record);
     const user = config.User ? await resolveUser(root, config.User) : undefined;
     const size = consoleSize ?? config.ConsoleSize;
     const capabilities = config.Privileged ? [...ALL_CAPABILITIES] : (base.capabilities?.bounding ?? []);
@@ -180,13 +180,13 @@ export class ExecRegistry {
   }
 
   #event(record: ContainerRecord, exec: ExecRecord, action: string, more: Record<string, string> = {}): void {
-    this.#owner.event(record, action, { execID: exec.id, ...more });
+    publish(this.#parts.deps, record, action, { execID: exec.id, ...more });
   }
   #expire(exec: ExecRecord): void {
     exec.live = undefined;
     this.#timers.set(
       exec.id,
-      this.#owner.deps.ctx.clock.after(KEEP_MS, () => this.#forget(exec.id)),
+      this.#parts.deps.ctx.clock.after(KEEP_MS, () => this.#forget(exec.id)),
     );
   }
   #forget(id: string): void {

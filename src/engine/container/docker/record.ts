@@ -51,6 +51,8 @@ export interface ContainerState {
   /** 0: never. */
   startedMs: number;
   finishedMs: number;
+  /** While removing: its anonymous volumes go too. */
+  removingVolumes?: boolean;
   health?: HealthState;
 }
 
