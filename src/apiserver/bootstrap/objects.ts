@@ -3,7 +3,7 @@ import { hasCode } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import { flowSchemas, priorityLevels } from "./flow-control.ts";
 import { reconcileRoles } from "./reconcile-roles.ts";
-import { bootstrapClusterRoleBindings, bootstrapClusterRoles } from "./roles.ts";
+import { bootstrapClusterRoleBindings, bootstrapClusterRoles, bootstrapRoleBindings, bootstrapRoles } from "./roles.ts";
 
 interface BootstrapOptions {
   /** Of the `kubernetes` Service: the first address of the service range. */
@@ -54,6 +54,11 @@ function everythingElse(options: BootstrapOptions): Wanted[] {
   return [
     ...bootstrapClusterRoles().map(at(`${rbac}/clusterroles`)),
     ...bootstrapClusterRoleBindings().map(at(`${rbac}/clusterrolebindings`)),
+    ...bootstrapRoles().map((object) => ({ path: `${rbac}/namespaces/${object.metadata!.namespace}/roles`, object })),
+    ...bootstrapRoleBindings().map((object) => ({
+      path: `${rbac}/namespaces/${object.metadata!.namespace}/rolebindings`,
+      object,
+    })),
     ...priorityClasses().map(at("/apis/scheduling.k8s.io/v1/priorityclasses")),
     ...priorityLevels().map(at(`${flow}/prioritylevelconfigurations`)),
     ...flowSchemas().map(at(`${flow}/flowschemas`)),
