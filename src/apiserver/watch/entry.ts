@@ -1,4 +1,5 @@
 import type { KubeObject } from "../../api/index.ts";
+import { internManagedFields } from "./interned.ts";
 
 /**
  * Values are stored as JSON without resourceVersion, which only the commit knows; an entry's bytes have it spliced in behind
@@ -42,6 +43,7 @@ export class Entry {
       // Once only: a frozen object can't take another revision, and the store may keep the value for long.
       decoded.delete(value);
       object.metadata.resourceVersion = String(revision);
+      internManagedFields(object);
       deepFreeze(object);
     }
     return new Entry(key, revision, spliceRevision(value, revision), object);
@@ -57,8 +59,14 @@ export class Entry {
 
   /** Parsed once, frozen, shared by everybody in the process. */
   get object(): KubeObject {
-    return (this.#object ??= deepFreeze(JSON.parse(this.json.toString()) as KubeObject));
+    return (this.#object ??= parse(this.json));
   }
+}
+
+function parse(json: Buffer): KubeObject {
+  const object = JSON.parse(json.toString()) as KubeObject;
+  internManagedFields(object);
+  return deepFreeze(object);
 }
 
 export function spliceRevision(value: Uint8Array, revision: number): Buffer {

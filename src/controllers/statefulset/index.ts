@@ -17,6 +17,7 @@ import {
 } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 import { ensureClaims, syncClaimOwners } from "./claims.ts";
+import { PendingCreations } from "./creations.ts";
 import {
   ordinalOf,
   planStatefulSet,
@@ -27,6 +28,9 @@ import {
   type Step,
 } from "./plan.ts";
 
+/** How soon it is looked again whether the informer has caught up. */
+const STALE_MS = 100;
+
 /** https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/ */
 export const statefulSetController: Controller = {
   name: "statefulset-controller",
@@ -34,10 +38,13 @@ export const statefulSetController: Controller = {
     watchOwnersAndPods(context, resources.statefulSets);
     context.informer(resources.controllerRevisions);
     context.informer(resources.persistentVolumeClaims);
+    const creations = new PendingCreations(context);
     return {
       async reconcile(key, signal) {
         const set = context.informer(resources.statefulSets).get(key);
+        if (!set) creations.forget(key);
         if (!set || set.metadata.deletionTimestamp) return;
+        if (!(await creations.areSeen(key, signal))) return { requeueAfterMs: STALE_MS };
         const pods = await claimPods(context, set);
         const { all, update } = await ensureRevision(context, set, resources.statefulSets, signal);
         const current = all.find(({ metadata }) => metadata.name === set.status?.currentRevision) ?? update;
@@ -49,7 +56,8 @@ export const statefulSetController: Controller = {
           nowMs: context.clock.nowMs(),
         };
         for (const pod of pods) await syncClaimOwners(context, set, pod, signal);
-        for (const step of planStatefulSet(observed)) await execute(context, set, step, { current, update }, signal);
+        for (const step of planStatefulSet(observed))
+          await execute({ context, set, creations, revisions: { current, update }, signal }, step);
         const status = statusOf(observed);
         if (!sameJson(status, set.status))
           await context.client.of(resources.statefulSets).updateStatus({ ...set, status }, { signal });
@@ -79,16 +87,19 @@ function recheck({ set, pods, nowMs }: Observed): { requeueAfterMs: number } | u
   return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) + 1 } : undefined;
 }
 
-async function execute(
-  context: ControllerContext,
-  set: StatefulSet,
-  step: Step,
-  revisions: { current: Revision; update: Revision },
-  signal: AbortSignal,
-): Promise<void> {
+/** What the steps of one pass share. */
+interface Pass {
+  readonly context: ControllerContext;
+  readonly set: StatefulSet;
+  readonly creations: PendingCreations;
+  readonly revisions: { readonly current: Revision; readonly update: Revision };
+  readonly signal: AbortSignal;
+}
+
+async function execute(pass: Pass, step: Step): Promise<void> {
+  const { context, set, creations, revisions, signal } = pass;
   if (step.kind === "delete") return removePod(context, set, step.pod, signal);
-  const revision = revisions[step.revision];
-  const pod = podFor(set, step.ordinal, revision);
+  const pod = podFor(set, step.ordinal, revisions[step.revision]);
   await ensureClaims(context, set, pod, step.ordinal, signal);
   const say = (type: "Normal" | "Warning", reason: string, outcome: string) =>
     context.events.event(
@@ -97,8 +108,12 @@ async function execute(
       reason,
       `create Pod ${pod.metadata.name} in StatefulSet ${set.metadata.name} ${outcome}`,
     );
+  const podKey = `${set.metadata.namespace}/${pod.metadata.name}`;
+  // Until an answer has come it may or may not exist.
+  creations.add(keyOf(set), podKey);
   try {
-    await context.client.of(resources.pods).create(pod, { signal });
+    const created = await context.client.of(resources.pods).create(pod, { signal });
+    creations.add(keyOf(set), podKey, created.metadata.uid);
     say("Normal", "SuccessfulCreate", "successful");
   } catch (error) {
     // The cache is behind: the pod is there already, ours or somebody's, and the informer will show it.
