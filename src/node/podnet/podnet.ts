@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { failedPrecondition, kernelName, KeyedMutex, type InstanceContext } from "../../base/index.ts";
+import { failedPrecondition, hasCode, kernelName, KeyedMutex, type InstanceContext } from "../../base/index.ts";
 import {
   LinuxNetlinkHost,
   LinuxNetns,
@@ -13,11 +13,18 @@ import {
 import type { PodAddresses, PodNetwork } from "../../engine/index.ts";
 import { PodAddressPool } from "./addresses.ts";
 import { bandwidthOf, type Bandwidth } from "./bandwidth.ts";
+import { hostPortChanges, hostPortsOf, type HostPort, type PortMapping } from "./host-ports.ts";
 import { podRuleset } from "./ruleset.ts";
 
 /** What of a sandbox's configuration the network looks at. */
 interface PodAnnotations {
   readonly annotations?: Readonly<Record<string, string>>;
+  readonly portMappings?: readonly PortMapping[];
+}
+
+/** What stands on disk about a Pod. */
+interface Attached extends PodAddresses {
+  readonly hostPorts?: readonly HostPort[];
 }
 
 export interface PodNetOptions {
@@ -26,6 +33,8 @@ export interface PodNetOptions {
   readonly clusterCidrs?: readonly string[];
   /** Tells several local nodes of one instance apart; default none. */
   readonly node?: string;
+  /** The link to other nodes' Pods. */
+  readonly overlay?: string;
 }
 
 /**
@@ -40,9 +49,10 @@ export class PodNet implements PodNetwork {
   readonly #nft: NftHost;
   readonly #clusterCidrs: readonly string[];
   readonly #node: string;
+  readonly #overlay: string | undefined;
   readonly #folder: string;
   readonly #locks = new KeyedMutex();
-  readonly #pods = new Map<string, PodAddresses>();
+  readonly #pods = new Map<string, Attached>();
   #pools: PodAddressPool[] = [];
 
   constructor(ctx: InstanceContext, options: PodNetOptions = {}) {
@@ -52,6 +62,7 @@ export class PodNet implements PodNetwork {
     this.#nft = options.hosts?.nft ?? new LinuxNft();
     this.#clusterCidrs = options.clusterCidrs ?? [];
     this.#node = options.node ?? "";
+    this.#overlay = options.overlay;
     this.#folder = path.join(ctx.runtimeDir, "podnet", this.#node || "node");
     mkdirSync(path.join(this.#folder, "netns"), { recursive: true, mode: 0o711 });
     this.#readBack();
@@ -77,11 +88,17 @@ export class PodNet implements PodNetwork {
       const pools = cidr.split(",").map((one) => new PodAddressPool(one.trim()));
       if (pools.map((pool) => pool.cidr).join() === this.#pools.map((pool) => pool.cidr).join()) return;
       for (const { ips } of this.#pods.values()) for (const ip of ips) pools.some((pool) => pool.claim(ip));
-      const ranges = [...new Set([...pools.map((pool) => pool.cidr), ...this.#clusterCidrs])];
-      await this.#nft.load(podRuleset(this.#table, this.linkPrefix, ranges));
+      const own = pools.map((pool) => pool.cidr);
+      const [table, linkPrefix, overlay] = [this.#table, this.linkPrefix, this.#overlay];
+      await this.#nft.load(podRuleset({ table, linkPrefix, own, cluster: [...own, ...this.#clusterCidrs], overlay }));
+      this.#openHostPorts([...this.#pods.values()].flatMap(({ hostPorts = [] }) => hostPorts));
       this.#ensureAnchor(pools);
       this.#pools = pools;
     });
+  }
+
+  #openHostPorts(ports: readonly HostPort[]): void {
+    if (ports.length > 0) this.#nft.change("inet", this.#table, hostPortChanges("add", ports));
   }
 
   get #table(): string {
@@ -108,17 +125,19 @@ export class PodNet implements PodNetwork {
       const bandwidth = bandwidthOf(config?.annotations);
       const netnsPath = path.join(this.#folder, "netns", id);
       const ips = this.#pools.map((pool) => pool.allocate());
+      const hostPorts = hostPortsOf(ips, config?.portMappings);
       try {
         this.#createNamespace(netnsPath);
         this.#attach(id, netnsPath, ips, bandwidth);
+        this.#openHostPorts(hostPorts);
       } catch (error) {
         this.#takeBack(id, { netnsPath, ips });
         throw error;
       }
-      const addresses: PodAddresses = { netnsPath, ips };
-      writeFileSync(this.#record(id), JSON.stringify(addresses));
-      this.#pods.set(id, addresses);
-      return addresses;
+      const pod: Attached = { netnsPath, ips, ...(hostPorts.length > 0 && { hostPorts }) };
+      writeFileSync(this.#record(id), JSON.stringify(pod));
+      this.#pods.set(id, pod);
+      return pod;
     });
   }
 
@@ -205,12 +224,24 @@ export class PodNet implements PodNetwork {
   }
 
   /** The host's end goes silent at once; the kernel removes both ends when the namespace goes, which it does in its own time. */
-  #takeBack(id: string, pod: PodAddresses): void {
+  #takeBack(id: string, pod: Attached): void {
+    this.#closeHostPorts(pod.hostPorts ?? []);
     using netlink = this.#netlink.open();
     const link = netlink.link(this.#linkName(id));
     if (link) netlink.changeLink(link.index, { up: false });
     this.#netns.remove(pod.netnsPath);
     for (const ip of pod.ips) for (const pool of this.#pools) pool.release(ip);
+  }
+
+  /** A rule set that somebody flushed has none of them any more, which is as good. */
+  #closeHostPorts(ports: readonly HostPort[]): void {
+    for (const change of hostPortChanges("delete", ports)) {
+      try {
+        this.#nft.change("inet", this.#table, [change]);
+      } catch (error) {
+        if (!hasCode(error, "notFound")) throw error;
+      }
+    }
   }
 
   #linkName(id: string): string {
@@ -227,7 +258,7 @@ export class PodNet implements PodNetwork {
       if (!file.endsWith(".json")) continue;
       const full = path.join(this.#folder, file);
       try {
-        const pod = JSON.parse(readFileSync(full, "utf8")) as PodAddresses;
+        const pod = JSON.parse(readFileSync(full, "utf8")) as Attached;
         if (this.#netns.exists(pod.netnsPath)) this.#pods.set(path.basename(file, ".json"), pod);
         else rmSync(full, { force: true });
       } catch {

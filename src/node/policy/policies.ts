@@ -1,5 +1,5 @@
 import type { k8s } from "../../api/index.ts";
-import { kernelName, type InstanceContext, type Timer } from "../../base/index.ts";
+import { kernelName, type InstanceContext } from "../../base/index.ts";
 import type { Lister, Stored } from "../../client/index.ts";
 import {
   LinuxNft,
@@ -12,6 +12,7 @@ import {
   type NftHost,
   type Transport,
 } from "../../host/index.ts";
+import { SettledWork } from "../settled-work.ts";
 import { planPolicies, type PolicyElement, type PolicyPlan, type PolicyPod } from "./plan.ts";
 import { elementText, policyRuleset, structureOf } from "./ruleset.ts";
 
@@ -34,6 +35,8 @@ export interface NetworkPoliciesOptions {
   readonly nodeName: string;
   /** What policies may name although it is no Pod: the cluster's DNS, as `k8s-app=kube-dns` in kube-system. */
   readonly furtherPeers?: readonly PolicyPod[];
+  /** Where this node's own agent speaks from when that is another namespace: its probes are as the node's own. */
+  readonly agents?: readonly string[];
   /** Tells several local nodes of one instance apart; default none. */
   readonly node?: string;
   readonly nft?: NftHost;
@@ -50,23 +53,22 @@ export class NetworkPolicies {
   readonly #table: string;
   #structure: string | undefined;
   #plan: PolicyPlan | undefined;
-  #timer: Timer | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #closed = false;
+  readonly #work: SettledWork;
 
   constructor(ctx: InstanceContext, options: NetworkPoliciesOptions) {
     this.#ctx = ctx;
     this.#options = options;
     this.#nft = options.nft ?? new LinuxNft();
     this.#table = kernelName(ctx.instance, `n${options.node ?? ""}`);
+    this.#work = new SettledWork(ctx.clock, SETTLE_MS, () => this.#program());
   }
 
   /** Call after the informers have synced. */
   async start(): Promise<void> {
     const { policies, pods, namespaces } = this.#options;
-    const always = () => this.#touch();
+    const always = () => this.#work.touch();
     const whenUsed = () => {
-      if (policies.list().length > 0) this.#touch();
+      if (policies.list().length > 0) this.#work.touch();
     };
     policies.onChange({ added: always, updated: always, deleted: always });
     pods.onChange({
@@ -80,32 +82,24 @@ export class NetworkPolicies {
     await this.sync();
   }
 
-  #touch(after = SETTLE_MS): void {
-    if (!this.#closed) this.#timer ??= this.#ctx.clock.after(after, () => void this.sync());
-  }
-
   /** Programs what has changed. Resolves when it is in the kernel; a failure is logged and tried again. */
   sync(): Promise<void> {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#running = this.#running.then(() => this.#program());
-    return this.#running;
+    return this.#work.now();
   }
 
   async #program(): Promise<void> {
-    if (this.#closed) return;
     try {
       if (this.#options.policies.list().length === 0) return this.#clear();
       const plan = planPolicies(this.#world());
       const structure = structureOf(plan);
       if (structure === this.#structure && this.#plan) this.#changeElements(this.#plan, plan);
-      else await this.#nft.load(policyRuleset(this.#table, plan));
+      else await this.#nft.load(policyRuleset(this.#table, plan, this.#options.agents));
       this.#structure = structure;
       this.#plan = plan;
     } catch (error) {
       this.#ctx.log.error("programming network policies failed; it is tried again", { error });
       this.#structure = undefined;
-      this.#touch(RETRY_MS);
+      this.#work.touch(RETRY_MS);
     }
   }
 
@@ -142,9 +136,7 @@ export class NetworkPolicies {
 
   /** Leaves the table in place: policies hold while the daemon is down. */
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#timer?.cancel();
-    await this.#running;
+    await this.#work.close();
   }
 
   async destroyAll(): Promise<void> {

@@ -4,7 +4,7 @@ import type { PolicyElement, PolicyPlan, PolicySet } from "./plan.ts";
  * The table as text, in one transaction that replaces what was there. Only connections that begin are looked at; a Pod that no policy selects costs one look-up
  * in each direction. Egress is checked also for what the node itself answers (DNS, the API server); what the node sends to its Pods (probes) is not checked.
  */
-export function policyRuleset(table: string, plan: PolicyPlan): string {
+export function policyRuleset(table: string, plan: PolicyPlan, agents: readonly string[] = []): string {
   const sets = [...plan.sets].map(([name, set]) => setText(name, set)).join("");
   const chains = [...plan.chains].map(([name, rules]) => chainText(name, rules)).join("");
   return `table inet ${table} {
@@ -33,13 +33,17 @@ ${chains}	chain egress-check {
 	chain ingress-forward {
 		type filter hook forward priority -9; policy accept;
 		ct state != new accept
-		ip saddr . ip daddr @self4 accept
+${agents.map(agentRule).join("")}		ip saddr . ip daddr @self4 accept
 		ip6 saddr . ip6 daddr @self6 accept
 		ip daddr vmap @ingress4
 		ip6 daddr vmap @ingress6
 	}
 }
 `;
+}
+
+function agentRule(address: string): string {
+  return `\t\t${address.includes(":") ? "ip6" : "ip"} saddr ${address} accept\n`;
 }
 
 /** What of a plan needs a new table when it changes: everything but elements. */

@@ -10,6 +10,7 @@ import {
   type NftHost,
   type SocketHost,
 } from "../../host/index.ts";
+import { SettledWork } from "../settled-work.ts";
 import { HealthChecks } from "./health-check.ts";
 import { LocalhostPorts, type LocalhostClash } from "./localhost-ports.ts";
 import { healthCheckOf, localhostWishes, planService, type PlanContext, type Wanted } from "./plan.ts";
@@ -44,6 +45,8 @@ export interface ServiceProxyOptions extends Omit<PlanContext, "localhostPorts">
   readonly slices: SliceSource;
   /** CIDRs of Services and load balancers: an address in them that no Service has is refused. */
   readonly ranges?: readonly string[];
+  /** Addresses of those ranges that a program on another node serves (the cluster's DNS): they are let through. */
+  readonly servedElsewhere?: readonly string[];
   /** LoadBalancer Services answer on the node's loopback too, where their ports are free. */
   readonly loadBalancerOnLocalhost: boolean;
   /** Told whenever the ports that a Service cannot have on localhost have changed; with none when it has all. */
@@ -81,16 +84,17 @@ export class ServiceProxy {
   readonly #conntrack: ConntrackHost;
   /** Services that lack a port on localhost, with what they were told. */
   readonly #clashing = new Map<string, string>();
+  /** Our table was touched by somebody, and is not whole again yet. */
+  #unfilled = false;
   #clashTimer: Timer | undefined;
-  #timer: Timer | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #closed = false;
+  readonly #work: SettledWork;
 
   constructor(ctx: InstanceContext, options: ServiceProxyOptions) {
     this.#ctx = ctx;
     this.#options = options;
     this.#nft = options.nft ?? new LinuxNft();
     this.#table = kernelName(ctx.instance, `s${options.node ?? ""}`);
+    this.#work = new SettledWork(ctx.clock, SETTLE_MS, () => this.#program());
     const sockets = options.sockets ?? new LinuxSockets();
     this.#localhost = new LocalhostPorts(sockets, ctx.log);
     this.#health = new HealthChecks(sockets, ctx.log);
@@ -99,7 +103,7 @@ export class ServiceProxy {
 
   /** Call after the informers have synced, so that the first transaction is complete. */
   async start(): Promise<void> {
-    await this.#nft.load(proxyRuleset(this.#table, this.#options.ranges));
+    await this.#loadTable();
     const service = (object: Stored<k8s.Service>) =>
       this.#touch([`${object.metadata.namespace}/${object.metadata.name}`]);
     const slice = (object: Stored<k8s.EndpointSlice>) => this.#touch(serviceOfSlice(object));
@@ -108,21 +112,25 @@ export class ServiceProxy {
     await this.sync();
   }
 
+  #loadTable(): Promise<void> {
+    const { ranges, servedElsewhere } = this.#options;
+    return this.#nft.load(proxyRuleset(this.#table, ranges, servedElsewhere));
+  }
+
   #touch(keys: readonly string[]): void {
+    if (this.#work.closed) return;
     for (const key of keys) this.#dirty.add(key);
-    if (!this.#closed) this.#timer ??= this.#ctx.clock.after(SETTLE_MS, () => void this.sync());
+    this.#work.touch();
   }
 
   /** Programs what has changed. Resolves when it is in the kernel; a failure is logged and tried again. */
   sync(): Promise<void> {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#running = this.#running.then(() => this.#program());
-    return this.#running;
+    return this.#work.now();
   }
 
   async #program(): Promise<void> {
-    if (this.#closed || this.#dirty.size === 0) return;
+    if (this.#unfilled) return this.#reload();
+    if (this.#dirty.size === 0) return;
     const deletions: Wanted[] = [];
     const additions: Wanted[] = [];
     const goneUdp = new Set<string>();
@@ -165,7 +173,7 @@ export class ServiceProxy {
     if (now !== this.#clashing.get(key)) this.#options.onLocalhostClash?.(key, clashes);
     if (now === undefined) this.#clashing.delete(key);
     else this.#clashing.set(key, now);
-    if (this.#clashing.size > 0 && !this.#closed)
+    if (this.#clashing.size > 0 && !this.#work.closed)
       this.#clashTimer ??= this.#ctx.clock.after(CLASH_RETRY_MS, this.#retry);
     return ports;
   }
@@ -209,23 +217,24 @@ export class ServiceProxy {
   /** Somebody has touched our table (`nft flush ruleset`): everything goes in again. */
   async #reload(): Promise<void> {
     try {
-      await this.#nft.load(proxyRuleset(this.#table, this.#options.ranges));
+      this.#unfilled = true;
+      await this.#loadTable();
       this.#timeouts.clear();
       this.#timeouts.add(rememberChainName(DEFAULT_AFFINITY_S));
       await this.#ensureTimeouts(this.#programmed.all());
       this.#apply([], this.#programmed.all());
+      this.#unfilled = false;
+      if (this.#dirty.size > 0) this.#work.touch();
     } catch (error) {
       this.#ctx.log.error("programming Services failed again", { error });
-      if (!this.#closed) this.#timer ??= this.#ctx.clock.after(RETRY_MS, () => void this.#reload());
+      this.#work.touch(RETRY_MS);
     }
   }
 
   /** Leaves the table in place: Services go on working while the daemon is down. */
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#timer?.cancel();
     this.#clashTimer?.cancel();
-    await this.#running;
+    await this.#work.close();
     this.#localhost.close();
     this.#health.close();
   }

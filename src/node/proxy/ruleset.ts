@@ -163,7 +163,11 @@ const AFFINITY_MAPS = `	map slots {
  * pick (which chain), and with the number picked they say which. Services and endpoints are elements; chains and rules never change. Addresses of `ranges` (those of
  * Services and load balancers) that no Service has are refused, so that they never leave the machine.
  */
-export function proxyRuleset(table: string, ranges: readonly string[] = []): string {
+export function proxyRuleset(
+  table: string,
+  ranges: readonly string[] = [],
+  servedElsewhere: readonly string[] = [],
+): string {
   const counts = [...Array.from({ length: EXACT_CHAINS }, (_, index) => index + 1), ...LARGE_CHAINS];
   return `table inet ${table} {
 }
@@ -203,7 +207,7 @@ ${rangeSet(4, ranges)}${rangeSet(6, ranges)}${sets(4)}${sets(6)}${AFFINITY_MAPS}
 		ip6 daddr . meta l4proto . th dport @empty6 goto refused
 		ip daddr @cluster-ips4 goto refused
 		ip6 daddr @cluster-ips6 goto refused
-		fib daddr type != local ip daddr @ranges4 goto refused
+${servedElsewhere.map((address) => `\t\t${address.includes(":") ? "ip6" : "ip"} daddr ${address} accept\n`).join("")}		fib daddr type != local ip daddr @ranges4 goto refused
 		fib daddr type != local ip6 daddr @ranges6 goto refused
 		fib daddr type local meta nfproto ipv4 meta l4proto . th dport @empty-ports4 goto refused
 		fib daddr type local meta nfproto ipv6 meta l4proto . th dport @empty-ports6 goto refused

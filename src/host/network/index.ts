@@ -1,0 +1,1 @@
+export { networkOfHost, networkWithin, type NetworkHosts } from "./network.ts";

@@ -1,0 +1,10 @@
+export { Overlay } from "./overlay.ts";
+export {
+  clusterCidrs,
+  MAX_LOCAL_NODES,
+  overlayNode,
+  underlayCidr,
+  type ClusterRanges,
+  type OverlayNode,
+} from "./plan.ts";
+export { overlayId, Underlay } from "./underlay.ts";

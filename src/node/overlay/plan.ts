@@ -1,0 +1,52 @@
+/** How the local nodes of one instance lie beside each other: which addresses and names each has. Pure. */
+
+/** Bound by the addresses between Pods' ranges and those of load balancers; the machine itself is the first. */
+export const MAX_LOCAL_NODES = 32;
+
+/** Where the ranges of a cluster's local nodes begin. */
+export interface ClusterRanges {
+  /** `10.244`: the third byte is a node's. */
+  readonly pod: string;
+  /** `fd00:244`, in a cluster with both families: the fourth group is a node's. */
+  readonly pod6?: string;
+}
+
+/** One node, seen by the others. */
+export interface OverlayNode {
+  readonly index: number;
+  /** One of each family; a Pod's main address is of the first. */
+  readonly podCidrs: readonly string[];
+  /** Its end of the overlay, of each family of `podCidrs`. Others send through it, and what leaves by the overlay for others' Pods may bear it. */
+  readonly ends: readonly string[];
+  /** The address of its first Pod range that Pods call their gateway. */
+  readonly gateways: readonly string[];
+  /** On the network that joins the nodes' namespaces. */
+  readonly underlay: string;
+  /** Of its end of the overlay. */
+  readonly mac: string;
+}
+
+/** The network that joins the nodes' namespaces: beside the ranges of Ingresses and load balancers. */
+export function underlayCidr(ranges: ClusterRanges): string {
+  return `${ranges.pod}.253.0/24`;
+}
+
+/** The ranges of all Pods, wherever they are, and of the nodes: what goes there keeps its sender's address. */
+export function clusterCidrs(ranges: ClusterRanges): string[] {
+  return [`${ranges.pod}.0.0/16`, ...(ranges.pod6 ? [`${ranges.pod6}::/48`] : [])];
+}
+
+export function overlayNode(ranges: ClusterRanges, index: number): OverlayNode {
+  const third = index - 1;
+  const hex = index.toString(16).padStart(2, "0");
+  const { pod, pod6 } = ranges;
+  return {
+    index,
+    podCidrs: [`${pod}.${third}.0/24`, ...(pod6 ? [`${pod6}:0:${third.toString(16)}::/64`] : [])],
+    // The range's own address, which no Pod can get.
+    ends: [`${pod}.${third}.0`, ...(pod6 ? [`${pod6}:ffff::${hex}`] : [])],
+    gateways: [`${pod}.${third}.1`, ...(pod6 ? [`${pod6}:0:${third.toString(16)}::1`] : [])],
+    underlay: `${pod}.253.${index}`,
+    mac: `02:62:76:00:00:${hex}`,
+  };
+}
