@@ -115,6 +115,45 @@ spec: {selector: {app: web}, ports: [{port: 80}]}
   assert.match(await out("completion", "bash"), /rollout\) words="--namespace --to-revision --timeout"/);
 });
 
+test("a StatefulSet and a DaemonSet roll, and roll back", async () => {
+  const file = path.join(berth.directory, "sets.yaml");
+  const manifest = (image: string) => `apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: main, image: "${image}"}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  updateStrategy: {rollingUpdate: {maxUnavailable: 100%}}
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {containers: [{name: main, image: "${image}"}]}
+`;
+  for (const image of ["app:1", "app:2"]) {
+    writeFileSync(file, manifest(image));
+    await out("apply", "-f", file);
+    assert.match(await out("rollout", "status", "sts/db"), /statefulset rolling update complete 2 pods/);
+    assert.match(await out("rollout", "status", "ds/agent"), /daemon set "agent" successfully rolled out$/);
+  }
+  for (const set of ["statefulset/db", "daemonset/agent"]) {
+    assert.match(await out("rollout", "history", set), /^REVISION +CHANGE-CAUSE\n1 +<none>\n2 +<none>$/m);
+    assert.match(await out("rollout", "undo", set), /rolled back$/);
+    await out("rollout", "status", set);
+    assert.match(await out("get", set, "-o", "yaml"), /image: app:1/);
+    assert.match((await berth.berth("rollout", "pause", set)).stderr, /can't be paused/);
+  }
+  await out("delete", "-f", file);
+});
+
 test("a thousand Pods roll out on simulated nodes", async () => {
   const file = path.join(berth.directory, "many.json");
   const labels = { app: "many" };

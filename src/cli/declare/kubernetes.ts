@@ -36,10 +36,10 @@ export function declareKubernetesCommands(berth: Command): void {
     .requiredOption("--replicas <number>", "this many")
     .addHelpText("after", "\nExample:\n  berth scale deployment/web --replicas 5")
     .action(async (type, names, options) => (await cluster()).scale(type, names, options));
-  verb("rollout <verb> <type> [name...]", "status, history, undo, restart, pause or resume of a Deployment")
+  verb("rollout <verb> <type> [name...]", "status, history, undo, restart, pause or resume of a workload")
     .option("--to-revision <number>", "undo: to this one instead of the one before")
     .option("--timeout <seconds>", "status: give up after this")
-    .addHelpText("after", "\nExamples:\n  berth rollout status deployment/web\n  berth rollout undo deployment/web")
+    .addHelpText("after", "\nExamples:\n  berth rollout status deployment/web\n  berth rollout undo statefulset/db")
     .action(async (name, type, names, options) =>
       (await import("../commands/rollout.ts")).rollout(name, type, names, options),
     );
