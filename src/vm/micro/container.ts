@@ -36,7 +36,7 @@ export interface MicroContainerParts {
 
 /** The command by which a relay starts a process: `tty` or `pipe`, then what the agent runs. */
 export function relayArgs(terminal: boolean, command: readonly string[]): string[] {
-  return ["/tools/sh", "/tools/relay", terminal ? "tty" : "pipe", ...command];
+  return ["/usr/bin/perl", "/tools/relay.pl", terminal ? "tty" : "pipe", ...command];
 }
 
 /** A relay's own process: no environment, no rights; all of the container's are applied in the guest. */
@@ -126,7 +126,6 @@ export class MicroContainer implements RuntimeContainer {
 
   async exec(request: ExecRequest, signal?: AbortSignal): Promise<RuntimeExec> {
     if (this.state !== "running") throw failedPrecondition(`container ${this.id} is ${this.state}`);
-    if (request.process.terminal) throw noTerminal();
     await checkExecutable({ ...this.request.spec, process: request.process }, "exec");
     const folder = path.join(this.#parts.folder, "exec");
     const file = path.join(folder, `${request.id}.json`);
@@ -183,9 +182,4 @@ export class MicroContainer implements RuntimeContainer {
     await this.#parts.relay.delete();
     await this.#parts.release();
   }
-}
-
-/** A terminal's first bytes do not come through the relay yet. */
-export function noTerminal(): Error {
-  return notImplemented("a process in a microVM has no terminal yet", { hint: "leave -t out" });
 }

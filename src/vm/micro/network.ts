@@ -111,6 +111,8 @@ export function hostScript(network: GuestNetwork): string {
       // The guest has the link's own address now; this one is never seen outside.
       `ip link set ${name} address 02:be:77:01:00:${index.toString(16).padStart(2, "0")}`,
       `ip link set ${name} addrgenmode none master ${bridge}`,
+      // The engine's bridge hands a broadcast back (hairpin): learnt here, the guest's own address would seem to be outside.
+      `ip link set ${name} type bridge_slave learning off`,
       tap(tapOf(index)),
       `ip link set ${tapOf(index)} addrgenmode none mtu ${mtu} master ${bridge} up`,
       `ip link set ${bridge} up`,

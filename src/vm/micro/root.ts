@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, symlink } from "node:fs/promises";
 import path from "node:path";
 import type { OciMount, OciSpec } from "../../api/index.ts";
 import { baseSpec } from "../../engine/index.ts";
@@ -7,11 +7,8 @@ import { defaultSeccompProfile } from "../../host/index.ts";
 /** Who runs QEMU and the relays on the host: nobody else has this number, and nothing belongs to it but a machine's own files. */
 export const VM_UID = 61_417;
 
-const TOOLS = ["sh", "nc", "stty", "cat", "mkfifo", "mkdir", "rm"];
-const BUSYBOX = "/usr/bin/busybox";
-
 /**
- * The root directory in which everything of a microVM runs on the host: the tools of the relay, and mount points for the rest. Nothing of the host is
+ * The root directory in which everything of a microVM runs on the host: the relay, and mount points for the rest. Nothing of the host is
  * seen in it but `/usr`, which QEMU and virtiofsd get to read.
  */
 export async function makeHostRoot(folder: string): Promise<void> {
@@ -23,9 +20,7 @@ export async function makeHostRoot(folder: string): Promise<void> {
     });
   await link("usr/lib", "lib");
   await link("usr/lib64", "lib64");
-  await cp(BUSYBOX, path.join(folder, "tools/busybox"), { dereference: true });
-  for (const name of TOOLS) await link("busybox", path.join("tools", name));
-  await writeFile(path.join(folder, "tools/relay"), await readFile(path.join(import.meta.dirname, "guest/relay.sh")));
+  await cp(path.join(import.meta.dirname, "guest/relay.pl"), path.join(folder, "tools/relay.pl"));
 }
 
 export interface HostProcess {

@@ -14,7 +14,7 @@ import {
 import { bindMount, mount, MS, mountsBelow, unmount } from "../../host/index.ts";
 import { KERNEL_COMMAND_LINE, machineArgv, type MachineSpec } from "../hypervisor/argv.ts";
 import { GuestAgent } from "./agent.ts";
-import { MicroContainer, noTerminal, relayArgs } from "./container.ts";
+import { MicroContainer, relayArgs } from "./container.ts";
 import { checkExecutable } from "./executable.ts";
 import {
   CONTROL_MAC,
@@ -54,6 +54,7 @@ const SHARE_MS = 10_000;
 const POLL_MS = 20;
 const SIGKILL = 9;
 const CONSOLE_LINES = 20;
+const LAST_WORDS = 3;
 const CONSOLE_MAX_BYTES = 1024 * 1024;
 
 /** A machine and its containers. The machine is started with the first container, whose limits say how big it must be. */
@@ -123,7 +124,6 @@ export class MicroSandbox implements Sandbox {
 
   async createContainer(request: ContainerRequest, signal?: AbortSignal): Promise<RuntimeContainer> {
     if (this.#containers.has(request.id)) throw alreadyExists(`container ${request.id} exists already`);
-    if (request.spec.process.terminal) throw noTerminal();
     const { spec, binds } = guestSpec(request.id, request.spec, this.request);
     await checkExecutable(request.spec);
     await this.#ready(this.request.resources ?? request.spec.linux.resources, signal);
@@ -154,6 +154,7 @@ export class MicroSandbox implements Sandbox {
       netnsPath: this.request.netnsPath,
       terminal,
       args: relayArgs(terminal, command),
+      mounts: [USR_MOUNT],
       cgroupsPath: this.#group(`relay-${request.id}`),
     });
     if (request.spec.process.consoleSize) spec.process.consoleSize = request.spec.process.consoleSize;
@@ -260,11 +261,14 @@ export class MicroSandbox implements Sandbox {
       ],
     });
     const socket = path.join(this.#folder, "run/share.sock");
-    await this.#until(SHARE_MS, "the file server of the microVM does not listen", () =>
-      chown(socket, VM_UID, VM_UID).then(
-        () => true,
-        () => false,
-      ),
+    await this.#until(
+      SHARE_MS,
+      async () => "the file server of the microVM does not listen",
+      () =>
+        chown(socket, VM_UID, VM_UID).then(
+          () => true,
+          () => false,
+        ),
     );
   }
 
@@ -306,11 +310,16 @@ export class MicroSandbox implements Sandbox {
 
   /** Waits for the agent. */
   async #answer(machine: RuntimeContainer, signal?: AbortSignal): Promise<void> {
-    await this.#until(BOOT_MS, "the microVM's guest never came up", async () => {
-      signal?.throwIfAborted();
-      if (machine.state === "exited") throw unavailable("the microVM ended while it started");
-      return (await this.#lastLines(MACHINE)).some((line) => line.includes("berth-agent-ready"));
-    });
+    await this.#until(
+      BOOT_MS,
+      async () => `the microVM's guest never came up${await this.#lastWords()}`,
+      async () => {
+        signal?.throwIfAborted();
+        if (machine.state === "exited")
+          throw unavailable(`the microVM ended while it started${await this.#lastWords()}`);
+        return (await this.#lastLines(MACHINE)).some((line) => line.includes("berth-agent-ready"));
+      },
+    );
   }
 
   /** What a process of the machine said last. */
@@ -319,11 +328,17 @@ export class MicroSandbox implements Sandbox {
     return logText(text).split("\n").slice(-CONSOLE_LINES);
   }
 
-  async #until(limitMs: number, what: string, done: () => Promise<boolean>): Promise<void> {
+  /** The end of the guest's console, for an error's message. */
+  async #lastWords(): Promise<string> {
+    const lines = (await this.#lastLines(MACHINE)).filter((line) => line.trim() !== "").slice(-LAST_WORDS);
+    return lines.length === 0 ? "" : `; its console ends with: ${lines.join(" | ")}`;
+  }
+
+  async #until(limitMs: number, what: () => Promise<string>, done: () => Promise<boolean>): Promise<void> {
     const { clock } = this.#host.context;
     const deadline = clock.monotonicMs() + limitMs;
     while (!(await done())) {
-      if (clock.monotonicMs() > deadline) throw deadlineExceeded(`${what} within ${limitMs / 1000} s`);
+      if (clock.monotonicMs() > deadline) throw deadlineExceeded(`${await what()} within ${limitMs / 1000} s`);
       await clock.sleep(POLL_MS);
     }
   }

@@ -3,11 +3,14 @@
 #   sh                     a shell script follows until end of input; the answer is its output and a last line "exit CODE"
 #   io TOKEN               stdin and stdout of the process TOKEN
 #   err TOKEN              its stderr
-#   run TOKEN tty|pipe ... starts it once all three are there; "size ROWS COLS" may follow; the answer is "exit CODE"
+#   run TOKEN tty|pipe ROWSxCOLUMNS ...
+#                          starts it once all three are there; "size ROWS COLUMNS" may follow; the answer is "exit CODE"
 #
 # Only the interpreter is there, without any module: numbers are those of Linux on x86-64 and arm64.
 my ($AF_INET, $STREAM, $WNOHANG) = (2, 1, 1);
 my ($TIOCSPTLCK, $TIOCGPTN, $TIOCSWINSZ, $SYS_SETSID) = (0x40045431, 0x80045430, 0x5414, 112);
+my ($SYS_PIDFD_OPEN, $SYS_PIDFD_GETFD) = (434, 438);
+my ($TCGETS, $TCSETS) = (0x5401, 0x5402);
 my $MAX_HEADER = 65536;
 $SIG{PIPE} = 'IGNORE';
 
@@ -91,7 +94,7 @@ sub code { my ($status) = @_; return $status & 127 ? 128 + ($status & 127) : $st
 
 # One process between its pipes (or terminal) and its three connections.
 sub serve {
-  my ($io, $err, $control, $mode, @argv) = @_;
+  my ($io, $err, $control, $mode, $size, @argv) = @_;
   my ($in_write, $out_read, $err_read, $pid);
   if ($mode eq 'tty') {
     open($out_read, '+<', '/dev/ptmx') or return;
@@ -99,10 +102,12 @@ sub serve {
     ioctl($out_read, $TIOCGPTN, my $number = pack('i', 0));
     my $slave = '/dev/pts/' . unpack('i', $number);
     $in_write = $out_read;
+    resize($out_read, split(/x/, $size));
     $pid = fork();
     if (!$pid) {
       syscall($SYS_SETSID);
       open(my $tty, '+<', $slave);
+      raw($tty);
       become($tty, $tty, $tty, @argv);
     }
   } else {
@@ -152,8 +157,9 @@ sub pump {
     if ($control_open && ready($control, $reads)) {
       $control_open = sysread($control, $line, 256, length $line);
       while ($line =~ s/^([^\n]*)\n//) {
-        ioctl($out_read, $TIOCSWINSZ, my $size = pack('S4', $1, $2, 0, 0))
-          if $tty && defined $out_read && "$1" =~ /^size (\d+) (\d+)$/;
+        my ($verb, @size) = split(/ /, $1);
+        next unless $tty && defined $out_read && $verb eq 'size';
+        resize($_, @size) for $out_read, terminals($pid);
       }
       # Nobody waits for the process any more.
       kill('KILL', $pid) if !$control_open;
@@ -161,6 +167,40 @@ sub pump {
   }
   waitpid($pid, 0), $exit = code($?) if !defined $exit;
   syswrite($control, "exit $exit\n");
+}
+
+sub resize {
+  my ($terminal, $rows, $columns) = @_;
+  ioctl($terminal, $TIOCSWINSZ, my $size = pack('S4', $rows, $columns, 0, 0));
+}
+
+# The terminals that a process keeps the upper ends of: the runtime hands no size on to that of its container.
+sub terminals {
+  my ($pid) = @_;
+  my $process = syscall($SYS_PIDFD_OPEN, $pid, 0);
+  return if $process < 0;
+  my @found;
+  opendir(my $folder, "/proc/$pid/fd") or return;
+  for my $number (readdir($folder)) {
+    next unless (readlink("/proc/$pid/fd/$number") // '') =~ m{/ptmx$};
+    my $fd = syscall($SYS_PIDFD_GETFD, $process, $number + 0, 0);
+    push @found, handle($fd) if $fd >= 0;
+  }
+  close(handle($process));
+  return @found;
+}
+
+sub handle { my ($fd) = @_; open(my $handle, '+<&=', $fd); return $handle }
+
+# The runtime has a terminal of its own for the process; this one only carries its bytes, from the first on.
+sub raw {
+  my ($terminal) = @_;
+  my $state = "\0" x 60;
+  ioctl($terminal, $TCGETS, $state) or return;
+  my ($input, $output, $mode, $local, $line, @keys) = unpack('L4 C C19', $state);
+  @keys[5, 6] = (0, 1);
+  $state = pack('L4 C C19', $input & ~0x5eb, $output & ~1, $mode, $local & ~0x804b, $line, @keys) . "\0" x 24;
+  ioctl($terminal, $TCSETS, $state);
 }
 
 sub ready { my ($handle, $bits) = @_; return defined $handle && vec($bits, fileno($handle), 1) }
