@@ -46,13 +46,23 @@ const RULES: readonly Rule[] = [
 ];
 const OURS = new Set([...RULES.map(({ key }) => key), "node.kubernetes.io/unschedulable"]);
 
+/** Whether a node that isn't ready may lose its Pods: begin to, go on if it has begun, or not at all. */
+export type Eviction = "may begin" | "goes on" | "must not be";
+
+/** Whether a taint of ours makes Pods leave. */
+export function isBeingEvicted(node: k8s.Node): boolean {
+  return node.spec?.taints?.some(({ key, effect }) => effect === "NoExecute" && OURS.has(key)) ?? false;
+}
+
 /** The node's taints with those that its conditions call for; undefined when nothing changes. */
-export function planTaints(node: k8s.Node, now: string): k8s.Taint[] | undefined {
+export function planTaints(node: k8s.Node, now: string, eviction: Eviction): k8s.Taint[] | undefined {
   const old = node.spec?.taints ?? [];
   const conditions = new Map(node.status?.conditions?.map(({ type, status }) => [type, status]));
   const wanted: { key: string; effect: "NoSchedule" | "NoExecute" }[] = [];
+  const evicts = eviction === "may begin" || (eviction === "goes on" && isBeingEvicted(node));
   for (const { condition, status, key, effects } of RULES) {
-    if (conditions.get(condition) === status) wanted.push(...effects.map((effect) => ({ key, effect })));
+    if (conditions.get(condition) !== status) continue;
+    for (const effect of effects) if (effect !== "NoExecute" || evicts) wanted.push({ key, effect });
   }
   if (node.spec?.unschedulable) wanted.push({ key: "node.kubernetes.io/unschedulable", effect: "NoSchedule" });
   const isWanted = (taint: k8s.Taint) => wanted.some(({ key, effect }) => key === taint.key && effect === taint.effect);
