@@ -18,6 +18,8 @@ export const DAEMON_ARGV = [
 ];
 const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 30_000;
+/** Pods may have minutes to end. */
+const DRAIN_TIMEOUT_MS = 600_000;
 
 export interface StatusAnswer {
   readonly instance: string;
@@ -84,11 +86,14 @@ export function wait(delayMs: number): Promise<void> {
 }
 
 /** Asks the daemon to end and waits until it has. False when none was running. */
-export async function stopDaemon(instance: Instance): Promise<boolean> {
+export async function stopDaemon(
+  instance: Instance,
+  { drain }: { drain?: boolean | undefined } = {},
+): Promise<boolean> {
   const status = await daemonStatus(instance);
   if (!status) return false;
-  await new SocketClient(instance.controlSocket).json("POST", "/stop").catch(() => {});
-  const deadlineMs = systemClock.monotonicMs() + STOP_TIMEOUT_MS;
+  await new SocketClient(instance.controlSocket).json("POST", drain ? "/stop?drain=1" : "/stop").catch(() => {});
+  const deadlineMs = systemClock.monotonicMs() + (drain ? DRAIN_TIMEOUT_MS : STOP_TIMEOUT_MS);
   while (isAlive(status.pid)) {
     if (systemClock.monotonicMs() > deadlineMs) throw internal(`the daemon (process ${status.pid}) does not end`);
     await wait(10);

@@ -28,6 +28,8 @@ export interface DaemonConfig {
   readonly kubernetes: boolean;
   /** Flags of the API server by upstream's names (services/cluster/api-server-flags.ts). */
   readonly apiServer?: Readonly<Record<string, string>>;
+  /** A KubeletConfiguration's fields (node/kubelet/configuration.ts). */
+  readonly kubelet: Readonly<Record<string, unknown>>;
   /** Whether images, containers and a real node are there; a cluster without them has only simulated nodes. */
   readonly engine: boolean;
   readonly simulatedNodes: number;
@@ -63,9 +65,9 @@ const milliseconds = (value: unknown, key: string): number => {
   if (typeof value === "number" && value >= 0 && value <= 600_000) return value;
   throw invalidArgument(`configuration: "${key}" must be milliseconds, 0 to 600000`);
 };
-const flagsOf = (value: unknown, key: string): Record<string, string> => {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, string>;
-  throw invalidArgument(`configuration: "${key}" must be an object of flags`);
+const objectOf = <T>(value: unknown, key: string, what: string): Record<string, T> => {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, T>;
+  throw invalidArgument(`configuration: "${key}" must be an object of ${what}`);
 };
 const logLevel = (value: unknown, key: string): LogLevel => {
   if (["debug", "info", "warn", "error"].includes(value as string)) return value as LogLevel;
@@ -94,7 +96,8 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "simulated-stages": (value, key) => ({ simulatedStagesFile: text(value, key) }),
   "kubelet-port-wait": (value, key) => ({ kubeletPortWaitMs: milliseconds(value, key) }),
   "kubelet-drain-wait": (value, key) => ({ kubeletDrainWaitMs: milliseconds(value, key) }),
-  "api-server": (value, key) => ({ apiServer: flagsOf(value, key) }),
+  "api-server": (value, key) => ({ apiServer: objectOf(value, key, "flags") }),
+  kubelet: (value, key) => ({ kubelet: objectOf(value, key, "fields") }),
   kubernetes: (value) => ({ kubernetes: value !== false }),
   tlscacert: () => ({}),
   tlscert: () => ({}),
@@ -137,6 +140,7 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     registryListen: env["BERTH_REGISTRY_LISTEN"] || undefined,
     registryPullThrough: false,
     kubernetes: true,
+    kubelet: {},
     engine: true,
     simulatedNodes: 0,
     runtimes: {},
@@ -150,6 +154,9 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
       : {}),
     ...(env["BERTH_SIMULATED_STAGES"] ? { simulatedStagesFile: env["BERTH_SIMULATED_STAGES"] } : {}),
     ...(env["BERTH_KUBERNETES"] === undefined ? {} : { kubernetes: env["BERTH_KUBERNETES"] !== "0" }),
+    ...(env["BERTH_POD_MANIFEST_PATH"]
+      ? { kubelet: { ...fromFile.kubelet, staticPodPath: env["BERTH_POD_MANIFEST_PATH"] } }
+      : {}),
     ...flags,
   };
   if (config.tcpHosts.length > 0 && !config.tls) {

@@ -5,6 +5,7 @@ import { createLogger, messageOf, systemClock, systemRandom } from "../base/inde
 import { loadConfig } from "./config.ts";
 import type { DaemonContext } from "./context.ts";
 import { acquireLock } from "./lock.ts";
+import { machineGoesDown } from "./machine-shutdown.ts";
 import { openLogFile } from "./log-file.ts";
 import { controlService } from "./services/control.ts";
 import { composeServices } from "./services/index.ts";
@@ -57,8 +58,9 @@ async function main(): Promise<void> {
     startedMs,
     services: supervisor.status(),
   });
-  const asked = Promise.withResolvers<string>();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => asked.resolve(signal));
+  const asked = Promise.withResolvers<{ why: string; drain: boolean }>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.on(signal, () => void machineGoesDown().then((drain) => asked.resolve({ why: signal, drain })));
   process.on("SIGHUP", () => {});
   // A promise that nobody waited for has failed: say so and live on; state on disk is crash-safe, and a restart would end attached sessions.
   process.on("unhandledRejection", (error) =>
@@ -69,7 +71,7 @@ async function main(): Promise<void> {
   log.info("starting", { pid: process.pid, version, node: process.version });
   try {
     await supervisor.start([
-      controlService(context, status, () => asked.resolve("berth down")),
+      controlService(context, status, (drain) => asked.resolve({ why: "berth down", drain })),
       ...composeServices(context),
     ]);
   } catch (error) {
@@ -80,8 +82,9 @@ async function main(): Promise<void> {
   }
   writeFileSync(path.join(runtimeDir, "daemon.pid"), `${process.pid}\n`);
   log.info("ready", { tookMs: Math.round(process.uptime() * 1000) });
-  const why = await asked.promise;
-  log.info("stopping", { why });
+  const { why, drain } = await asked.promise;
+  log.info("stopping", { why, drain });
+  if (drain) await supervisor.drain();
   systemClock.after(STOP_DEADLINE_MS, () => process.exit(0));
   await supervisor.stop();
   log.info("stopped");

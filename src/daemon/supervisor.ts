@@ -12,6 +12,8 @@ export interface Service<T = unknown> {
 
 export interface Started<T> {
   readonly value: T;
+  /** Ends what would outlive the daemon, because the machine goes down or the user wants it. Everything still runs meanwhile. */
+  drain?(): Promise<void>;
   stop?(): Promise<void> | void;
 }
 
@@ -56,6 +58,19 @@ export class Supervisor {
   async start(services: readonly Service[]): Promise<void> {
     for (const service of services) this.#add(service);
     await Promise.all([...this.#entries.values()].map((entry) => entry.ready));
+  }
+
+  /** Lets every service end what would outlive the daemon. One that fails is logged. */
+  async drain(): Promise<void> {
+    await Promise.all(
+      [...this.#entries.values()].map(async ({ service, started }) => {
+        try {
+          await started?.drain?.();
+        } catch (error) {
+          this.#log.error("service failed to drain", { service: service.name, error });
+        }
+      }),
+    );
   }
 
   /** Idempotent. A service that fails to stop is logged and does not hold up the others. */

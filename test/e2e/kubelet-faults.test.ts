@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { run, startBerth } from "../support/daemon.ts";
@@ -16,7 +17,9 @@ const CONVERGE_MS = 90_000;
 
 let k: PodTests;
 before(async () => {
-  const berth = await startBerth({ kubernetes: true, start: false });
+  // A full disk is met by errors here, not by eviction: that is another test's, and keeps a node tainted for minutes.
+  const env = { BERTH_EVICTION_HARD: "memory.available<10Mi" };
+  const berth = await startBerth({ kubernetes: true, start: false, env });
   // A small disk of its own, so that filling it harms nobody else.
   const mounted = await run("mount", [
     "-t",
@@ -107,10 +110,11 @@ async function pods(): Promise<PodObject[]> {
 /** As many Pods as wanted, all ready, and in the runtime exactly theirs. */
 async function converged(): Promise<string | undefined> {
   const all = await pods();
-  const ready = all.filter((pod) =>
-    pod.status.conditions.some(({ type, status }) => type === "Ready" && status === "True"),
-  );
-  if (all.length !== REPLICAS || ready.length !== REPLICAS) return `${ready.length} of ${all.length} Pods are ready`;
+  const isReady = (pod: PodObject) =>
+    pod.status.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
+  const odd = all.filter((pod) => !isReady(pod));
+  if (all.length !== REPLICAS || odd.length > 0)
+    return `${all.length - odd.length} of ${all.length} Pods are ready; not: ${odd.map((pod) => JSON.stringify([pod.metadata, pod.status])).join("\n")}`;
   const uids = all.map((pod) => pod.metadata.uid).toSorted();
   const sandboxes = list(path.join(k.berth.runtimeDir, "sandboxes"));
   if (sandboxes.length !== REPLICAS) return `${sandboxes.length} sandboxes for ${REPLICAS} Pods`;
@@ -169,7 +173,7 @@ async function settle(what: string): Promise<void> {
   const deadline = Date.now() + CONVERGE_MS;
   for (let problem = await converged(); problem !== undefined; problem = await converged()) {
     if (Date.now() > deadline) {
-      writeFileSync("/tmp/berth-faults.log", k.berth.daemonLog());
+      writeFileSync(path.join(os.tmpdir(), "berth-faults.log"), k.berth.daemonLog());
       assert.fail(`${what} (seed ${SEED}): ${problem}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 200));

@@ -14,6 +14,7 @@ export interface UpFlags {
   readonly without?: string;
   readonly simulatedNodes?: string;
   readonly simulatedStages?: string;
+  readonly podManifestPath?: string;
 }
 
 export async function up(options: UpFlags): Promise<void> {
@@ -38,7 +39,7 @@ export async function up(options: UpFlags): Promise<void> {
 }
 
 /** The daemon is told by its environment what it is to be. */
-function tellDaemon({ without, simulatedNodes, simulatedStages }: UpFlags): void {
+function tellDaemon({ without, simulatedNodes, simulatedStages, podManifestPath }: UpFlags): void {
   const parts: Readonly<Record<string, string>> = { cluster: "BERTH_KUBERNETES", engine: "BERTH_ENGINE" };
   if (without !== undefined) {
     const variable = parts[without];
@@ -50,16 +51,17 @@ function tellDaemon({ without, simulatedNodes, simulatedStages }: UpFlags): void
       throw invalidArgument(`invalid number of nodes "${simulatedNodes}"`, { hint: "0 to 5000" });
     process.env["BERTH_SIMULATED_NODES"] = simulatedNodes;
   }
+  if (podManifestPath !== undefined) process.env["BERTH_POD_MANIFEST_PATH"] = path.resolve(podManifestPath);
   if (simulatedStages !== undefined) process.env["BERTH_SIMULATED_STAGES"] = path.resolve(simulatedStages);
 }
 
-export async function down(options: { all?: boolean }): Promise<void> {
+export async function down(options: { all?: boolean; pods?: boolean }): Promise<void> {
   const instance = currentInstance();
   if (options.all) {
     const { stopAllContainers } = await import("./containers.ts");
     await stopAllContainers();
   }
-  const stopped = await stopDaemon(instance);
+  const stopped = await stopDaemon(instance, { drain: options.pods });
   print(stopped ? `berth "${instance.name}" is down` : `berth "${instance.name}" was not running`);
 }
 

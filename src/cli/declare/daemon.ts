@@ -10,6 +10,7 @@ export function declareDaemonCommands(berth: Command): void {
     .option("-d, --detach", "return when everything is ready")
     .option("-y, --yes", "install missing system packages without asking")
     .option("--without <part>", "leave out the cluster or the engine")
+    .option("--pod-manifest-path <folder>", "manifests of static Pods, which the node runs without the API")
     .option("--simulated-nodes <number>", "nodes whose Pods run no containers, to try things at size (up to 5000)")
     .option("--simulated-stages <file>", "JSON with the times of simulated Pods' stages")
     .addHelpText(
@@ -21,6 +22,7 @@ export function declareDaemonCommands(berth: Command): void {
     .command("down")
     .description("stop the daemon; containers keep running unless --all")
     .option("--all", "stop the containers too")
+    .option("--pods", "end the Pods too, each with its grace, as when the machine shuts down")
     .action(async (options) => (await commands()).down(options));
   berth
     .command("status")

@@ -17,7 +17,11 @@ export interface DaemonStatus {
 }
 
 /** The socket by which `berth status` and `berth down` speak to the daemon itself, apart from any service. Root only. */
-export function controlService(context: DaemonContext, status: () => DaemonStatus, stop: () => void): Service<void> {
+export function controlService(
+  context: DaemonContext,
+  status: () => DaemonStatus,
+  stop: (drain: boolean) => void,
+): Service<void> {
   const socketPath = path.join(context.runtimeDir, "berth.sock");
   return {
     name: "control",
@@ -26,9 +30,9 @@ export function controlService(context: DaemonContext, status: () => DaemonStatu
       const server = http.createServer((request, response) => {
         response.setHeader("content-type", "application/json");
         if (request.method === "GET" && request.url === "/status") return response.end(JSON.stringify(status()));
-        if (request.method === "POST" && request.url === "/stop") {
+        if (request.method === "POST" && (request.url === "/stop" || request.url === "/stop?drain=1")) {
           response.end("{}");
-          stop();
+          stop(request.url !== "/stop");
           return undefined;
         }
         response.statusCode = 404;

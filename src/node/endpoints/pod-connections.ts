@@ -2,6 +2,7 @@ import type { ApiResponse, k8s, KubeObject } from "../../api/index.ts";
 import type { Call, Endpoint, EndpointTools } from "../../apiserver/index.ts";
 import { failedPrecondition, hasCode, invalidArgument, notFound, unavailable, type Clock } from "../../base/index.ts";
 import type { cri } from "../../api/index.ts";
+import { mirrored } from "../kubelet/index.ts";
 import { readContainerLog, servePortForward, serveRemoteCommand, type Upgrade } from "../streaming/index.ts";
 
 /** One node's runtime, for who wants to look into its Pods. Undefined: no such node here. */
@@ -110,10 +111,15 @@ function containerName(call: Call, pod: k8s.Pod): string {
 }
 
 async function statuses({ pod, runtime }: Target, name: string): Promise<cri.ContainerStatus[]> {
-  const labelSelector = { "io.kubernetes.pod.uid": pod.metadata.uid!, "io.kubernetes.container.name": name };
+  const labelSelector = { "io.kubernetes.pod.uid": runtimeUid(pod), "io.kubernetes.container.name": name };
   const found = await runtime.listContainers({ labelSelector });
   const all = await Promise.all(found.map((container) => runtime.containerStatus(container.id)));
   return all.toSorted((a, b) => b.metadata.attempt - a.metadata.attempt);
+}
+
+/** A static Pod has another uid on its node than its mirror in the API. */
+function runtimeUid(pod: k8s.Pod): string {
+  return mirrored(pod) ?? pod.metadata.uid!;
 }
 
 async function runningContainer(target: Target, name: string): Promise<string> {
@@ -221,7 +227,7 @@ function channels(query: URLSearchParams): { tty: boolean; stdin: boolean; stdou
 }
 
 async function portForward(_context: Context, call: Call, target: Target): Promise<ApiResponse> {
-  const labelSelector = { "io.kubernetes.pod.uid": target.pod.metadata.uid! };
+  const labelSelector = { "io.kubernetes.pod.uid": runtimeUid(target.pod) };
   const sandbox = (await target.runtime.listPodSandbox({ labelSelector })).find(
     (entry) => entry.state === "SANDBOX_READY",
   );

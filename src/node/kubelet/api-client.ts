@@ -88,6 +88,7 @@ export function kubeletApi(options: ApiClientOptions): KubeletApi {
         { metadata: { uid: pod.metadata.uid }, status: withRemovals(status, pod.status) },
         { subresource: "status" },
       ),
+    createPod: async (pod) => void (await pods.create(pod, { namespace: pod.metadata.namespace! })),
     removePod: (pod) =>
       pods.delete(
         { name: pod.metadata.name!, namespace: pod.metadata.namespace },

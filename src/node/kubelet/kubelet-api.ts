@@ -27,6 +27,8 @@ export interface KubeletApi {
 
   /** Throws conflict or notFound. Returns what is stored now. */
   writePodStatus(pod: k8s.Pod, status: k8s.PodStatus): Promise<k8s.Pod>;
+  /** Only for the mirror of a static Pod. Throws alreadyExists. */
+  createPod(pod: k8s.Pod): Promise<void>;
   /** Grace 0, with the uid as precondition: the Pod is gone from the node. */
   removePod(pod: k8s.Pod): Promise<void>;
   event(about: k8s.ObjectReference, type: "Normal" | "Warning", reason: string, message: string): void;

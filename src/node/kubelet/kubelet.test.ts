@@ -5,6 +5,7 @@ import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { FakeClock, rfc3339 } from "../../base/index.ts";
 import type { k8s } from "../../api/index.ts";
+import { kubeletConfiguration } from "./configuration.ts";
 import { Kubelet } from "./kubelet.ts";
 import { FakeKubeletApi, fakeHost, silentLogger, until } from "./testing/fake-api.ts";
 import { FakeRuntime } from "./testing/fake-runtime.ts";
@@ -42,6 +43,7 @@ async function start(t: TestContext) {
     dataDir,
     runtimeDir: `${dataDir}/run`,
     kubeletPort: 10250,
+    configuration: kubeletConfiguration(),
   });
   t.after(async () => {
     await kubelet.stop();
@@ -221,9 +223,27 @@ test("after a restart the kubelet takes over what runs and removes what nobody w
     dataDir,
     runtimeDir: `${dataDir}/run`,
     kubeletPort: 10250,
+    configuration: kubeletConfiguration(),
   });
   t.after(() => second.stop().then(() => rm(dataDir, { recursive: true, force: true })));
   await second.start();
   await until(first.clock, () => first.runtime.running().length === 1, "leftover removed");
   assert.equal(first.runtime.calls.filter((call) => call === "start main").length, 2, "nothing was started again");
+});
+
+test("a node that shuts down is not ready, ends its Pods with their grace, and takes none", async (t) => {
+  const { clock, api, runtime, kubelet, statusOf } = await start(t);
+  api.put(pod());
+  await until(clock, () => statusOf()?.phase === "Running", "running");
+  let off = false;
+  void kubelet.shutdown().then(() => (off = true));
+  await until(clock, () => off, "everything ended", 100);
+  assert.deepEqual(runtime.running(), []);
+  assert.equal(statusOf()?.phase, "Failed");
+  assert.equal(statusOf()?.reason, "Terminated");
+  assert.equal(conditionOf(statusOf(), "DisruptionTarget"), "True");
+  const ready = api.node()?.status?.conditions?.find((condition) => condition.type === "Ready");
+  assert.deepEqual([ready?.status, ready?.message], ["False", "node is shutting down"]);
+  api.put(pod({}, "late"));
+  await until(clock, () => statusOf("late")?.reason === "NodeShutdown", "refused");
 });

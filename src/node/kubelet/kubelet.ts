@@ -2,12 +2,16 @@ import { mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { messageOf, type Clock, type Logger } from "../../base/index.ts";
 import type { KubeletContext } from "./context.ts";
+import type { KubeletConfiguration } from "./configuration.ts";
 import { ImagePuller } from "./images/puller.ts";
 import { registryAuth } from "./images/pull-secrets.ts";
 import type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";
 import { MAX_PODS, NodeAgent } from "./node-status/node-agent.ts";
 import { admitPod, unsupported } from "./pod/admission.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
+import { REFUSED_BY_SHUTDOWN, shutdownPods } from "./shutdown/shutdown.ts";
+import { ManifestFolder } from "./static-pods/manifest-folder.ts";
+import { StaticPods } from "./static-pods/static-pods.ts";
 import { PodWorker, type Verdict } from "./pod/worker.ts";
 import { Prober, type ProbeKind } from "./probe/prober.ts";
 import { LABELS } from "./runtime/sandbox-config.ts";
@@ -33,8 +37,7 @@ export interface KubeletOptions {
   /** Mounts made for Pods. Gone after a reboot. */
   readonly runtimeDir: string;
   readonly kubeletPort: number;
-  /** As upstream's --eviction-hard. */
-  readonly evictionHard?: string | undefined;
+  readonly configuration: KubeletConfiguration;
   /** See ADR 70. */
   readonly portWaitMs?: number;
   /** Resolves when no Service sends a Pod that is being deleted anything new; bounded. At once when left out. */
@@ -43,23 +46,23 @@ export interface KubeletOptions {
 
 /** Rounds over everything the node has, for what no event told. */
 const SWEEP_MS = 30_000;
-const CRITICAL_PRIORITY = 2_000_000_000;
-const SHUTDOWN: Verdict = {
-  reason: "Terminated",
-  message: "Pod was terminated in response to imminent node shutdown.",
-};
 
 /** The agent of one node: makes the Pods bound to it run, and says how they are. */
 export class Kubelet {
   readonly #options: KubeletOptions;
   readonly #workers = new Map<string, PodWorker>();
   readonly #stop = new AbortController();
+  readonly #staticPods: StaticPods | undefined;
+  #manifests: ManifestFolder | undefined;
+  #shuttingDown = false;
   #context: KubeletContext | undefined;
   #agent: NodeAgent | undefined;
   #upkeep: Upkeep | undefined;
 
   constructor(options: KubeletOptions) {
-    this.#options = options;
+    const { staticPodPath } = options.configuration;
+    this.#staticPods = staticPodPath === undefined ? undefined : new StaticPods(options);
+    this.#options = this.#staticPods ? { ...options, api: this.#staticPods.api } : options;
   }
 
   /** Resolves when the node is registered and Ready. What ran before a restart is taken over, or cleaned away. */
@@ -83,11 +86,13 @@ export class Kubelet {
       taints: this.#options.taints ?? [],
       podCidr: this.#options.podCidr,
       pressure: () => this.#upkeep!.pressure(),
+      shuttingDown: () => this.#shuttingDown,
     });
     if (this.#options.podCidr) await runtime.updateRuntimeConfig({ podCidr: this.#options.podCidr });
     await this.#agent.start();
     api.onPodChange((uid) => this.#podChanged(uid));
     api.onSourceChange((kind, namespace, name) => this.#sourceChanged(kind, namespace, name));
+    await this.#startStaticPods();
     void this.#followRuntime();
     await this.#sweep();
     void this.#sweepLoop();
@@ -96,22 +101,39 @@ export class Kubelet {
 
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#manifests?.stop();
     this.#agent?.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.release()));
   }
 
+  /** Before the first sweep, which takes away what nobody wants. */
+  async #startStaticPods(): Promise<void> {
+    const { configuration, clock, log, nodeName } = this.#options;
+    const { staticPodPath, fileCheckFrequencyMs } = configuration;
+    const staticPods = this.#staticPods;
+    if (!staticPods || staticPodPath === undefined) return;
+    this.#manifests = new ManifestFolder({
+      path: staticPodPath,
+      nodeName,
+      checkMs: fileCheckFrequencyMs,
+      clock,
+      log,
+      onPods: (pods) => staticPods.want(pods),
+    });
+    await this.#manifests.start();
+  }
+
   /**
-   * The machine goes down: every Pod ends with its own grace, critical ones after the others, each half within half of the time given.
+   * The machine goes down: every Pod ends with its own grace, the lowest priorities first, each group within its time. No Pod is taken any more.
    * https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/
    */
-  async shutdown(graceMs: number): Promise<void> {
-    const all = [...this.#workers.values()].filter((worker) => !worker.finished);
-    const isCritical = (worker: PodWorker) => (worker.pod.spec?.priority ?? 0) >= CRITICAL_PRIORITY;
-    for (const group of [all.filter((worker) => !isCritical(worker)), all.filter(isCritical)]) {
-      for (const worker of group) worker.fail(SHUTDOWN);
-      const settled = Promise.all(group.map((worker) => worker.settled()));
-      await Promise.race([settled, this.#options.clock.sleep(graceMs / 2, this.#stop.signal).catch(() => {})]);
-    }
+  async shutdown(): Promise<void> {
+    const { clock, configuration } = this.#options;
+    this.#shuttingDown = true;
+    // Told first, so that nothing new is sent here in place of what ends.
+    await this.#agent?.report().catch(() => {});
+    const workers = [...this.#workers.values()].filter((worker) => !worker.finished);
+    await shutdownPods(workers, configuration.shutdownGroups, clock, this.#stop.signal);
   }
 
   #evict(pod: Pod, verdict: Verdict): void {
@@ -174,7 +196,10 @@ export class Kubelet {
       statusWriter: new StatusWriter(api, log),
       logRoot: path.join(dataDir, "pod-logs"),
       seccompRoot: path.join(dataDir, "seccomp"),
-      admit: (pod, observed) => (observed.containers.length > 0 ? undefined : (unsupported(pod) ?? fits(pod))),
+      admit: (pod, observed) => {
+        if (observed.containers.length > 0) return undefined;
+        return this.#shuttingDown ? REFUSED_BY_SHUTDOWN : (unsupported(pod) ?? fits(pod));
+      },
       fits,
       runtimeHandler: async (pod) => {
         const name = pod.spec?.runtimeClassName;
@@ -250,6 +275,7 @@ export class Kubelet {
   /** Every Pod of the API has a worker, and everything of Pods that the API doesn't have goes. */
   async #sweep(): Promise<void> {
     const { api, runtime } = this.#options;
+    void this.#staticPods?.sync();
     for (const [uid, worker] of this.#workers) if (worker.finished) this.#workers.delete(uid);
     const wanted = new Map(api.pods().map((pod) => [pod.metadata.uid!, pod]));
     for (const uid of wanted.keys()) if (!this.#workers.has(uid)) this.#podChanged(uid);

@@ -2,7 +2,15 @@ import path from "node:path";
 import type { Cluster } from "../../../apiserver/index.ts";
 import { createEventRecorder, Informer, resources, type InformerFactory } from "../../../client/index.ts";
 import { CriImages, CriRuntime, listenCri, type Engine, type PodNetwork } from "../../../engine/index.ts";
-import { drained, Kubelet, kubeletApi, kubeletHost, podsOfSlice, SLICES_BY_POD } from "../../../node/index.ts";
+import {
+  drained,
+  Kubelet,
+  kubeletApi,
+  kubeletConfiguration,
+  kubeletHost,
+  podsOfSlice,
+  SLICES_BY_POD,
+} from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import type { ClusterSettings } from "./settings.ts";
@@ -62,6 +70,11 @@ export function kubeletService(
     dependsOn: [engine, cri, api, informers],
     async start(use) {
       const { nodeName, podCidr, domain, dnsIp } = settings;
+      const evictionHard = process.env["BERTH_EVICTION_HARD"];
+      const configuration = kubeletConfiguration({
+        ...context.config.kubelet,
+        ...(evictionHard === undefined ? {} : { evictionHard }),
+      });
       const log = context.log.with({ service: "kubelet" });
       const client = use(api).client.as(
         { name: `system:node:${nodeName}`, groups: ["system:nodes", "system:authenticated"] },
@@ -97,13 +110,14 @@ export function kubeletService(
         dataDir: path.join(context.dataDir, "kubelet"),
         runtimeDir: path.join(context.runtimeDir, "kubelet"),
         kubeletPort: KUBELET_PORT,
-        evictionHard: process.env["BERTH_EVICTION_HARD"],
+        configuration,
         portWaitMs: context.config.kubeletPortWaitMs,
         drained: (pod) => drained(slices, context.clock, pod, context.config.kubeletDrainWaitMs),
       });
       await kubelet.start();
       return {
         value: kubelet,
+        drain: () => kubelet.shutdown(),
         stop: async () => {
           await kubelet.stop();
           stop.abort();

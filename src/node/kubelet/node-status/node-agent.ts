@@ -17,6 +17,7 @@ export interface NodeAgentOptions {
   readonly podCidr: string | undefined;
   readonly dataDir: string;
   readonly kubeletPort: number;
+  readonly shuttingDown: () => boolean;
   readonly pressure: () => { memory: boolean; disk: boolean; pid: boolean };
 }
 
@@ -121,7 +122,9 @@ export class NodeAgent {
         ephemeralBytes: disk.totalBytes,
         nowText: rfc3339(clock.nowMs()),
         pressure: pressure(),
-        notReady: broken && `container runtime is not ready: ${broken.reason}: ${broken.message}`,
+        notReady: this.#options.shuttingDown()
+          ? "node is shutting down"
+          : broken && `container runtime is not ready: ${broken.reason}: ${broken.message}`,
         kubeletPort,
       },
       api.node()?.status,

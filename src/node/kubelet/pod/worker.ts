@@ -54,6 +54,7 @@ export class PodWorker {
   #admitted = false;
   #finished = false;
   #graceMs: number | undefined;
+  #maxGraceSeconds = Number.POSITIVE_INFINITY;
   #resizing: ResizeCondition | undefined;
 
   constructor(context: KubeletContext, pod: Pod) {
@@ -91,9 +92,10 @@ export class PodWorker {
     this.#running ??= this.#rounds().finally(() => (this.#running = undefined));
   }
 
-  /** Ends the Pod for good with this verdict (eviction). Its object stays, Failed. */
-  fail(verdict: Verdict): void {
+  /** Ends the Pod for good with this verdict (eviction, shutdown), within its own grace or less. Its object stays, Failed. */
+  fail(verdict: Verdict, maxGraceSeconds = Number.POSITIVE_INFINITY): void {
     this.#failure ??= verdict;
+    this.#maxGraceSeconds = maxGraceSeconds;
     this.#abort.abort(new NotStarted(verdict.reason, verdict.message));
     this.wake();
   }
@@ -169,7 +171,7 @@ export class PodWorker {
     if (steps.length > 0 && observed.containers.length === 0) void this.#report(pod, observed, false);
     const results = await this.#carryOut(pod, observed, steps);
     const after = await observe(context.runtime, this.uid);
-    this.#watchProbes(pod, after);
+    await this.#watchProbes(pod, after);
     const done = steps.some((step) => step.type === "stopPod");
     await this.#report(pod, after, done);
     await this.#collectDead(after);
@@ -407,7 +409,7 @@ export class PodWorker {
       this.#context,
       this.#pod,
       observed.containers,
-      graceSeconds,
+      Math.min(graceSeconds, this.#maxGraceSeconds),
       (name) => `Stopping container ${name}`,
     );
     this.#context.prober.forgetPod(this.uid);
@@ -438,13 +440,14 @@ export class PodWorker {
     this.#finished = true;
   }
 
-  #watchProbes(pod: Pod, observed: Observed): void {
+  async #watchProbes(pod: Pod, observed: Observed): Promise<void> {
     const sandbox = observed.sandboxes[0];
     if (!sandbox) return;
     for (const status of observed.containers) {
       if (status.state !== "CONTAINER_RUNNING") this.#context.prober.forget(status.id);
     }
-    const ip = pod.status?.podIP ?? "";
+    // The status of a static Pod may never have reached the API.
+    const ip = pod.status?.podIP || (await this.#context.runtime.podSandboxStatus(sandbox.id)).network.ip;
     for (const { container } of allContainers(pod)) {
       const status = latest(observed, container.name);
       if (status?.state === "CONTAINER_RUNNING" && ip) this.#context.prober.watch(this.uid, status.id, container, ip);

@@ -53,7 +53,9 @@ export function podStatus(pod: Pod, inputs: StatusInputs): PodStatus {
     statusOf(container as Container, old.ephemeralContainerStatuses, false),
   );
 
-  const phase = inputs.failure ? "Failed" : phaseOf(pod, initStatuses, statuses, inputs);
+  // An end is for good: a restarted kubelet has forgotten its verdict, and the Pod's status still has it.
+  const ended = old.phase === "Failed" || old.phase === "Succeeded" ? old.phase : undefined;
+  const phase = inputs.failure ? "Failed" : (ended ?? phaseOf(pod, initStatuses, statuses, inputs));
   const ips = spec.hostNetwork
     ? [...inputs.hostIps]
     : inputs.sandbox
@@ -73,6 +75,7 @@ export function podStatus(pod: Pod, inputs: StatusInputs): PodStatus {
     qosClass: old.qosClass ?? qosClass(pod),
   };
   if (inputs.failure) Object.assign(status, inputs.failure);
+  else if (ended) Object.assign(status, { reason: old.reason, message: old.message });
   return status;
 }
 

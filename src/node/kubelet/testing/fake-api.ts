@@ -8,6 +8,7 @@ export class FakeKubeletApi implements KubeletApi {
   readonly events: string[] = [];
   readonly configMaps = new Map<string, k8s.ConfigMap>();
   readonly secrets = new Map<string, k8s.Secret>();
+  #created = 0;
   #node: k8s.Node | undefined;
   readonly #listeners: Array<(uid: string) => void> = [];
 
@@ -50,6 +51,12 @@ export class FakeKubeletApi implements KubeletApi {
     this.put(next);
     return next;
   }
+  async createPod(pod: k8s.Pod): Promise<void> {
+    if (this.pods().some(({ metadata }) => metadata.name === pod.metadata.name))
+      throw alreadyExists(`pods "${pod.metadata.name}" already exists`);
+    const uid = `api-${++this.#created}`;
+    this.put({ ...pod, metadata: { ...pod.metadata, uid }, status: { phase: "Pending" } });
+  }
   async removePod(pod: k8s.Pod): Promise<void> {
     if (!this.podsByUid.delete(pod.metadata.uid!)) throw conflict("gone already");
     for (const listener of this.#listeners) listener(pod.metadata.uid!);
@@ -62,7 +69,7 @@ export class FakeKubeletApi implements KubeletApi {
   }
   async createNode(node: k8s.Node): Promise<void> {
     if (this.#node) throw alreadyExists(`nodes "${node.metadata.name}" already exists`);
-    this.#node = node;
+    this.#node = { ...node, metadata: { ...node.metadata, uid: "node-uid" } };
   }
   async patchNode(): Promise<void> {}
   async writeNodeStatus(status: k8s.NodeStatus): Promise<void> {

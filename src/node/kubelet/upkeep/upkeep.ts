@@ -1,5 +1,6 @@
 import path from "node:path";
 import { messageOf, type Clock, type Logger } from "../../../base/index.ts";
+import type { KubeletConfiguration } from "../configuration.ts";
 import { Eviction } from "../eviction/eviction.ts";
 import type { PodUsage } from "../eviction/rank.ts";
 import { DEFAULT_EVICTION_HARD, parseThresholds, type Observations } from "../eviction/thresholds.ts";
@@ -18,8 +19,7 @@ export interface UpkeepOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly dataDir: string;
-  /** As upstream's --eviction-hard; undefined: upstream's defaults. */
-  readonly evictionHard?: string | undefined;
+  readonly configuration: KubeletConfiguration;
   readonly pods: () => readonly Pod[];
   readonly podFolder: (uid: string) => string;
   readonly evict: (pod: Pod, verdict: Verdict) => void;
@@ -43,7 +43,7 @@ export class Upkeep {
     this.#imageGc = new ImageGc({ images, runtime, clock, log, diskUsed: () => this.#diskUsed() });
     this.#eviction = new Eviction({
       clock,
-      thresholds: parseThresholds(options.evictionHard ?? DEFAULT_EVICTION_HARD),
+      thresholds: parseThresholds(options.configuration.evictionHard ?? DEFAULT_EVICTION_HARD),
       observe: () => this.#observe(),
       pods: options.pods,
       usage: () => this.#usage(),

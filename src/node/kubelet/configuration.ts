@@ -1,0 +1,144 @@
+import { invalidArgument } from "../../base/index.ts";
+
+/**
+ * What a kubelet is told, by the names of upstream's KubeletConfiguration (kubelet.config.k8s.io/v1beta1): the `kubelet` object of the daemon's
+ * configuration file. Everything has a default.
+ */
+export interface KubeletConfiguration {
+  /** A folder (or file) of Pod manifests that run without anybody creating them. */
+  readonly staticPodPath?: string | undefined;
+  /** How often that folder is read besides what the file system tells. */
+  readonly fileCheckFrequencyMs: number;
+  /** How Pods end when the machine goes down: each from this priority on gets so long, the lowest first. Ascending. */
+  readonly shutdownGroups: readonly ShutdownGroup[];
+  /** `unix:///run/containerd/containerd.sock`: whose containers the Pods are; berth's own engine when left out. */
+  readonly containerRuntimeEndpoint?: string | undefined;
+  readonly imageServiceEndpoint?: string | undefined;
+  /** By signal, as upstream: `{"memory.available": "100Mi"}`. Undefined: upstream's defaults. */
+  readonly evictionHard?: string | undefined;
+  readonly evictionSoft?: string | undefined;
+  readonly evictionSoftGracePeriodMs: ReadonlyMap<string, number>;
+  readonly evictionMaxPodGracePeriodSeconds: number;
+}
+
+export interface ShutdownGroup {
+  readonly priority: number;
+  readonly graceMs: number;
+}
+
+/** From here on a Pod is critical (`system-cluster-critical`). */
+export const CRITICAL_PRIORITY = 2_000_000_000;
+const DEFAULT_FILE_CHECK_MS = 20_000;
+/** Upstream does nothing at a shutdown unless told; here it is only ever asked for, so it has a sensible time. */
+const DEFAULT_SHUTDOWN_MS = 30_000;
+const DEFAULT_CRITICAL_MS = 10_000;
+
+type Raw = Readonly<Record<string, unknown>>;
+
+const KEYS: ReadonlySet<string> = new Set([
+  "apiVersion",
+  "kind",
+  "staticPodPath",
+  "fileCheckFrequency",
+  "shutdownGracePeriod",
+  "shutdownGracePeriodCriticalPods",
+  "shutdownGracePeriodByPodPriority",
+  "containerRuntimeEndpoint",
+  "imageServiceEndpoint",
+  "evictionHard",
+  "evictionSoft",
+  "evictionSoftGracePeriod",
+  "evictionMaxPodGracePeriod",
+]);
+
+/** Throws invalidArgument that names the field. */
+export function kubeletConfiguration(raw: Raw = {}): KubeletConfiguration {
+  for (const key of Object.keys(raw))
+    if (!KEYS.has(key))
+      throw invalidArgument(`kubelet configuration: unknown field "${key}"`, {
+        hint: `known: ${[...KEYS].join(", ")}`,
+      });
+  const soft = thresholds(raw, "evictionSoft");
+  const softGrace = new Map(
+    Object.entries((raw["evictionSoftGracePeriod"] ?? {}) as Record<string, string>).map(([signal, text]) => [
+      signal,
+      durationMs(text, `evictionSoftGracePeriod.${signal}`),
+    ]),
+  );
+  for (const signal of Object.keys((raw["evictionSoft"] ?? {}) as object))
+    if (!softGrace.has(signal))
+      throw invalidArgument(`kubelet configuration: evictionSoft has ${signal}, and evictionSoftGracePeriod has not`);
+  return {
+    staticPodPath: text(raw, "staticPodPath"),
+    fileCheckFrequencyMs: duration(raw, "fileCheckFrequency") || DEFAULT_FILE_CHECK_MS,
+    shutdownGroups: shutdownGroups(raw),
+    containerRuntimeEndpoint: text(raw, "containerRuntimeEndpoint"),
+    imageServiceEndpoint: text(raw, "imageServiceEndpoint"),
+    evictionHard: thresholds(raw, "evictionHard"),
+    evictionSoft: soft,
+    evictionSoftGracePeriodMs: softGrace,
+    evictionMaxPodGracePeriodSeconds: Number(raw["evictionMaxPodGracePeriod"] ?? 0),
+  };
+}
+
+/** `shutdownGracePeriod` is the whole time, of which critical Pods have the last part; or a list by priority instead of both. */
+function shutdownGroups(raw: Raw): ShutdownGroup[] {
+  const list = raw["shutdownGracePeriodByPodPriority"] as
+    | ReadonlyArray<{ priority?: number; shutdownGracePeriodSeconds?: number }>
+    | undefined;
+  if (list !== undefined && list.length > 0) {
+    if (raw["shutdownGracePeriod"] !== undefined || raw["shutdownGracePeriodCriticalPods"] !== undefined)
+      throw invalidArgument(
+        "kubelet configuration: shutdownGracePeriodByPodPriority stands instead of shutdownGracePeriod and shutdownGracePeriodCriticalPods",
+      );
+    return list
+      .map(({ priority = 0, shutdownGracePeriodSeconds = 0 }) => ({
+        priority,
+        graceMs: shutdownGracePeriodSeconds * 1000,
+      }))
+      .toSorted((a, b) => a.priority - b.priority);
+  }
+  const wholeMs = duration(raw, "shutdownGracePeriod") ?? DEFAULT_SHUTDOWN_MS;
+  const criticalMs = duration(raw, "shutdownGracePeriodCriticalPods") ?? Math.min(DEFAULT_CRITICAL_MS, wholeMs / 2);
+  if (criticalMs > wholeMs)
+    throw invalidArgument("kubelet configuration: shutdownGracePeriodCriticalPods is more than shutdownGracePeriod");
+  return [
+    { priority: Number.MIN_SAFE_INTEGER, graceMs: wholeMs - criticalMs },
+    { priority: CRITICAL_PRIORITY, graceMs: criticalMs },
+  ];
+}
+
+function text(raw: Raw, key: string): string | undefined {
+  const value = raw[key];
+  if (value === undefined || value === "") return undefined;
+  if (typeof value !== "string") throw invalidArgument(`kubelet configuration: ${key} must be a text`);
+  return value;
+}
+
+function duration(raw: Raw, key: string): number | undefined {
+  return raw[key] === undefined ? undefined : durationMs(raw[key], key);
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
+
+/** Go's notation, `1m30s`. */
+function durationMs(value: unknown, key: string): number {
+  const written = String(value);
+  if (written === "0") return 0;
+  const parts = [...written.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
+  if (parts.length === 0 || parts.map(([part]) => part).join("") !== written)
+    throw invalidArgument(`kubelet configuration: ${key}: ${JSON.stringify(value)} is no duration such as "1m30s"`);
+  return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * UNIT_MS[unit!]!, 0);
+}
+
+/** As the command line's form, `SIGNAL<QUANTITY,…`, which `eviction/thresholds.ts` reads. */
+function thresholds(raw: Raw, key: string): string | undefined {
+  const value = raw[key];
+  if (value === undefined) return undefined;
+  if (typeof value === "string") return value;
+  if (typeof value !== "object" || value === null)
+    throw invalidArgument(`kubelet configuration: ${key} must be an object of signals`);
+  return Object.entries(value)
+    .map(([signal, quantity]) => `${signal}<${quantity}`)
+    .join(",");
+}
