@@ -60,6 +60,7 @@ export const resources = {
   clusterRoles: defineResource<k8s.ClusterRole>("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
   runtimeClasses: defineResource<k8s.RuntimeClass>("node.k8s.io/v1", "runtimeclasses", "RuntimeClass", false),
   priorityClasses: defineResource<k8s.PriorityClass>("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", false),
+  csiDrivers: defineResource<k8s.CSIDriver>("storage.k8s.io/v1", "csidrivers", "CSIDriver", false),
   csiNodes: defineResource<k8s.CSINode>("storage.k8s.io/v1", "csinodes", "CSINode", false),
   storageClasses: defineResource<k8s.StorageClass>("storage.k8s.io/v1", "storageclasses", "StorageClass", false),
   volumeAttachments: defineResource<k8s.VolumeAttachment>(

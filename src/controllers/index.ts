@@ -1,3 +1,4 @@
+import { attachDetachController } from "./attach-detach/index.ts";
 import { tokenCleaner } from "./bootstrap/index.ts";
 import {
   certificateApprovingController,
@@ -61,6 +62,7 @@ export const allControllers: readonly Controller[] = [
   claimProtectionController,
   volumeProtectionController,
   ephemeralVolumeController,
+  attachDetachController,
   certificateApprovingController,
   certificateSigningController,
   certificateCleaner,
