@@ -1,6 +1,7 @@
 import { MEDIA, type OciHistory, type OciImageConfig, type OciManifest } from "../../api/index.ts";
 import { notFound, rfc3339Nano } from "../../base/index.ts";
 import type { Digest } from "../content/index.ts";
+import type { LayerBlob } from "../snapshot/index.ts";
 import type { Library } from "./library.ts";
 import { hostPlatform } from "./platform.ts";
 import { parseReference } from "./reference.ts";
@@ -57,37 +58,53 @@ export async function commitContainer(library: Library, options: CommitOptions):
   return image;
 }
 
+/** How an image goes to a registry. */
+export interface MadeManifest {
+  readonly digest: Digest;
+  readonly bytes: Buffer;
+  readonly mediaType: string;
+}
+
 /**
- * The manifest under which an image goes to a registry: the one it came with while all its layers' blobs are there, else a new Docker v2
- * schema 2 manifest over blobs that are made where they are missing. The caller holds a lease.
+ * The manifest under which an image goes to a registry: the one it came with while all its layers' blobs are there, else a new one over
+ * blobs that are made where they are missing. The caller holds a lease.
  */
-export async function ensureManifest(
-  library: Library,
-  id: Digest,
-  signal?: AbortSignal,
-): Promise<{ digest: Digest; bytes: Buffer; mediaType: string }> {
-  const { content, snapshots, catalog } = library.parts;
+export async function ensureManifest(library: Library, id: Digest, signal?: AbortSignal): Promise<MadeManifest> {
+  const known = await knownManifest(library, id);
+  if (known) return known;
+  const blobs = [];
+  for (const { chainId } of (await library.image(id)).layers)
+    blobs.push(await library.parts.snapshots.exportBlob(chainId, { signal }));
+  return writeManifest(library, id, blobs);
+}
+
+/** The manifest that an image came with, or that was made before, when a registry takes it and all it names is here. */
+export async function knownManifest(library: Library, id: Digest): Promise<MadeManifest | undefined> {
+  const { content, catalog } = library.parts;
   const known = catalog.images.get(id)?.manifest;
-  if (known && content.has(known.digest)) {
-    const bytes = await content.read(known.digest);
-    const manifest = JSON.parse(bytes.toString("utf8")) as OciManifest;
-    const blobs = [manifest.config, ...manifest.layers].map((part) => part.digest);
-    for (const blob of blobs) content.leases.touch(blob);
-    content.leases.touch(known.digest);
-    if (blobs.every((blob) => content.has(blob)) && isCompressed(manifest))
-      return { digest: known.digest, bytes, mediaType: known.mediaType };
-  }
-  const image = await library.image(id);
-  const layers = [];
-  for (const layer of image.layers) {
-    const blob = await snapshots.exportBlob(layer.chainId, { signal });
-    layers.push({ mediaType: dockerType(blob.mediaType), size: blob.sizeBytes, digest: blob.digest });
-  }
+  if (!known || !content.has(known.digest)) return undefined;
+  const bytes = await content.read(known.digest);
+  const manifest = JSON.parse(bytes.toString("utf8")) as OciManifest;
+  const blobs = [manifest.config, ...manifest.layers].map((part) => part.digest);
+  for (const blob of blobs) content.leases.touch(blob);
+  content.leases.touch(known.digest);
+  if (!blobs.every((blob) => content.has(blob)) || !isCompressed(manifest)) return undefined;
+  return { digest: known.digest, bytes, mediaType: known.mediaType };
+}
+
+/** Makes and remembers the manifest of an image over its layers' blobs: Docker v2 schema 2, or OCI where a layer has no Docker type. */
+export async function writeManifest(library: Library, id: Digest, blobs: readonly LayerBlob[]): Promise<MadeManifest> {
+  const layers = blobs.map((blob) => ({
+    mediaType: dockerType(blob.mediaType),
+    size: blob.sizeBytes,
+    digest: blob.digest,
+  }));
   const oci = layers.some((layer) => layer.mediaType.startsWith("application/vnd.oci."));
   const mediaType = oci ? MEDIA.ociManifest : MEDIA.dockerManifest;
-  const config = { mediaType: oci ? MEDIA.ociConfig : MEDIA.dockerConfig, size: image.configSizeBytes, digest: id };
+  const size = (await library.image(id)).configSizeBytes;
+  const config = { mediaType: oci ? MEDIA.ociConfig : MEDIA.dockerConfig, size, digest: id };
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));
-  const { digest, sizeBytes } = await content.write(bytes);
+  const { digest, sizeBytes } = await library.parts.content.write(bytes);
   library.record(id, { manifest: { mediaType, digest, size: sizeBytes } });
   await library.save();
   return { digest, bytes, mediaType };

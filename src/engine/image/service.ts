@@ -19,12 +19,19 @@ import {
   type RegistryAuth,
   type RegistryConfig,
 } from "../registry/index.ts";
-import type { OverlaySnapshotStore } from "../snapshot/index.ts";
+import type { ExportOptions, OverlaySnapshotStore } from "../snapshot/index.ts";
 import { ArchiveFiles } from "./archive/files.ts";
 import { loadImages, type LoadedImage } from "./archive/load.ts";
 import { saveArchive, type SavedImage } from "./archive/save.ts";
 import { Catalog } from "./catalog.ts";
-import { commitContainer, createImage, ensureManifest } from "./create.ts";
+import {
+  commitContainer,
+  createImage,
+  ensureManifest,
+  knownManifest,
+  writeManifest,
+  type MadeManifest,
+} from "./create.ts";
 import { historyOf } from "./history.ts";
 import { Library } from "./library.ts";
 import { parseManifest } from "./manifest.ts";
@@ -32,7 +39,7 @@ import { hostPlatform, platformText } from "./platform.ts";
 import { familiarName, familiarRepository, parseReference, type Reference } from "./reference.ts";
 import { Removal, type Roots } from "./removal.ts";
 import { pullImage, type Pulled } from "./transfer/pull.ts";
-import { pushImage } from "./transfer/push.ts";
+import { pushLayers, pushSmall, type PushEnvironment } from "./transfer/push.ts";
 import { inspectRemote } from "./transfer/remote.ts";
 import { SharedRuns } from "./transfer/shared.ts";
 import type {
@@ -160,19 +167,38 @@ export class Images implements ImageService {
     const image = await this.resolve(familiarName(reference));
     emit({ status: `The push refers to repository [${reference.domain}/${reference.path}]` });
     await using _lease = content.lease();
-    const made = await ensureManifest(this.#library, image.id, options.signal);
     const tag = reference.tag!;
     const session = new RegistrySession(this.#client, reference, options.auth, "pull,push");
-    const descriptor = { mediaType: made.mediaType, digest: made.digest, size: made.bytes.byteLength };
-    const manifest = parseManifest(made.bytes);
-    const plan = { manifest, descriptor, bytes: made.bytes, tag, mountFrom: mountSources(image, reference) };
-    await pushImage(content, context.clock, session, plan, options);
+    const mountFrom = mountSources(image, reference);
+    const environment = { content, clock: context.clock, session, mountFrom };
+    const made = await this.#pushParts(environment, image, options);
+    await session.pushManifest(tag, made.mediaType, made.bytes, options.signal);
     this.#library.setName(reference, image.id, made.digest);
     await this.#library.save();
-    emit({ status: `${tag}: digest: ${made.digest} size: ${descriptor.size}` });
-    emit({ aux: { Tag: tag, Digest: made.digest, Size: descriptor.size } });
+    const sizeBytes = made.bytes.byteLength;
+    emit({ status: `${tag}: digest: ${made.digest} size: ${sizeBytes}` });
+    emit({ aux: { Tag: tag, Digest: made.digest, Size: sizeBytes } });
     events.publish("image", "push", familiarName(reference), { name: familiarRepository(reference) });
-    return { digest: made.digest, sizeBytes: descriptor.size, tag };
+    return { digest: made.digest, sizeBytes, tag };
+  }
+
+  /** Layers and configuration. What isn't packed yet is sent while it is packed, so the manifest may come last. */
+  async #pushParts(environment: PushEnvironment, image: Image, options: TransferOptions): Promise<MadeManifest> {
+    const { snapshots } = this.#options;
+    const known = await knownManifest(this.#library, image.id);
+    const descriptors = known && parseManifest(known.bytes).layers;
+    const layers = image.layers.map(({ chainId, diffId, tarBytes }, index) => {
+      const from = descriptors?.[index];
+      const ready = from
+        ? { digest: from.digest, sizeBytes: from.size, mediaType: from.mediaType }
+        : snapshots.readyBlob(chainId);
+      const pack = (how: ExportOptions) => snapshots.exportBlob(chainId, how);
+      return { id: ready?.digest ?? diffId, tarBytes, ready, pack };
+    });
+    const blobs = await pushLayers(environment, layers, options);
+    const made = known ?? (await writeManifest(this.#library, image.id, blobs));
+    await pushSmall(environment, parseManifest(made.bytes).config, options.signal);
+    return made;
   }
 
   save(names: readonly string[], options: { platform?: OciPlatform } = {}): Readable {

@@ -5,6 +5,7 @@ import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
+import { Readable } from "node:stream";
 import { afterEach, beforeEach, test } from "node:test";
 import { FakeClock, seededRandom, silentLogger, systemClock } from "../../base/index.ts";
 import { digestOf, FileContentStore } from "../content/index.ts";
@@ -129,6 +130,27 @@ test("what a canceled download left is used by the next one", async () => {
   });
   await again.done;
   assert.equal(seen.at(-1)!.headers.range, "bytes=50000-");
+});
+
+test("a blob is sent while nobody knows its digest yet, and closed with it", async () => {
+  const asked: string[] = [];
+  answer = async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    asked.push(`${request.method} ${request.url} ${Buffer.concat(chunks).toString()}`);
+    const location = request.method === "POST" ? "/v2/upload/1?state=a" : "/v2/upload/1?state=b";
+    response.writeHead(request.method === "PUT" ? 201 : 202, { location }).end();
+  };
+  const digest = digestOf("late");
+  await open().session.pushGrowing(
+    async () => Readable.from(["la", "te"]),
+    async () => digest,
+  );
+  assert.deepEqual(asked, [
+    "POST /v2/a/b/blobs/uploads/ ",
+    "PATCH /v2/upload/1?state=a late",
+    `PUT /v2/upload/1?state=b&digest=${encodeURIComponent(digest)} `,
+  ]);
 });
 
 test("content with another digest is refused and not kept", async () => {

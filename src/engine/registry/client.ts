@@ -138,19 +138,37 @@ export class RegistrySession {
   /** `open` is called for each attempt. */
   async pushBlob(descriptor: OciDescriptor, open: () => Promise<Readable>, signal?: AbortSignal): Promise<void> {
     await this.#retrying(async () => {
-      const begun = await this.#call(
-        { method: "POST", path: "blobs/uploads/", headers: { "content-length": "0" }, signal },
-        1,
-      );
-      begun.body.resume();
-      const location = begun.headers.location;
-      if (location === undefined) throw unavailable(`registry ${this.#repository.domain} gave no place for an upload`);
-      const url = new URL(location, begun.url);
+      const url = await this.#beginUpload(signal);
       url.searchParams.set("digest", descriptor.digest);
       const headers = { "content-type": "application/octet-stream", "content-length": String(descriptor.size) };
       const done = await this.#call({ method: "PUT", path: url.href, headers, body: open, signal }, 1);
       done.body.resume();
     }, signal);
+  }
+
+  /**
+   * Sends a blob whose digest isn't known before its last byte, and gives what it was: begun, streamed, and closed with the digest (the
+   * specification's chunked upload with one chunk). Tried once: `open`'s bytes are still being made.
+   */
+  async pushGrowing(open: () => Promise<Readable>, digest: () => Promise<Digest>, signal?: AbortSignal): Promise<void> {
+    const begun = await this.#beginUpload(signal);
+    const headers = { "content-type": "application/octet-stream" };
+    const sent = await this.#call({ method: "PATCH", path: begun.href, headers, body: open, signal }, 1);
+    sent.body.resume();
+    const url = new URL(sent.headers.location ?? begun, sent.url);
+    url.searchParams.set("digest", await digest());
+    const done = await this.#call({ method: "PUT", path: url.href, headers: { "content-length": "0" }, signal }, 1);
+    done.body.resume();
+  }
+
+  /** Where the registry wants a blob. */
+  async #beginUpload(signal: AbortSignal | undefined): Promise<URL> {
+    const call = { method: "POST", path: "blobs/uploads/", headers: { "content-length": "0" }, signal };
+    const begun = await this.#call(call, 1);
+    begun.body.resume();
+    const location = begun.headers.location;
+    if (location === undefined) throw unavailable(`registry ${this.#repository.domain} gave no place for an upload`);
+    return new URL(location, begun.url);
   }
 
   async pushManifest(tagOrDigest: string, mediaType: string, bytes: Buffer, signal?: AbortSignal): Promise<void> {

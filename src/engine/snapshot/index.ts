@@ -1,5 +1,5 @@
 export { chainIdOf, chainIdsOf } from "./chain.ts";
-export { GROWING } from "./layer/growing.ts";
+export { GrowingFile, readGrowing, type Growing } from "./layer/growing.ts";
 export { openUnpacked } from "./layer/unpacked.ts";
 export { OverlaySnapshotStore } from "./store.ts";
 export type * from "./types.ts";

@@ -1,5 +1,6 @@
 import type { Readable } from "node:stream";
 import type { Digest } from "../content/index.ts";
+import type { Growing } from "./layer/growing.ts";
 
 /**
  * Words: a *layer* is a read-only directory tree (one overlay lower directory) known by its *chain id* (the OCI image specification's
@@ -48,6 +49,11 @@ export interface MountOptions {
   readonly readonly?: boolean;
   /** Don't sync the disk on unmount: for build steps and `--rm` containers, whose data nobody needs after a power failure. */
   readonly volatile?: boolean;
+  /**
+   * Owners appear as the user namespace pinned at `userns` maps them, whose root is `uid` and `gid` on the host. What is written there is kept
+   * unmapped: diffs, layers and unmapped mounts of the same snapshot know nothing of it.
+   */
+  readonly idmap?: { readonly userns: string; readonly uid: number; readonly gid: number };
 }
 
 export type ChangeKind = "modified" | "added" | "deleted";
@@ -73,15 +79,14 @@ export interface ApplyOptions {
   /** What the unpacked layer must have as digest. */
   readonly diffId?: Digest;
   readonly signal?: AbortSignal;
-  /**
-   * The blob is still arriving: it is unpacked from `file` as it grows (`progress` = [bytes there, 0 running | 1 done | 2 failed], two
-   * 64-bit integers), and the layer appears only when `verified` resolves.
-   */
-  readonly growing?: {
-    readonly file: string;
-    readonly progress: SharedArrayBuffer;
-    readonly verified: Promise<unknown>;
-  };
+  /** The blob is still arriving: it is unpacked as it grows, and the layer appears only when `verified` resolves. */
+  readonly growing?: Growing & { readonly verified: Promise<unknown> };
+}
+
+export interface ExportOptions {
+  readonly signal?: AbortSignal;
+  /** Called when the blob is made by this call: it can be read while it grows. Not called when it is there, or another call makes it. */
+  readonly onGrowing?: (growing: Growing) => void;
 }
 
 export interface SnapshotStore {
@@ -122,7 +127,9 @@ export interface SnapshotStore {
   /** The same directory under another parent (`COPY --link`, rebase): content is shared by hard links where the disk allows. */
   restack(layer: Digest, newParent: Digest | undefined): Promise<Layer>;
   /** A blob of the layer that a registry takes (gzip), made and remembered when there is none yet. */
-  exportBlob(chainId: Digest, options?: { signal?: AbortSignal }): Promise<LayerBlob>;
+  exportBlob(chainId: Digest, options?: ExportOptions): Promise<LayerBlob>;
+  /** What `exportBlob` would answer without making anything; undefined when it would have to. */
+  readyBlob(chainId: Digest): LayerBlob | undefined;
   /** The layer's uncompressed tar, byte for byte what its diff id was computed from. */
   layerTar(chainId: Digest): Promise<Readable>;
 

@@ -2,7 +2,7 @@ import type { OciDescriptor } from "../../../api/index.ts";
 import { hasCode, unavailable, type Clock } from "../../../base/index.ts";
 import type { FileContentStore, FileUpload } from "../../content/index.ts";
 import type { RegistrySession } from "../../registry/index.ts";
-import { GROWING, type ApplyOptions } from "../../snapshot/index.ts";
+import { GrowingFile, type ApplyOptions } from "../../snapshot/index.ts";
 
 export interface Download {
   /** What lets a layer be unpacked while it arrives; undefined when the blob is there already. */
@@ -33,26 +33,17 @@ export async function startDownload(descriptor: OciDescriptor, options: Download
     return { growing: undefined, done: Promise.resolve() };
   }
   const upload = await content.openUpload(`pull ${descriptor.digest}`);
-  const progress = new SharedArrayBuffer(16);
-  const cells = new BigInt64Array(progress);
-  const tell = (bytes: number, state: bigint) => {
-    Atomics.store(cells, 1, state);
-    Atomics.store(cells, 0, BigInt(bytes));
-    Atomics.notify(cells, 0);
-  };
-  tell(upload.offset, GROWING.running);
-  const done = fetchAll(descriptor, upload, options, (bytes) => tell(bytes, GROWING.running)).then(
-    () => {
-      // The count stays, the state changes: woken by the notification, the reader sees both.
-      tell(descriptor.size, GROWING.done);
-    },
+  const file = new GrowingFile(upload.file);
+  file.reached(upload.offset);
+  const done = fetchAll(descriptor, upload, options, (bytes) => file.reached(bytes)).then(
+    () => file.done(descriptor.size),
     (error: unknown) => {
-      tell(upload.offset, GROWING.failed);
+      file.failed();
       throw error;
     },
   );
   done.catch(() => {});
-  return { growing: { file: upload.file, progress, verified: done }, done };
+  return { growing: { ...file.growing, verified: done }, done };
 }
 
 async function fetchAll(

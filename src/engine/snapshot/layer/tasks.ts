@@ -1,40 +1,33 @@
 import { createHash } from "node:crypto";
-import { linkSync, lchownSync, chmodSync, mkdirSync, readdirSync, utimesSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { createReadStream, linkSync, lchownSync, chmodSync, mkdirSync, readdirSync, utimesSync } from "node:fs";
 import { Readable } from "node:stream";
-import { internal, invalidArgument, resourceExhausted, unavailable } from "../../../base/index.ts";
+import { internal, invalidArgument, resourceExhausted } from "../../../base/index.ts";
 import { getAttribute, setAttribute } from "../../../host/index.ts";
 import { TarParser } from "../../tar/index.ts";
 import type { Change, Usage } from "../types.ts";
 import { DEFAULT_APPLY_LIMITS, LayerApplier } from "./apply.ts";
 import { compressTo, type Compressed } from "./compress.ts";
-import { GROWING } from "./growing.ts";
+import { GrowingFile, readGrowing, type Growing } from "./growing.ts";
 import { decompressor, sniff } from "./decompress.ts";
 import { lstat } from "./resolve.ts";
 import { changesOf, tarOf, usageOf } from "./walk.ts";
 
 /** What a worker can be asked for. Everything here is synchronous file work or hashing, which must not hold up the daemon's one thread. */
 export interface Tasks {
-  /** Unpacks a layer blob. With `growing`, the file is still being written: `[bytes there, state]` tell how far one may read. */
+  /** Unpacks a layer blob. With `growing`, it is still arriving. */
   apply(args: { blob: string; root: string; lower: string[]; growing?: Growing }): Applied;
   /** Digest and size of the tar of an overlay directory. */
   digest(args: { root: string; clampMtimeMs?: number }): Applied;
   /** A copy of an overlay directory, made by way of its tar. */
   copy(args: { root: string; target: string; lower: string[]; clampMtimeMs?: number }): Applied;
-  /** Gzips the tar of an overlay directory, or a tar file that may itself be packed, into `file`. */
-  compress(args: { root?: string; blob?: string; clampMtimeMs?: number; file: string }): Compressed;
+  /** Gzips the tar of an overlay directory, or a tar file that may itself be packed, into `growing`. */
+  compress(args: { root?: string; blob?: string; clampMtimeMs?: number; growing: Growing }): Compressed;
   /** Streams the tar of an overlay directory. */
   tar(args: { root: string; clampMtimeMs?: number }): void;
   changes(args: { upper: string; lower: string[] }): Change[];
   usage(args: { root: string }): Usage;
   /** The same tree in another place, files shared by hard links. */
   link(args: { root: string; target: string }): void;
-}
-
-export interface Growing {
-  /** Where the bytes arrive; when it is gone, they are all at the blob's own place. */
-  readonly file: string;
-  readonly progress: SharedArrayBuffer;
 }
 
 export interface Applied {
@@ -52,7 +45,7 @@ const READ_BYTES = 1 << 18;
 export const tasks: {
   [N in TaskName]: (
     args: Parameters<Tasks[N]>[0],
-    send: (chunk: Buffer) => Promise<void>,
+    send: (chunk: Uint8Array<ArrayBuffer>) => Promise<void>,
   ) => Promise<ReturnType<Tasks[N]>> | ReturnType<Tasks[N]>;
 } = {
   apply: ({ blob, root, lower, growing }) => applyBlob(blob, root, lower, growing),
@@ -70,10 +63,16 @@ export const tasks: {
     for (const chunk of tarOf(root, { clampMtimeMs })) sink.write(chunk);
     return sink.finish();
   },
-  compress: ({ root, blob, clampMtimeMs, file }) => {
-    if (root !== undefined) return compressTo(file, tarOf(root, { clampMtimeMs }));
-    if (blob !== undefined) return compressTo(file, unpacked(readBlob(blob)));
-    throw internal("compress needs a directory or a blob");
+  compress: async ({ root, blob, clampMtimeMs, growing }) => {
+    const file = new GrowingFile(growing.file, growing.progress);
+    try {
+      const made = await compressTo(growing.file, sourceOf(root, blob, clampMtimeMs), (bytes) => file.reached(bytes));
+      file.done(made.sizeBytes);
+      return made;
+    } catch (error) {
+      file.failed();
+      throw error;
+    }
   },
   tar: async ({ root, clampMtimeMs }, send) => {
     for (const piece of joined(tarOf(root, { clampMtimeMs }))) await send(piece);
@@ -82,6 +81,12 @@ export const tasks: {
   usage: ({ root }) => usageOf(root),
   link: ({ root, target }) => linkTree(root, target),
 };
+
+function sourceOf(root: string | undefined, blob: string | undefined, clampMtimeMs: number | undefined) {
+  if (root !== undefined) return tarOf(root, { clampMtimeMs });
+  if (blob !== undefined) return unpacked(readBlob(blob));
+  throw internal("compress needs a directory or a blob");
+}
 
 /** Hash, parser and applier fed together. */
 class LayerSink {
@@ -128,33 +133,8 @@ async function applyBlob(blob: string, root: string, lower: string[], growing: G
 }
 
 async function* readBlob(file: string, growing?: Growing): AsyncGenerator<Buffer> {
-  const progress = growing && new BigInt64Array(growing.progress);
-  const handle = await (growing ? open(growing.file, "r").catch(() => open(file, "r")) : open(file, "r"));
-  try {
-    for (let at = 0; ;) {
-      const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-      if (progress && !(await waitFor(progress, at))) return;
-      const { bytesRead } = await handle.read(buffer, 0, buffer.byteLength, at);
-      if (bytesRead === 0) return;
-      at += bytesRead;
-      yield buffer.subarray(0, bytesRead);
-    }
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Waits until the writer is past `at`. False when it is done and there is no more. */
-async function waitFor(progress: BigInt64Array, at: number): Promise<boolean> {
-  for (;;) {
-    const there = Atomics.load(progress, 0);
-    const state = Atomics.load(progress, 1);
-    if (state === GROWING.failed) throw unavailable("the download failed");
-    if (there > BigInt(at)) return true;
-    if (state === GROWING.done) return false;
-    const wait = Atomics.waitAsync(progress, 0, there, 1000);
-    if (wait.async) await wait.value;
-  }
+  if (growing) return yield* readGrowing(growing, file);
+  for await (const chunk of createReadStream(file, { highWaterMark: READ_BYTES })) yield chunk as Buffer;
 }
 
 /** The tar inside, whatever it is packed with. */
@@ -186,19 +166,22 @@ async function* unpacked(source: AsyncGenerator<Buffer>): AsyncGenerator<Buffer>
   }
 }
 
-/** Headers of small files are joined into pieces worth a message. */
-function* joined(source: Iterable<Buffer>): Generator<Buffer> {
-  let held: Buffer[] = [];
-  let size = 0;
+/** Headers and small files are joined into pieces worth a message; each piece is memory of its own, which moves to the other thread. */
+function* joined(source: Iterable<Buffer>): Generator<Uint8Array<ArrayBuffer>> {
+  let piece = new Uint8Array(READ_BYTES);
+  let filled = 0;
   for (const chunk of source) {
-    held.push(chunk);
-    size += chunk.byteLength;
-    if (size < READ_BYTES) continue;
-    yield Buffer.concat(held);
-    held = [];
-    size = 0;
+    for (let at = 0; at < chunk.byteLength;) {
+      const copied = chunk.copy(piece, filled, at);
+      at += copied;
+      filled += copied;
+      if (filled < READ_BYTES) continue;
+      yield piece;
+      piece = new Uint8Array(READ_BYTES);
+      filled = 0;
+    }
   }
-  if (size > 0) yield Buffer.concat(held);
+  if (filled > 0) yield piece.slice(0, filled);
 }
 
 function linkTree(from: string, to: string): void {

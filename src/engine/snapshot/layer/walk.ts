@@ -22,12 +22,16 @@ function* walk(root: string, inner = ""): Generator<Walked> {
   }
 }
 
-const READ_BYTES = 1 << 20;
+const READ_BYTES = 1 << 18;
 
-/** The OCI layer tar of an overlay directory, in chunks. Deterministic; sockets are left out, since tar has no word for them. */
+/**
+ * The OCI layer tar of an overlay directory, in chunks. Deterministic; sockets are left out, since tar has no word for them. A chunk is good
+ * until the next one is asked for: content is read into one buffer, since fresh memory for each would cost more than the reading.
+ */
 export function* tarOf(root: string, options: { clampMtimeMs?: number } = {}): Generator<Buffer> {
   const latest = options.clampMtimeMs === undefined ? Infinity : Math.floor(options.clampMtimeMs / 1000);
   const links = new Map<string, string>();
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   for (const { inner, path, facts } of walk(root)) {
     const name = inner.slice(1);
     if (isWhiteout(facts)) {
@@ -37,7 +41,7 @@ export function* tarOf(root: string, options: { clampMtimeMs?: number } = {}): G
     const entry = entryOf(name, path, facts, links, latest);
     if (!entry) continue;
     yield tarHeader(entry);
-    if (entry.type === "file") yield* contentOf(path, entry.sizeBytes);
+    if (entry.type === "file") yield* contentOf(path, entry.sizeBytes, buffer);
     if (entry.type === "directory" && isOpaque(path))
       yield tarHeader(plainFile(`${name}/.wh..wh..opq`, 0, entry.mtime));
   }
@@ -103,14 +107,14 @@ function attributesOf(path: string): Record<string, Buffer> {
 }
 
 /** Exactly `size` bytes, whatever happens to the file meanwhile: what is missing is zeros, since the header is already out. */
-function* contentOf(path: string, size: number): Generator<Buffer> {
+function* contentOf(path: string, size: number, buffer: Buffer): Generator<Buffer> {
   if (size === 0) return;
   const fd = openSync(path, "r");
   try {
     for (let left = size; left > 0;) {
-      const buffer = Buffer.allocUnsafeSlow(Math.min(left, READ_BYTES));
-      const got = readSync(fd, buffer, 0, buffer.byteLength, null);
-      const chunk = got === 0 ? buffer.fill(0) : buffer.subarray(0, got);
+      const wanted = buffer.subarray(0, left);
+      const got = readSync(fd, wanted, 0, wanted.byteLength, null);
+      const chunk = got === 0 ? wanted.fill(0) : wanted.subarray(0, got);
       left -= chunk.byteLength;
       yield chunk;
     }

@@ -8,10 +8,9 @@ assert(parentPort, "worker.ts runs in a worker thread");
 const port = parentPort;
 let credit: (() => void) | undefined;
 
-/** One chunk is on the way at a time. The copy's buffer moves to the other thread instead of being copied again. */
-function send(chunk: Buffer): Promise<void> {
-  const own = new Uint8Array(chunk);
-  port.postMessage({ kind: "chunk", chunk: own } satisfies FromWorker, [own.buffer]);
+/** One chunk is on the way at a time. Its memory moves to the other thread instead of being copied. */
+function send(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
+  port.postMessage({ kind: "chunk", chunk } satisfies FromWorker, [chunk.buffer]);
   return new Promise((resolve) => (credit = resolve));
 }
 
