@@ -2,8 +2,8 @@ export type * from "./store.ts";
 export { openMemoryStore } from "./memory/memory-store.ts";
 export { SortedMap } from "./embedded/sorted-map.ts";
 export type { SqliteStoreOptions } from "./sqlite/sqlite-store.ts";
-export type { EtcdStoreOptions } from "./etcd/etcd-store.ts";
-import type { EtcdStoreOptions } from "./etcd/etcd-store.ts";
+export type { EtcdStoreOptions } from "./etcd/options.ts";
+import type { EtcdStoreOptions } from "./etcd/options.ts";
 import type { SqliteStoreOptions } from "./sqlite/sqlite-store.ts";
 import type { Store } from "./store.ts";
 

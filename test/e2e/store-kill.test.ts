@@ -13,7 +13,7 @@ const ROUNDS_PER_STORE = 10;
 const WRITERS = 16;
 
 if (process.argv[2] === "--write") await write(process.argv[3]!);
-else test(`${ROUNDS} kills lose nothing that was acknowledged`, { timeout: 60_000 + ROUNDS * 2000 }, run);
+else test(`${ROUNDS} kills lose nothing that was acknowledged`, { timeout: 60_000 + ROUNDS * 6000 }, run);
 
 /** Writes until killed; reports each acknowledged key with its revision on a line of its own. */
 async function write(file: string): Promise<void> {

@@ -12,6 +12,7 @@ import type {
   WatchBatch,
   WatchOptions,
 } from "../store.ts";
+import { compacted } from "../errors.ts";
 import { History, type Change } from "./history.ts";
 import type { Log, LogEntry } from "./log.ts";
 
@@ -323,9 +324,4 @@ const EMPTY = new Uint8Array(0);
 function eventOf(entry: LogEntry): StoreEvent {
   const { key, value, createRevision, revision, version } = entry;
   return { type: version > 0 ? "put" : "delete", kv: { key, value, createRevision, modRevision: revision, version } };
-}
-
-/** How every store says that a revision is gone. */
-export function compacted(revision: number, compactRevision: number) {
-  return resourceExhausted(`revision ${revision} has been compacted`, { details: { compactRevision } });
 }

@@ -2,12 +2,11 @@ import {
   failedPrecondition,
   invalidArgument,
   messageOf,
-  PushQueue,
   systemClock,
   unavailable,
   type Clock,
 } from "../../base/index.ts";
-import { compacted } from "../embedded/embedded-store.ts";
+import { compacted } from "../errors.ts";
 import type {
   CommitResult,
   Compare,
@@ -19,31 +18,18 @@ import type {
   WatchBatch,
   WatchOptions,
 } from "../store.ts";
-import {
-  EtcdConnection,
-  isConnectionLoss,
-  isInvalid,
-  isOutOfRange,
-  type RangeAnswer,
-  type TxnAnswer,
-  type WatchAnswer,
-  type WireKeyValue,
-} from "./connection.ts";
+import { EtcdConnection, isInvalid, isOutOfRange, keyValue, type RangeAnswer, type TxnAnswer } from "./connection.ts";
+import { endOf, FIRST_KEY } from "./keys.ts";
+import type { EtcdStoreOptions } from "./options.ts";
+import { watchEtcd } from "./watch.ts";
 
-export interface EtcdStoreOptions {
-  /** `http://host:2379` or `https://…`, one or several of one cluster. */
-  readonly endpoints: readonly string[];
-  /** PEM. */
-  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
-  readonly clock?: Clock;
-  /** For one call. 5 s by default. */
-  readonly timeoutMs?: number;
-}
+/** Read to learn the revision: a key that whoever may use this prefix may read. */
+const PROBE_KEY = Buffer.from("/registry/");
 
-const RECONNECT_MS = 200;
-const MAX_QUEUED_ANSWERS = 10_000;
-/** etcd 3 refuses messages beyond 1.5 MiB and transactions beyond 128 operations unless it is told otherwise. */
-
+/**
+ * etcd 3 refuses messages beyond 1.5 MiB and transactions beyond 128 operations unless it is told otherwise. Throws `unavailable` when no
+ * endpoint answers.
+ */
 export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
   const clock = options.clock ?? systemClock;
   const store = new EtcdStore(new EtcdConnection(options, () => clock.nowMs()), clock);
@@ -67,7 +53,7 @@ class EtcdStore implements Store {
   }
 
   async revision(): Promise<number> {
-    const { header } = await this.#range({ key: Buffer.from("\0"), limit: 1, count_only: true }, undefined);
+    const { header } = await this.#range({ key: PROBE_KEY, count_only: true }, undefined);
     return header.revision;
   }
 
@@ -84,7 +70,7 @@ class EtcdStore implements Store {
     const key = Buffer.from(
       from !== undefined && Buffer.compare(Buffer.from(from), Buffer.from(prefix)) > 0 ? from : prefix,
     );
-    const request = { key: key.length === 0 ? Buffer.from("\0") : key, range_end: endOf(prefix), revision, limit };
+    const request = { key: key.length === 0 ? FIRST_KEY : key, range_end: endOf(prefix), revision, limit };
     const { kvs, more, count, header } = await this.#range(request, revision);
     return { kvs: kvs.map(keyValue), revision: header.revision, more, count };
   }
@@ -110,31 +96,10 @@ class EtcdStore implements Store {
     return { succeeded, revision: header.revision, current };
   }
 
-  /** Survives lost connections: it goes on at another endpoint after the last revision it has seen whole. */
-  async *watch(
-    prefix: string,
-    fromRevision: number,
-    options: WatchOptions = {},
-  ): AsyncGenerator<WatchBatch, void, undefined> {
+  watch(prefix: string, fromRevision: number, options: WatchOptions = {}): AsyncGenerator<WatchBatch, void, undefined> {
     const signal = AbortSignal.any([this.#closing.signal, ...(options.signal ? [options.signal] : [])]);
-    let next = Math.max(1, fromRevision);
-    while (!signal.aborted) {
-      try {
-        for await (const answer of this.#answers(prefix, next, options.progressMs, signal)) {
-          if (answer.compact_revision > 0) throw compacted(next, answer.compact_revision + 1);
-          if (answer.canceled) throw unavailable(`etcd ended the watch: ${answer.cancel_reason}`);
-          const batch = batchOf(answer);
-          if (batch.revision < next && batch.events.length === 0) continue;
-          next = batch.revision + 1;
-          yield batch;
-        }
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!isConnectionLoss(error)) throw error;
-        this.#connection.rotate();
-        await this.#clock.sleep(RECONNECT_MS, signal).catch(() => undefined);
-      }
-    }
+    const { progressMs } = options;
+    return watchEtcd({ connection: this.#connection, clock: this.#clock, prefix, fromRevision, progressMs, signal });
   }
 
   /** Revisions before this one go; etcd keeps what it needs to answer at the one it is told, so that is the one before. */
@@ -178,10 +143,11 @@ class EtcdStore implements Store {
 
   /** Only a watch tells how far etcd is compacted. */
   async #compactRevision(revision: number): Promise<number> {
-    const signal = AbortSignal.any([this.#closing.signal]);
-    for await (const answer of this.#answers("\0", Math.max(1, revision - 1), undefined, signal)) {
-      if (answer.compact_revision > 0) return answer.compact_revision + 1;
-      break;
+    try {
+      for await (const _batch of this.watch("", Math.max(1, revision - 1))) break;
+    } catch (error) {
+      const known = (error as { details?: { compactRevision?: number } }).details?.compactRevision;
+      if (known !== undefined) return known;
     }
     return revision + 1;
   }
@@ -195,60 +161,4 @@ class EtcdStore implements Store {
       throw unavailable("etcd didn't say whether the change was made", { cause: error });
     }
   }
-
-  async *#answers(
-    prefix: string,
-    from: number,
-    progressMs: number | undefined,
-    signal: AbortSignal,
-  ): AsyncGenerator<WatchAnswer> {
-    const call = this.#connection.watch();
-    const queue = new PushQueue<WatchAnswer>(MAX_QUEUED_ANSWERS);
-    call.on("data", (answer: WatchAnswer) => {
-      if (!answer.created || answer.canceled || answer.compact_revision > 0) queue.push(answer);
-    });
-    call.on("error", (error) => queue.fail(error));
-    call.on("end", () => queue.end());
-    const stop = () => queue.end();
-    signal.addEventListener("abort", stop, { once: true });
-    const key = Buffer.from(prefix === "" ? "\0" : prefix);
-    call.write({ create_request: { key, range_end: endOf(prefix), start_revision: from } });
-    const ask = () => {
-      call.write({ progress_request: {} });
-      timer = this.#clock.after(progressMs!, ask);
-    };
-    let timer = progressMs ? this.#clock.after(progressMs, ask) : undefined;
-    try {
-      yield* queue;
-    } finally {
-      timer?.cancel();
-      signal.removeEventListener("abort", stop);
-      call.on("error", () => undefined);
-      call.cancel();
-    }
-  }
-}
-
-function batchOf({ header, events }: WatchAnswer): WatchBatch {
-  const last = events.at(-1);
-  return {
-    revision: last ? last.kv.mod_revision : header.revision,
-    events: events.map(({ type, kv }) => ({ type: type === "PUT" ? "put" : "delete", kv: keyValue(kv) })),
-  };
-}
-
-function keyValue({ key, value, create_revision, mod_revision, version }: WireKeyValue): KeyValue {
-  return { key: key.toString(), value, createRevision: create_revision, modRevision: mod_revision, version };
-}
-
-/** The first key after all that begin with the prefix; `\0` means: to the end. */
-function endOf(prefix: string): Buffer {
-  const end = Buffer.from(prefix);
-  for (let at = end.length - 1; at >= 0; at--) {
-    if (end[at]! < 0xff) {
-      end[at]!++;
-      return end.subarray(0, at + 1);
-    }
-  }
-  return Buffer.from("\0");
 }
