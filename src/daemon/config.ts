@@ -32,6 +32,8 @@ export interface DaemonConfig {
   readonly kubelet: Readonly<Record<string, unknown>>;
   /** Whether images, containers and a real node are there; a cluster without them has only simulated nodes. */
   readonly engine: boolean;
+  /** The instance has at least so many nodes on this machine; those of last time when left out. */
+  readonly nodes?: number;
   readonly simulatedNodes: number;
   /** Times of simulated Pods' stages (src/node/simulated/README.md). */
   readonly simulatedStagesFile?: string;
@@ -54,12 +56,18 @@ const texts = (value: unknown, key: string): string[] => {
   if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
   throw invalidArgument(`configuration: "${key}" must be a list of texts`);
 };
+/** As many as a machine's addresses are planned for (node/overlay). */
+const MAX_LOCAL_NODES = 32;
 /** Upstream's largest supported cluster. */
 const MAX_SIMULATED_NODES = 5_000;
 const nodeCount = (value: unknown, key: string): number => {
   if (Number.isInteger(Number(value)) && Number(value) >= 0 && Number(value) <= MAX_SIMULATED_NODES)
     return Number(value);
   throw invalidArgument(`configuration: "${key}" must be a number from 0 to ${MAX_SIMULATED_NODES}`);
+};
+const localNodeCount = (value: unknown, key: string): number => {
+  if (Number.isInteger(Number(value)) && Number(value) >= 1 && Number(value) <= MAX_LOCAL_NODES) return Number(value);
+  throw invalidArgument(`configuration: "${key}" must be a number from 1 to ${MAX_LOCAL_NODES}`);
 };
 const milliseconds = (value: unknown, key: string): number => {
   if (typeof value === "number" && value >= 0 && value <= 600_000) return value;
@@ -92,6 +100,7 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "cni-conf-dir": () => ({}),
   "cni-bin-dir": () => ({}),
   engine: (value) => ({ engine: value !== false }),
+  nodes: (value, key) => ({ nodes: localNodeCount(value, key) }),
   "simulated-nodes": (value, key) => ({ simulatedNodes: nodeCount(value, key) }),
   "simulated-stages": (value, key) => ({ simulatedStagesFile: text(value, key) }),
   "kubelet-port-wait": (value, key) => ({ kubeletPortWaitMs: milliseconds(value, key) }),
@@ -152,6 +161,7 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     ...(env["BERTH_SIMULATED_NODES"]
       ? { simulatedNodes: nodeCount(env["BERTH_SIMULATED_NODES"], "BERTH_SIMULATED_NODES") }
       : {}),
+    ...(env["BERTH_NODES"] ? { nodes: localNodeCount(env["BERTH_NODES"], "BERTH_NODES") } : {}),
     ...(env["BERTH_SIMULATED_STAGES"] ? { simulatedStagesFile: env["BERTH_SIMULATED_STAGES"] } : {}),
     ...(env["BERTH_KUBERNETES"] === undefined ? {} : { kubernetes: env["BERTH_KUBERNETES"] !== "0" }),
     ...(env["BERTH_POD_MANIFEST_PATH"]

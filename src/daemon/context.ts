@@ -1,9 +1,12 @@
 import type { InstanceContext } from "../base/index.ts";
 import type { DaemonConfig } from "./config.ts";
+import type { ControlHandler } from "./services/control.ts";
 
 /** What every service is made from. */
 export interface DaemonContext extends InstanceContext {
   readonly config: DaemonConfig;
   /** berth's own, from package.json. */
   readonly version: string;
+  /** What services answer on the control socket, by the first name of the path. */
+  readonly control: Map<string, ControlHandler>;
 }

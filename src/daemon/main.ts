@@ -41,6 +41,7 @@ async function main(): Promise<void> {
     log,
     config,
     version,
+    control: new Map(),
   };
   if (process.argv.includes("--reset")) {
     const { reset } = await import("./reset.ts");

@@ -9,3 +9,4 @@ export * from "./proxy/index.ts";
 export * from "./policy/index.ts";
 export * from "./volumes/index.ts";
 export * from "./ingress/index.ts";
+export * from "./overlay/index.ts";

@@ -12,6 +12,7 @@ export interface UpFlags {
   readonly detach?: boolean;
   readonly yes?: boolean;
   readonly without?: string;
+  readonly nodes?: string;
   readonly simulatedNodes?: string;
   readonly simulatedStages?: string;
   readonly podManifestPath?: string;
@@ -24,6 +25,8 @@ export async function up(options: UpFlags): Promise<void> {
   const running = await daemonStatus(instance);
   if (running && isReady(running)) {
     print(`berth "${instance.name}" is already up (process ${running.pid})`);
+    if (options.nodes !== undefined)
+      for (const name of await (await import("./node.ts")).growTo(Number(options.nodes))) print(name);
     return;
   }
   await ensurePackages(["engine"], options);
@@ -39,12 +42,17 @@ export async function up(options: UpFlags): Promise<void> {
 }
 
 /** The daemon is told by its environment what it is to be. */
-function tellDaemon({ without, simulatedNodes, simulatedStages, podManifestPath }: UpFlags): void {
+function tellDaemon({ without, nodes, simulatedNodes, simulatedStages, podManifestPath }: UpFlags): void {
   const parts: Readonly<Record<string, string>> = { cluster: "BERTH_KUBERNETES", engine: "BERTH_ENGINE" };
   if (without !== undefined) {
     const variable = parts[without];
     if (!variable) throw invalidArgument(`there is no part "${without}" to leave out`, { hint: "cluster or engine" });
     process.env[variable] = "0";
+  }
+  if (nodes !== undefined) {
+    if (!/^([1-9]|[12]\d|3[0-2])$/.test(nodes))
+      throw invalidArgument(`invalid number of nodes "${nodes}"`, { hint: "1 to 32; --simulated-nodes for more" });
+    process.env["BERTH_NODES"] = nodes;
   }
   if (simulatedNodes !== undefined) {
     if (!/^\d{1,4}$/.test(simulatedNodes) || Number(simulatedNodes) > 5000)

@@ -11,6 +11,7 @@ export function declareDaemonCommands(berth: Command): void {
     .option("-y, --yes", "install missing system packages without asking")
     .option("--without <part>", "leave out the cluster or the engine")
     .option("--pod-manifest-path <folder>", "manifests of static Pods, which the node runs without the API")
+    .option("--nodes <number>", "at least so many nodes on this machine (up to 32), now and at later starts")
     .option("--simulated-nodes <number>", "nodes whose Pods run no containers, to try things at size (up to 5000)")
     .option("--simulated-stages <file>", "JSON with the times of simulated Pods' stages")
     .addHelpText(

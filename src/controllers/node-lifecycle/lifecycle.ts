@@ -25,7 +25,13 @@ export const nodeLifecycleController: Controller = {
       context.settings.nodeMonitorGraceMs ?? GRACE_MS,
     );
     const consider = (node: Node) => context.enqueue(keyOf(node));
-    nodes.onChange({ added: consider, updated: consider, deleted: (node) => heartbeats.forget(node) });
+    /** Nodes whose Pods have been marked since the node was last Ready. */
+    const marked = new Set<string>();
+    const forget = (node: Node) => {
+      heartbeats.forget(node);
+      marked.delete(node.metadata.name);
+    };
+    nodes.onChange({ added: consider, updated: consider, deleted: forget });
     const pace = new EvictionPace();
     const isWell = (node: Node) => readyCondition(node)?.status === "True" && !heartbeats.isSilent(node);
     const evictionOf = (node: Node): Eviction => {
@@ -41,6 +47,11 @@ export const nodeLifecycleController: Controller = {
         if (!node) return;
         heartbeats.look(node);
         const current = heartbeats.isSilent(node) ? await markSilent(context, node, signal) : node;
+        if (readyCondition(current)?.status === "True") marked.delete(name);
+        else if (!marked.has(name)) {
+          await markPodsNotReady(context, name, signal);
+          marked.add(name);
+        }
         await applyTaints(context, current, evictionOf(current), signal);
         return { requeueAfterMs: MONITOR_MS };
       },
@@ -55,10 +66,10 @@ async function markSilent(context: ControllerContext, node: Node, signal: AbortS
     .of(resources.nodes)
     .updateStatus({ ...node, status: { ...node.status, conditions } }, { signal });
   context.events.event(node, "Normal", "NodeNotReady", `Node ${node.metadata.name} status is now: NodeNotReady`);
-  await markPodsNotReady(context, node.metadata.name, signal);
   return updated;
 }
 
+/** Whoever says that a node is not ready, its kubelet or its silence: its Pods get no more traffic. */
 async function markPodsNotReady(context: ControllerContext, nodeName: string, signal: AbortSignal): Promise<void> {
   const client = context.client.of(resources.pods);
   for (const pod of podsOn(context, nodeName)) {

@@ -1,6 +1,7 @@
 import { chmodSync } from "node:fs";
 import http from "node:http";
 import path from "node:path";
+import { codeOf, messageOf, notFound, type ErrorCode } from "../../base/index.ts";
 import { listenUnix } from "../listen.ts";
 import type { Service, ServiceStatus } from "../supervisor.ts";
 import type { DaemonContext } from "../context.ts";
@@ -15,6 +16,17 @@ export interface DaemonStatus {
   readonly startedMs: number;
   readonly services: readonly ServiceStatus[];
 }
+
+/** What a service is asked over the control socket. */
+export interface ControlRequest {
+  readonly method: string;
+  /** Behind the service's own name: `["berth-2", "stop"]` of `/nodes/berth-2/stop`. */
+  readonly path: readonly string[];
+  readonly query: URLSearchParams;
+}
+
+/** Answers with what becomes JSON; throws BerthErrors. */
+export type ControlHandler = (request: ControlRequest) => Promise<unknown>;
 
 /** The socket by which `berth status` and `berth down` speak to the daemon itself, apart from any service. Root only. */
 export function controlService(
@@ -35,8 +47,7 @@ export function controlService(
           stop(request.url !== "/stop");
           return undefined;
         }
-        response.statusCode = 404;
-        return response.end(JSON.stringify({ message: "page not found" }));
+        return void answer(context, request, response);
       });
       await listenUnix(server, socketPath);
       chmodSync(socketPath, 0o600);
@@ -49,4 +60,26 @@ export function controlService(
       };
     },
   };
+}
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  notFound: 404,
+  invalidArgument: 400,
+  failedPrecondition: 409,
+  conflict: 409,
+  resourceExhausted: 409,
+};
+
+/** What is not the daemon's own is asked of the service that has taken the first name of the path. */
+async function answer(context: DaemonContext, request: http.IncomingMessage, response: http.ServerResponse) {
+  const { pathname, searchParams: query } = new URL(request.url ?? "/", "http://berth");
+  const [, name = "", ...path] = pathname.split("/").map(decodeURIComponent);
+  try {
+    const handler = context.control.get(name);
+    if (!handler) throw notFound("page not found");
+    response.end(JSON.stringify((await handler({ method: request.method ?? "GET", path, query })) ?? {}));
+  } catch (error) {
+    response.statusCode = STATUS[codeOf(error)] ?? 500;
+    response.end(JSON.stringify({ message: messageOf(error) }));
+  }
 }

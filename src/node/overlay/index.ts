@@ -1,4 +1,4 @@
-export { Overlay } from "./overlay.ts";
+export { Overlay, overlayLink } from "./overlay.ts";
 export {
   clusterCidrs,
   MAX_LOCAL_NODES,

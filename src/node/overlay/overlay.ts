@@ -29,7 +29,7 @@ export class Overlay {
   }
 
   get link(): string {
-    return kernelName(this.#ctx.instance, "v");
+    return overlayLink(this.#ctx.instance);
   }
 
   /** Idempotent. */
@@ -77,6 +77,11 @@ export class Overlay {
     const found = netlink.link(this.link);
     if (found) netlink.deleteLink(found.index);
   }
+}
+
+/** Its name is the same in every node's namespace. */
+export function overlayLink(instance: string): string {
+  return kernelName(instance, "v");
 }
 
 function alone(address: string): string {

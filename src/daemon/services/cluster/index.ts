@@ -1,7 +1,7 @@
 import path from "node:path";
 import { metricsEndpoints, nodeProxyEndpoints, NodeUsageSampler, podConnections } from "../../../node/index.ts";
 import { instanceTag } from "../../../base/index.ts";
-import type { CriRuntime, Engine } from "../../../engine/index.ts";
+import type { Engine } from "../../../engine/index.ts";
 import { LinuxNetlinkHost } from "../../../host/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
@@ -10,6 +10,9 @@ import { autoscalerService, controllersService, informersService, schedulerServi
 import { ingressService } from "./ingress.ts";
 import { networkPoliciesService } from "./network-policies.ts";
 import { runtimeClassesService } from "./runtime-classes.ts";
+import type { LocalNodes } from "./nodes/local-nodes.ts";
+import { Roster } from "./nodes/roster.ts";
+import { localNodesService } from "./nodes/service.ts";
 import { localVolumesService } from "./local-volumes.ts";
 import { criService, kubeletService } from "./node.ts";
 import { podNetworkService } from "./pod-network.ts";
@@ -25,13 +28,17 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
     pickRanges(context.instance, instanceTag(context.instance), addressesInUse()),
   );
   const settings = clusterSettings(context.instance, ranges);
-  // The API server hands exec and logs to the node, which starts after it.
-  let runtime: CriRuntime | undefined;
+  // The API server hands exec and logs to the nodes, which start after it.
+  let nodes: LocalNodes | undefined;
   const store = storeService(context);
   const usage = new NodeUsageSampler(context.clock);
-  const measured = () => (runtime ? [{ name: settings.nodeName, runtime, usage }] : []);
+  const measured = () => (nodes?.running() ?? []).map((node) => ({ ...node, usage }));
+  const runtimeOf = (name: string) => {
+    const runtime = nodes?.runtime(name);
+    return runtime && { runtime };
+  };
   const api = apiServerService(context, store, settings, () => [
-    ...podConnections((name) => (name === settings.nodeName && runtime ? { runtime } : undefined), context.clock),
+    ...podConnections(runtimeOf, context.clock),
     ...metricsEndpoints(measured, context.clock),
     ...nodeProxyEndpoints(measured, context.clock),
   ]);
@@ -48,11 +55,14 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
   if (!engine) return controlPlane;
   const network = podNetworkService(context, settings);
   const cri = criService(context, engine, network);
-  const remembered: Service<CriRuntime> = {
-    ...cri,
+  const roster = new Roster(path.join(context.dataDir, "cluster"), settings.nodeName);
+  const kubelet = kubeletService(context, { engine, cri, api, informers }, settings, roster);
+  const localNodes = localNodesService(context, { engine, api, informers, kubelet }, settings, roster);
+  const remembered: Service<LocalNodes> = {
+    ...localNodes,
     start: async (use, signal) => {
-      const started = await cri.start(use, signal);
-      runtime = started.value;
+      const started = await localNodes.start(use, signal);
+      nodes = started.value;
       return started;
     },
   };
@@ -66,8 +76,9 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
     clusterDnsService(context, informers, settings),
     localVolumesService(context, api, informers, settings),
     runtimeClassesService(api, engine),
+    cri,
+    kubelet,
     remembered,
-    kubeletService(context, { engine, cri: remembered, api, informers }, settings),
   ];
 }
 

@@ -40,7 +40,7 @@ export function networkPoliciesService(
 }
 
 /** Policies that allow DNS name the Pods of CoreDNS; here the daemon answers on the DNS Service's address. */
-function clusterDnsPeer(address: string): PolicyPod {
+export function clusterDnsPeer(address: string): PolicyPod {
   return {
     namespace: "kube-system",
     labels: { "k8s-app": "kube-dns" },

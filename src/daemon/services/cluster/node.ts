@@ -1,21 +1,31 @@
 import path from "node:path";
 import type { Cluster } from "../../../apiserver/index.ts";
-import { createEventRecorder, Informer, resources, type InformerFactory } from "../../../client/index.ts";
-import { CriImages, CriRuntime, listenCri, type Engine, type PodNetwork } from "../../../engine/index.ts";
-import {
-  drained,
-  Kubelet,
-  kubeletApi,
-  kubeletConfiguration,
-  kubeletHost,
-  podsOfSlice,
-  SLICES_BY_POD,
-} from "../../../node/index.ts";
+import type { InformerFactory } from "../../../client/index.ts";
+import { CriImages, CriRuntime, listenCri, type CriDeps, type Engine, type PodNetwork } from "../../../engine/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
+import { AgentSwitch } from "./nodes/agent-switch.ts";
+import { startAgent } from "./nodes/agent.ts";
+import type { Roster } from "./nodes/roster.ts";
 import type { ClusterSettings } from "./settings.ts";
 
-const KUBELET_PORT = 10_250;
+/** The engine as the container runtime of one of the instance's nodes. */
+export function criRuntime(
+  context: DaemonContext,
+  { core, images, snapshots, isolations }: Engine,
+  network: PodNetwork,
+  node?: CriDeps["node"],
+): CriRuntime {
+  return new CriRuntime({
+    context: { ...context, log: context.log.with({ service: "cri" }) },
+    core,
+    images,
+    snapshots,
+    network,
+    isolations: new Map([["", isolations.get("process")!], ...[...isolations].filter(([name]) => name !== "process")]),
+    ...(node && { node }),
+  });
+}
 
 /** The engine as Kubernetes' container runtime, with what ran before the restart. */
 export function criService(
@@ -27,33 +37,21 @@ export function criService(
     name: "cri",
     dependsOn: [engine, network],
     async start(use) {
-      const { core, images, snapshots, isolations, recovered } = use(engine);
-      const handlers = new Map([
-        ["", isolations.get("process")!],
-        ...[...isolations].filter(([name]) => name !== "process"),
-      ]);
-      const runtime = new CriRuntime({
-        context: { ...context, log: context.log.with({ service: "cri" }) },
-        core,
-        images,
-        snapshots,
-        network: use(network),
-        isolations: handlers,
-      });
+      const { images, recovered } = use(engine);
+      const runtime = criRuntime(context, use(engine), use(network));
       await runtime.recover(recovered);
-      const log = context.log.with({ service: "cri" });
       const socket = await listenCri(
         path.join(context.runtimeDir, "cri.sock"),
         runtime,
         new CriImages(context, images),
-        log,
+        context.log.with({ service: "cri" }),
       );
       return { value: runtime, stop: () => socket.close() };
     },
   };
 }
 
-/** This machine as a node of the cluster. */
+/** This machine as a node of the cluster; left switched off where its user has said so. */
 export function kubeletService(
   context: DaemonContext,
   parts: {
@@ -63,66 +61,23 @@ export function kubeletService(
     informers: Service<InformerFactory>;
   },
   settings: ClusterSettings,
-): Service<Kubelet> {
+  roster: Roster,
+): Service<AgentSwitch> {
   const { engine, cri, api, informers } = parts;
   return {
     name: "kubelet",
     dependsOn: [engine, cri, api, informers],
     async start(use) {
-      const { nodeName, podCidr, domain, dnsIp } = settings;
-      const evictionHard = process.env["BERTH_EVICTION_HARD"];
-      const configuration = kubeletConfiguration({
-        ...context.config.kubelet,
-        ...(evictionHard === undefined ? {} : { evictionHard }),
-      });
-      const log = context.log.with({ service: "kubelet" });
-      const client = use(api).client.as(
-        { name: `system:node:${nodeName}`, groups: ["system:nodes", "system:authenticated"] },
-        "kubelet/v1.34.2 berth",
-      );
-      const stop = new AbortController();
-      const factory = use(informers);
-      // Its own: only this node's Pods. The rest it shares with everybody in the process.
-      const pods = new Informer({ ...context, client, log }, resources.pods, {
-        fieldSelector: `spec.nodeName=${nodeName}`,
-      });
-      const shared = {
-        nodes: factory.for(resources.nodes),
-        services: factory.for(resources.services),
-        configMaps: factory.for(resources.configMaps),
-        secrets: factory.for(resources.secrets),
-      };
-      const slices = factory.for(resources.endpointSlices).addIndex(SLICES_BY_POD, podsOfSlice);
-      factory.start(stop.signal);
-      void pods.run(stop.signal);
-      await Promise.all([pods, ...Object.values(shared)].map((informer) => informer.whenSynced()));
-      const recorder = createEventRecorder({ ...context, client, log, component: "kubelet", host: nodeName });
-      const kubelet = new Kubelet({
-        api: kubeletApi({ client, recorder, nodeName, pods, ...shared }),
-        host: kubeletHost(),
+      const agentParts = {
+        client: use(api).client,
+        informers: use(informers),
         runtime: use(cri),
         images: new CriImages(context, use(engine).images),
-        clock: context.clock,
-        log,
-        nodeName,
-        podCidr,
-        dns: { clusterDomain: domain, clusterDns: [dnsIp], resolvConf: "/etc/resolv.conf" },
-        dataDir: path.join(context.dataDir, "kubelet"),
-        runtimeDir: path.join(context.runtimeDir, "kubelet"),
-        kubeletPort: KUBELET_PORT,
-        configuration,
-        portWaitMs: context.config.kubeletPortWaitMs,
-        drained: (pod) => drained(slices, context.clock, pod, context.config.kubeletDrainWaitMs),
-      });
-      await kubelet.start();
-      return {
-        value: kubelet,
-        drain: () => kubelet.shutdown(),
-        stop: async () => {
-          await kubelet.stop();
-          stop.abort();
-        },
       };
+      const identity = { name: settings.nodeName, podCidr: settings.podCidr };
+      const agent = new AgentSwitch(use(cri), () => startAgent(context, agentParts, identity, settings));
+      if (!roster.find(settings.nodeName)?.stopped) await agent.on();
+      return { value: agent, drain: () => agent.drain(), stop: () => agent.off() };
     },
   };
 }

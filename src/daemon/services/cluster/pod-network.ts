@@ -1,5 +1,5 @@
 import type { PodNetwork } from "../../../engine/index.ts";
-import { CniNetwork, PodNet } from "../../../node/index.ts";
+import { clusterCidrs, CniNetwork, overlayLink, PodNet } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import type { ClusterSettings } from "./settings.ts";
@@ -14,7 +14,10 @@ export function podNetworkService(context: DaemonContext, settings: ClusterSetti
     dependsOn: [],
     async start() {
       const ctx = { ...context, log: context.log.with({ service: "pod-network" }) };
-      const own = new PodNet(ctx);
+      const own = new PodNet(ctx, {
+        clusterCidrs: clusterCidrs(settings.ranges),
+        overlay: overlayLink(context.instance),
+      });
       await own.setPodCidr(settings.podCidr);
       if (!context.config.cni) return { value: own };
       const plugins = new CniNetwork(ctx, context.config.cni);

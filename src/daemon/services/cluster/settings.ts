@@ -1,3 +1,4 @@
+import { overlayNode, type ClusterRanges } from "../../../node/index.ts";
 import type { Ranges } from "./ranges.ts";
 
 /** What a cluster on one machine has unless told otherwise; upstream's usual ranges. */
@@ -15,18 +16,22 @@ export interface ClusterSettings {
   /** This node's address on the Pod network, at which Pods reach the API server. */
   readonly gateway: string;
   readonly nodeName: string;
+  /** Where the ranges of all its local nodes begin. */
+  readonly ranges: ClusterRanges;
 }
 
 export function clusterSettings(instance: string, { service, pod }: Ranges): ClusterSettings {
+  const machine = overlayNode({ pod }, 1);
   return {
     serviceCidr: service === "10.96.0" ? "10.96.0.0/16" : `${service}.0/20`,
     nodePorts: [30_000, 32_767],
-    podCidr: `${pod}.0.0/24`,
+    podCidr: machine.podCidrs.join(),
     loadBalancerCidr: `${pod}.255.0/24`,
     ingressIp: `${pod}.254.1`,
     domain: "cluster.local",
     dnsIp: `${service}.10`,
-    gateway: `${pod}.0.1`,
+    gateway: machine.gateways[0]!,
     nodeName: instance === "default" ? "berth" : `berth-${instance}`,
+    ranges: { pod },
   };
 }

@@ -1,0 +1,31 @@
+import type { Command } from "commander";
+
+/** The nodes of this instance, all on this machine. */
+export function declareNodeCommands(berth: Command): void {
+  const commands = () => import("../commands/node.ts");
+  const node = berth.command("node").description("the cluster's nodes on this machine: add, remove, switch off and on");
+  node
+    .command("ls")
+    .description("list them")
+    .option("--json", "as JSON")
+    .action(async (options) => (await commands()).list(options));
+  node
+    .command("add")
+    .description("add a node, with a network, Pods and a kubelet of its own")
+    .option("--count <number>", "so many", "1")
+    .action(async (options) => (await commands()).add(options));
+  node
+    .command("remove <name...>")
+    .description("throw a node away with its Pods; nothing is drained")
+    .action(async (names) => (await commands()).remove(names));
+  node
+    .command("stop <name...>")
+    .description("cut a node's power: its kubelet and containers end at once")
+    .option("--silent", "do not tell the cluster, which then finds out by the node's silence (about 50 s)")
+    .addHelpText("after", "\nExample:\n  berth node stop berth-2 && kubectl get pods -o wide --watch")
+    .action(async (names, options) => (await commands()).stop(names, options));
+  node
+    .command("start <name...>")
+    .description("switch a node on again")
+    .action(async (names) => (await commands()).start(names));
+}

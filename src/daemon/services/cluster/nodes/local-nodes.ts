@@ -1,0 +1,231 @@
+import {
+  failedPrecondition,
+  hasCode,
+  invalidArgument,
+  KeyedMutex,
+  messageOf,
+  notFound,
+  rfc3339,
+} from "../../../../base/index.ts";
+import { resources } from "../../../../client/index.ts";
+import { CRI_OWNER, type Sandbox } from "../../../../engine/index.ts";
+import type { cri } from "../../../../api/index.ts";
+import { Overlay, overlayNode } from "../../../../node/index.ts";
+import type { DaemonContext } from "../../../context.ts";
+import type { ClusterSettings } from "../settings.ts";
+import type { AgentSwitch } from "./agent-switch.ts";
+import { FurtherNode, type FurtherNodeParts } from "./further-node.ts";
+import type { Roster, RosterEntry } from "./roster.ts";
+
+/** What `berth node ls` shows. */
+export interface LocalNodeInfo {
+  readonly name: string;
+  readonly state: "running" | "stopped";
+  readonly podCidr: string;
+  /** The address of its NodePorts. */
+  readonly address?: string;
+}
+
+export interface LocalNodesParts extends FurtherNodeParts {
+  readonly roster: Roster;
+  readonly machine: AgentSwitch;
+  /** This end of the overlay, in the machine's own namespace. */
+  readonly link: Overlay;
+}
+
+/** The instance's nodes: the machine itself and those beside it. One change at a time. */
+export class LocalNodes {
+  readonly #context: DaemonContext;
+  readonly #parts: LocalNodesParts;
+  readonly #settings: ClusterSettings;
+  readonly #further = new Map<string, FurtherNode>();
+  readonly #lock = new KeyedMutex();
+
+  constructor(context: DaemonContext, parts: LocalNodesParts, settings: ClusterSettings) {
+    this.#context = context;
+    this.#parts = parts;
+    this.#settings = settings;
+  }
+
+  /** Those of the roster, and so many more that there are `atLeast`. */
+  async open(atLeast: number): Promise<void> {
+    const { roster, engine } = this.#parts;
+    await this.#reclaim(engine.recovered);
+    const known = roster.entries().filter(({ index }) => index > 1);
+    if (known.length > 0) await this.#join();
+    await Promise.all(known.map((entry) => this.#openOne(entry)));
+    this.#introduce();
+    await this.add(Math.max(0, atLeast - roster.entries().length));
+  }
+
+  /** Sandboxes of nodes that nobody knows any more: a removal was cut short. */
+  async #reclaim(found: readonly Sandbox[]): Promise<void> {
+    const known = new Set(this.#parts.roster.entries().map(({ index }) => `${CRI_OWNER.value}:${index}`));
+    for (const sandbox of found) {
+      const owner = sandbox.request.labels?.[CRI_OWNER.key] ?? "";
+      if (owner.startsWith(`${CRI_OWNER.value}:`) && !known.has(owner)) await sandbox.destroy();
+    }
+  }
+
+  async #openOne(entry: RosterEntry): Promise<void> {
+    const node = await FurtherNode.open(this.#context, this.#parts, entry, this.#settings);
+    this.#further.set(entry.name, node);
+    if (!entry.stopped) await node.powerOn();
+  }
+
+  /** The machine joins the network of its nodes, once there are further ones. */
+  async #join(): Promise<void> {
+    await this.#parts.underlay.open(overlayNode(this.#settings.ranges, 1));
+    this.#parts.link.open();
+  }
+
+  /** Every node learns of every other. */
+  #introduce(): void {
+    const nodes = this.#parts.roster.entries().map(({ index }) => overlayNode(this.#settings.ranges, index));
+    if (nodes.length > 1 || this.#further.size > 0) this.#parts.link.setPeers(nodes);
+    for (const node of this.#further.values()) node.setPeers(nodes);
+  }
+
+  list(): LocalNodeInfo[] {
+    return this.#parts.roster.entries().map(({ name, index, stopped }) => {
+      const { podCidrs, underlay } = overlayNode(this.#settings.ranges, index);
+      return {
+        name,
+        state: stopped ? "stopped" : "running",
+        podCidr: podCidrs.join(),
+        ...(index > 1 && { address: underlay }),
+      };
+    });
+  }
+
+  /** Resolves when they are Ready. Throws resourceExhausted. */
+  add(count: number): Promise<string[]> {
+    return this.#lock.run("", async () => {
+      const added: string[] = [];
+      for (let left = count; left > 0; left--) {
+        this.#refusePlugins();
+        await this.#join();
+        const entry = this.#parts.roster.add();
+        try {
+          const node = await FurtherNode.open(this.#context, this.#parts, entry, this.#settings);
+          this.#further.set(entry.name, node);
+          this.#introduce();
+          await node.powerOn();
+          added.push(entry.name);
+        } catch (error) {
+          await this.#forget(entry.name);
+          throw error;
+        }
+      }
+      return added;
+    });
+  }
+
+  #refusePlugins(): void {
+    if (this.#context.config.cni)
+      throw failedPrecondition("further nodes need berth's own Pod network, and CNI plugins are configured", {
+        hint: "take cni-conf-dir out of the configuration",
+      });
+  }
+
+  /** As a machine that is thrown away: nothing is drained. */
+  remove(name: string): Promise<void> {
+    return this.#lock.run("", async () => {
+      if (this.#entry(name).index === 1)
+        throw invalidArgument(`${name} is the machine itself and cannot be removed`, { hint: "berth node stop" });
+      await this.#further.get(name)?.agent.off();
+      await this.#deleteObjects(name);
+      await this.#forget(name);
+    });
+  }
+
+  async #forget(name: string): Promise<void> {
+    const node = this.#further.get(name);
+    this.#further.delete(name);
+    this.#parts.roster.remove(name);
+    this.#introduce();
+    await node?.destroy();
+    if (this.#further.size > 0) return;
+    this.#parts.link.close();
+    this.#parts.underlay.close();
+  }
+
+  async #deleteObjects(name: string): Promise<void> {
+    const { client } = this.#parts;
+    const pods = await client.of(resources.pods).list({ fieldSelector: `spec.nodeName=${name}` });
+    const gone = (error: unknown) => {
+      if (!hasCode(error, "notFound")) throw error;
+    };
+    for (const { metadata } of pods.items)
+      await client.of(resources.pods).delete(metadata, { gracePeriodSeconds: 0 }).catch(gone);
+    await client.of(resources.nodes).delete({ name }).catch(gone);
+  }
+
+  /** Cuts the power. The cluster is told, unless `silent`: then it finds out by the node's silence. */
+  stop(name: string, silent: boolean): Promise<void> {
+    return this.#lock.run("", async () => {
+      const entry = this.#entry(name);
+      this.#parts.roster.mark(name, true);
+      if (entry.index === 1) await this.#parts.machine.cutPower();
+      else await this.#further.get(name)?.powerOff();
+      if (!silent) await this.#sayStopped(name);
+    });
+  }
+
+  async #sayStopped(name: string): Promise<void> {
+    const now = rfc3339(this.#context.clock.nowMs());
+    const ready = {
+      type: "Ready",
+      status: "False",
+      reason: "NodeStopped",
+      message: "berth node stop: the node is off",
+    };
+    const condition = { ...ready, lastHeartbeatTime: now, lastTransitionTime: now };
+    await this.#parts.client
+      .of(resources.nodes)
+      .patch({ name }, { status: { conditions: [condition] } }, { subresource: "status", kind: "strategic" })
+      .catch((error: unknown) =>
+        this.#context.log.warn("the cluster was not told that a node is off", { node: name, why: messageOf(error) }),
+      );
+  }
+
+  /** Resolves when it is Ready. */
+  start(name: string): Promise<void> {
+    return this.#lock.run("", async () => {
+      const entry = this.#entry(name);
+      if (entry.index === 1) await this.#parts.machine.on();
+      else await this.#further.get(name)?.powerOn();
+      this.#parts.roster.mark(name, false);
+    });
+  }
+
+  /** For who wants to look into its Pods; undefined for a node that is off. */
+  runtime(name: string): cri.RuntimeService | undefined {
+    const agent = this.#agents().get(name);
+    return agent?.isOn ? agent.runtime : undefined;
+  }
+
+  running(): { readonly name: string; readonly runtime: cri.RuntimeService }[] {
+    return [...this.#agents()].flatMap(([name, { isOn, runtime }]) => (isOn ? [{ name, runtime }] : []));
+  }
+
+  #agents(): Map<string, AgentSwitch> {
+    const further = [...this.#further].map(([name, { agent }]) => [name, agent] as const);
+    return new Map([[this.#settings.nodeName, this.#parts.machine], ...further]);
+  }
+
+  #entry(name: string): RosterEntry {
+    const entry = this.#parts.roster.find(name);
+    if (entry) return entry;
+    throw notFound(`no local node is called ${JSON.stringify(name)}`, { hint: "berth node ls" });
+  }
+
+  /** The machine goes down in order. */
+  async drain(): Promise<void> {
+    await Promise.all([...this.#further.values()].map(({ agent }) => agent.drain()));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#further.values()].map((node) => node.close()));
+  }
+}

@@ -1,0 +1,296 @@
+/** Several nodes on one machine by the real kubectl and curl: what crosses between them, what stays on one, and what happens when one goes. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { instanceTag } from "../../src/base/index.ts";
+import { run } from "../support/daemon.ts";
+import { podOf, shell, startPods, type PodTests } from "../support/pods.ts";
+import { toolsPod } from "../support/tools-pod.ts";
+
+/** Of this process alone, so that runs beside each other don't want one port. */
+const LB_PORT = 26_000 + (process.pid % 1000);
+const HOST_PORT = 27_000 + (process.pid % 1000);
+
+let pods: PodTests;
+let nodes: string[] = [];
+const address: Record<string, string> = {};
+const ip: Record<string, string> = {};
+
+interface Node {
+  metadata: { name: string; annotations?: Record<string, string> };
+  spec: { podCIDR: string; unschedulable?: boolean };
+  status: {
+    conditions: { type: string; status: string; reason: string }[];
+    addresses: { type: string; address: string }[];
+  };
+}
+interface Service {
+  spec: { clusterIP: string; ports: { nodePort: number }[] };
+  status: { loadBalancer?: { ingress?: { ip: string }[] } };
+}
+interface HostPortPod {
+  spec: { containers: { ports: { hostPort?: number }[] }[] };
+}
+interface PodList {
+  items: {
+    metadata: { name: string; deletionTimestamp?: string };
+    spec: { nodeName: string };
+    status: { phase: string };
+  }[];
+}
+
+before(async () => {
+  pods = await startPods({ env: { BERTH_NODES: "3" } });
+  const list = JSON.parse(await pods.kubectl("get", "nodes", "-o", "json")) as { items: Node[] };
+  nodes = list.items.map(({ metadata }) => metadata.name);
+  for (const { metadata, status } of list.items)
+    address[metadata.name] = status.addresses.find(({ type }) => type === "InternalIP")!.address;
+  const onNode = (index: number) => ({ nodeName: nodes[index] });
+  const hostPort = toolsPod("mapped", { app: "mapped" }, [8080], onNode(2)) as unknown as HostPortPod;
+  hostPort.spec.containers[0]!.ports[0]!.hostPort = HOST_PORT;
+  await pods.apply(
+    ...["a", "b", "c"].map((name, index) => toolsPod(name, { app: "web", name }, [8080], onNode(index))),
+    toolsPod("own", { app: "own" }, [8181], { ...onNode(1), hostNetwork: true }),
+    hostPort,
+  );
+  for (const name of ["a", "b", "c", "own", "mapped"]) ip[name] = (await pods.running(name)).status.podIP;
+});
+
+after(async () => {
+  await pods?.berth.stop();
+  if (!pods) return;
+  const { stdout } = await run("ip", ["link"]);
+  assert.ok(!stdout.includes(`berth${instanceTag(pods.berth.instance)}`), `links are left: ${stdout}`);
+});
+
+/** One command, on the machine or in a Pod. */
+function inside(from: string, ...command: string[]) {
+  return from === "host" ? run(command[0]!, command.slice(1)) : pods.try("exec", from, "--", ...command);
+}
+
+/** The names of those that answer over so many connections, or what curl says. */
+async function answering(from: string, authority: string, count = 16): Promise<string> {
+  const url = `http://${authority}/?[1-${count}]`;
+  const options = ["-sS", "--noproxy", "*", "--max-time", "3", "--no-keepalive", "-H", "connection: close"];
+  const { code, stdout, stderr } = await inside(from, "curl", ...options, url);
+  if (code !== 0) return code === 7 ? "refused" : `exit ${code}: ${stderr}`;
+  return [...new Set([...stdout.matchAll(/"name": "([\w-]+)"/g)].map((match) => match[1]!))].toSorted().join();
+}
+
+/** Rules take a moment to follow. */
+async function becomes(read: () => Promise<string>, wanted: string, what: string, timeoutMs = 15_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const seen = await read();
+    if (seen === wanted) return;
+    if (Date.now() > deadline) assert.equal(seen, wanted, what);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function service(name: string, spec: Record<string, unknown> = {}): Promise<Service> {
+  const common = { selector: { app: "web" }, ports: [{ port: 80, targetPort: "web" }] };
+  await pods.apply({ apiVersion: "v1", kind: "Service", metadata: { name }, spec: { ...common, ...spec } });
+  return pods.get<Service>("service", name);
+}
+
+async function clientSeenBy(from: string, authority: string): Promise<string> {
+  const { stdout } = await inside(from, "curl", "-sS", "--noproxy", "*", "--max-time", "5", `http://${authority}/`);
+  return (JSON.parse(stdout) as { client: string }).client;
+}
+
+test("nodes have names, addresses and Pod ranges of their own, and say that they share the machine", async () => {
+  const list = JSON.parse(await pods.kubectl("get", "nodes", "-o", "json")) as { items: Node[] };
+  assert.equal(new Set(list.items.map(({ spec }) => spec.podCIDR)).size, 3);
+  assert.equal(new Set(Object.values(address)).size, 3);
+  assert.match(list.items[1]!.metadata.annotations!["berth.dev/shares-machine"]!, /whole machine/);
+  const { stdout } = await pods.berth.berth("node", "ls", "--json");
+  assert.deepEqual(
+    (JSON.parse(stdout) as { name: string; state: string }[]).map(({ name, state }) => [name, state]),
+    nodes.map((name) => [name, "running"]),
+  );
+});
+
+test("Pods of each node reach those of every other by their own address, and so does the machine", async () => {
+  for (const from of ["a", "b", "c"])
+    for (const to of ["a", "b", "c"])
+      if (from !== to) assert.equal(await clientSeenBy(from, `${ip[to]}:8080`), ip[from], `${from} to ${to}`);
+  for (const to of ["b", "c"]) assert.equal(await answering("host", `${ip[to]}:8080`, 1), to);
+});
+
+test("Services answer from each node: by name, on each node's port, by the load balancer's address", async () => {
+  const { spec } = await service("web", { type: "LoadBalancer", ports: [{ port: LB_PORT, targetPort: "web" }] });
+  const [{ nodePort }] = spec.ports as [{ nodePort: number }];
+  for (const from of ["a", "b", "c", "own", "host"])
+    await becomes(() => answering(from, `${spec.clusterIP}:${LB_PORT}`), "a,b,c", `ClusterIP from ${from}`);
+  for (const from of ["a", "b", "c"])
+    await becomes(() => answering(from, `web:${LB_PORT}`), "a,b,c", `name from ${from}`);
+  for (const node of nodes)
+    for (const from of ["host", "c"])
+      await becomes(
+        () => answering(from, `${address[node]}:${nodePort}`),
+        "a,b,c",
+        `node port of ${node} from ${from}`,
+      );
+  const { status } = await pods.until<Service>("service", "web", (one) => one.status.loadBalancer?.ingress);
+  const balancer = `${status.loadBalancer!.ingress![0]!.ip}:${LB_PORT}`;
+  for (const from of ["host", "b"])
+    await becomes(() => answering(from, balancer), "a,b,c", `load balancer from ${from}`);
+});
+
+test("externalTrafficPolicy Local answers with the node's own Pods and shows them who asks", async () => {
+  const { spec } = await service("local", { type: "NodePort", externalTrafficPolicy: "Local" });
+  const port = spec.ports[0]!.nodePort;
+  await becomes(() => answering("host", `${address[nodes[1]!]}:${port}`), "b", "the second node's");
+  await becomes(() => answering("host", `${address[nodes[2]!]}:${port}`), "c", "the third node's");
+  assert.equal(await clientSeenBy("host", `${address[nodes[1]!]}:${port}`), address[nodes[1]!]!.replace(/2$/, "1"));
+});
+
+test("the host network and host ports of a Pod are its node's", async () => {
+  assert.equal(ip["own"], address[nodes[1]!]);
+  assert.equal(await clientSeenBy("own", `${ip["c"]}:8080`).then((seen) => seen !== ip["b"]), true);
+  assert.equal(await answering("host", `${address[nodes[1]!]}:8181`, 1), nodes[1], "its host name is the node's");
+  await becomes(() => answering("host", `${address[nodes[2]!]}:${HOST_PORT}`, 1), "mapped", "the third node's port");
+  await becomes(() => answering("b", `${address[nodes[2]!]}:${HOST_PORT}`, 1), "mapped", "from a Pod of another node");
+  await becomes(() => answering("mapped", `${address[nodes[2]!]}:${HOST_PORT}`, 1), "mapped", "from the Pod itself");
+  assert.equal(await answering("host", `${address[nodes[1]!]}:${HOST_PORT}`, 1), "refused");
+});
+
+test("logs, exec and port-forward lead to Pods of each node", async () => {
+  await pods.apply(podOf("speaker", "echo from the third; sleep 600", { nodeName: nodes[2] }));
+  await pods.running("speaker");
+  assert.equal(await pods.kubectl("logs", "speaker"), "from the third\n");
+  assert.equal(await pods.exec("speaker", "hostname"), "speaker\n");
+  const forward = pods.spawn("port-forward", "pod/b", ":8080");
+  try {
+    const line = await new Promise<string>((resolve) => forward.stdout!.once("data", (data) => resolve(String(data))));
+    assert.equal(await answering("host", `127.0.0.1:${/127\.0\.0\.1:(\d+)/.exec(line)![1]}`, 1), "b");
+  } finally {
+    forward.kill();
+  }
+});
+
+test("a policy holds on the node of its Pod, and the node's own probes go on", async () => {
+  await pods.apply({
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: "b-for-a" },
+    spec: {
+      podSelector: { matchLabels: { name: "b" } },
+      ingress: [{ from: [{ podSelector: { matchLabels: { name: "a" } } }] }],
+    },
+  });
+  await becomes(() => answering("c", `${ip["b"]}:8080`, 1), "refused", "c is not allowed");
+  assert.equal(await answering("a", `${ip["b"]}:8080`, 1), "b");
+  const probes = async () =>
+    (await pods.get("pod", "b")).status.conditions.find(({ type }) => type === "Ready")!.status;
+  assert.equal(await probes(), "True");
+  await pods.kubectl("delete", "networkpolicy", "b-for-a");
+  await becomes(() => answering("c", `${ip["b"]}:8080`, 1), "b", "c is allowed again");
+});
+
+test("the daemon is killed: every node's Pods run on, and are found again", async () => {
+  const before = await Promise.all(["a", "b", "c"].map((name) => pods.get("pod", name)));
+  await pods.berth.kill();
+  assert.equal(await answering("host", `${ip["c"]}:8080`, 1), "c");
+  await pods.berth.start();
+  for (const { metadata, status } of before) {
+    const now = await pods.running(metadata.name);
+    assert.equal(now.status.containerStatuses![0]!.containerID, status.containerStatuses![0]!.containerID);
+    assert.equal(now.status.containerStatuses![0]!.restartCount, 0);
+  }
+  const { spec } = await pods.get<Service>("service", "web");
+  for (const from of ["a", "c"])
+    await becomes(() => answering(from, `${spec.clusterIP}:${LB_PORT}`), "a,b,c", `ClusterIP from ${from}`);
+});
+
+/** The Pods of the Deployment that are meant to stay, as `node: how many`. */
+async function placement(): Promise<string> {
+  const { items } = JSON.parse(await pods.kubectl("get", "pods", "-l", "app=spread", "-o", "json")) as PodList;
+  const live = items.filter(({ metadata, status }) => !metadata.deletionTimestamp && status.phase === "Running");
+  return nodes.map((name) => live.filter(({ spec }) => spec.nodeName === name).length).join();
+}
+
+function sum(counts: string): number {
+  return counts.split(",").reduce((total, count) => total + Number(count), 0);
+}
+
+test("spread, drain, and a node that loses its power: Pods move, and the node comes back", async () => {
+  const soon = ["not-ready", "unreachable"].map((name) => ({
+    key: `node.kubernetes.io/${name}`,
+    operator: "Exists",
+    effect: "NoExecute",
+    tolerationSeconds: 0,
+  }));
+  const spread = { maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "DoNotSchedule" };
+  const matching = { labelSelector: { matchLabels: { app: "spread" } }, nodeTaintsPolicy: "Honor" };
+  await pods.apply({
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: "spread" },
+    spec: {
+      replicas: 3,
+      selector: { matchLabels: { app: "spread" } },
+      template: {
+        metadata: { labels: { app: "spread" } },
+        spec: {
+          terminationGracePeriodSeconds: 0,
+          topologySpreadConstraints: [{ ...spread, ...matching }],
+          tolerations: soon,
+          containers: [shell("main", "sleep 600")],
+        },
+      },
+    },
+  });
+  await becomes(placement, "1,1,1", "one on each node");
+  const [, second = "", third = ""] = nodes;
+  await pods.kubectl("drain", second, "--ignore-daemonsets", "--force", "--timeout=30s", "--pod-selector=app=spread");
+  await becomes(async () => (await placement()).split(",")[1]!, "0", "the drained node is empty");
+  await becomes(async () => String(sum(await placement())), "3", "they run elsewhere");
+  await pods.kubectl("uncordon", second);
+
+  assert.equal((await pods.berth.berth("node", "stop", third)).code, 0);
+  const conditions = (node: Node) => node.status.conditions.find(({ type }) => type === "Ready")!;
+  assert.equal(conditions(await pods.get<Node>("node", third)).status, "False");
+  await becomes(async () => (await placement()).split(",")[2]!, "0", "the dead node has none that counts");
+  await becomes(async () => String(sum(await placement())), "3", "they are replaced");
+  assert.equal((await inside("host", "curl", "-s", "--max-time", "1", `http://${ip["c"]}:8080/`)).code !== 0, true);
+  await pods.until("pod", "c", (pod) =>
+    pod.status.conditions.some((one) => one.type === "Ready" && one.status === "False"),
+  );
+  const { spec } = await pods.get<Service>("service", "web");
+  await becomes(
+    () => answering("a", `${spec.clusterIP}:${LB_PORT}`, 10),
+    "a,b",
+    "the Service leaves the dead node out",
+  );
+
+  assert.equal((await pods.berth.berth("node", "start", third)).code, 0);
+  await pods.until<Node>("node", third, (node) => conditions(node).status === "True");
+  await pods.apply(podOf("after", "echo back", { nodeSelector: { "kubernetes.io/hostname": third } }));
+  assert.equal(await pods.finished("after"), "back\n");
+});
+
+test("a node is added, and removed with everything it had", async () => {
+  const { stdout, code, stderr } = await pods.berth.berth("node", "add");
+  assert.equal(code, 0, stderr);
+  const name = stdout.trim();
+  await pods.apply(toolsPod("d", { app: "web", name: "d" }, [8080], { nodeName: name }));
+  await pods.running("d");
+  const { spec } = await pods.get<Service>("service", "web");
+  await becomes(
+    async () => String((await answering("b", `${spec.clusterIP}:${LB_PORT}`)).includes("d")),
+    "true",
+    "d answers",
+  );
+  const pin = `${pods.berth.runtimeDir}/nodes/4`;
+  assert.ok(existsSync(pin));
+  const removed = await pods.berth.berth("node", "remove", name);
+  assert.equal(removed.code, 0, removed.stderr);
+  assert.ok(!existsSync(pin));
+  assert.equal((await pods.try("get", "node", name)).code, 1);
+  assert.equal((await pods.try("get", "pod", "d")).code, 1);
+  assert.ok(!readFileSync("/proc/self/mountinfo", "utf8").includes(pin));
+  const refused = await pods.berth.berth("node", "remove", nodes[0]!);
+  assert.match(refused.stderr, /is the machine itself/);
+});
