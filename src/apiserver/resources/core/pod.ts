@@ -5,7 +5,10 @@ import { deepEqual, forbidden } from "../shared/field-errors.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
 import { defaultPodSpec } from "./pod-defaults.ts";
 import { podLine } from "./pod-status-line.ts";
-import { validatePodSpec } from "./pod-template.ts";
+import { validatePodAnnotations, validatePodAnnotationsKept } from "./pod-validation/annotations.ts";
+import { validatePodSpec } from "./pod-validation/spec.ts";
+import { validatePodStatus } from "./pod-validation/status.ts";
+import { validateEphemeralChange, validatePodChange, validateResize } from "./pod-validation/update.ts";
 import { qosClassOf } from "./qos.ts";
 
 type Pod = k8s.Pod;
@@ -27,7 +30,7 @@ export const pod: Peculiarities = {
   prepareForUpdate(object, old, context) {
     keepByPart(object as Pod, old as Pod, context.subresource);
   },
-  validate: (object) => validatePodSpec((object as Pod).spec, "spec"),
+  validate: validateCreate,
   validateUpdate,
   selectableFields: {
     "spec.nodeName": (object) => (object as Pod).spec?.nodeName ?? "",
@@ -95,50 +98,32 @@ function resized(now: k8s.PodSpec, old: k8s.PodSpec): k8s.PodSpec {
   return spec;
 }
 
-const immutableMessage =
-  "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+function validateCreate(object: KubeObject): FieldError[] {
+  const { spec, metadata } = object as Pod;
+  const errors = validateWhole(object as Pod);
+  if ((spec?.ephemeralContainers ?? []).length > 0)
+    errors.push(forbidden("spec.ephemeralContainers", "cannot be set on create"));
+  if (spec?.nodeName && (spec.schedulingGates ?? []).length > 0)
+    errors.push(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"));
+  return [...validatePodAnnotations(metadata.annotations, spec, "metadata.annotations"), ...errors];
+}
+
+const validateWhole = ({ spec, metadata }: Pod): FieldError[] =>
+  validatePodSpec(spec, "spec", { pod: { name: metadata.name } });
 
 function validateUpdate(object: KubeObject, oldObject: KubeObject, context: StrategyContext): FieldError[] {
   const now = object as Pod;
   const old = oldObject as Pod;
-  if (context.subresource === "status") return [];
-  const errors = validatePodSpec(now.spec, "spec");
-  if (context.subresource !== "") return errors;
-  if (now.spec?.containers.length !== old.spec?.containers.length)
-    return [...errors, forbidden("spec.containers", "pod updates may not add or remove containers")];
-  if ((now.spec?.initContainers?.length ?? 0) !== (old.spec?.initContainers?.length ?? 0))
-    return [...errors, forbidden("spec.initContainers", "pod updates may not add or remove containers")];
-  if (!tolerationsOnlyAdded(now, old))
-    errors.push(forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"));
-  if (!deepEqual(withoutMutable(now.spec!, old.spec!), old.spec))
-    errors.push(forbidden("spec", `${immutableMessage}\n`));
-  return errors;
-}
-
-/** The new spec with every field that may change put back. */
-function withoutMutable(now: k8s.PodSpec, old: k8s.PodSpec): k8s.PodSpec {
-  const restore = (containers: readonly k8s.Container[] | undefined, before: readonly k8s.Container[] | undefined) =>
-    containers?.map((container, index) => ({ ...container, image: before?.[index]?.image }));
-  const copy: k8s.PodSpec = { ...now, containers: restore(now.containers, old.containers)! };
-  copy.initContainers = restore(now.initContainers, old.initContainers);
-  copy.tolerations = old.tolerations;
-  if (now.activeDeadlineSeconds !== undefined) copy.activeDeadlineSeconds = old.activeDeadlineSeconds;
-  if ((old.terminationGracePeriodSeconds ?? 0) < 0)
-    copy.terminationGracePeriodSeconds = old.terminationGracePeriodSeconds;
-  if ((old.schedulingGates?.length ?? 0) > 0) {
-    // Gated Pods may lose gates and be narrowed to fewer nodes.
-    copy.schedulingGates = old.schedulingGates;
-    copy.nodeSelector = old.nodeSelector;
-    copy.affinity = old.affinity;
-  }
-  return copy;
-}
-
-function tolerationsOnlyAdded(now: Pod, old: Pod): boolean {
-  const bare = ({ tolerationSeconds: _seconds, ...rest }: k8s.Toleration) => rest;
-  return (old.spec?.tolerations ?? []).every((before) =>
-    (now.spec?.tolerations ?? []).some((after) => deepEqual(bare(after), bare(before))),
+  if (context.subresource === "status") return validatePodStatus(now, old);
+  // What was stored under older rules may stay: else nothing could take its finalizers away.
+  const errors = deepEqual(now.spec, old.spec) ? [] : validateWhole(now);
+  errors.push(
+    ...validatePodAnnotationsKept(now.metadata.annotations, old.metadata.annotations, "metadata.annotations"),
+    ...validatePodAnnotations(now.metadata.annotations, now.spec, "metadata.annotations"),
   );
+  if (context.subresource === "ephemeralcontainers") return [...errors, ...validateEphemeralChange(now, old)];
+  if (context.subresource === "resize") return [...errors, ...validateResize(now, old)];
+  return context.subresource === "" ? [...errors, ...validatePodChange(now, old)] : errors;
 }
 
 function readinessGates({ spec, status }: Pod): string {

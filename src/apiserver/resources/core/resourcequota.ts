@@ -1,7 +1,7 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, nameColumn, text } from "../shared/columns.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
-import { validateQuantity } from "./pod-template.ts";
+import { validateQuantity } from "../shared/checks.ts";
 
 type ResourceQuota = k8s.ResourceQuota;
 

@@ -3,7 +3,7 @@ import type { FieldError } from "../../machinery/kind.ts";
 import { ageColumn, nameColumn, text, wide } from "../shared/columns.ts";
 import { deepEqual, forbidden, notSupported, required } from "../shared/field-errors.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
-import { validateQuantity } from "./pod-template.ts";
+import { validateQuantity } from "../shared/checks.ts";
 
 type Volume = k8s.PersistentVolume;
 type Claim = k8s.PersistentVolumeClaim;

@@ -39,6 +39,14 @@ function checker(pattern: RegExp, most: number, message: string): NameCheck {
 
 export const isDns1123Label = checker(label1123Pattern, 63, label1123Message);
 export const isDns1123Subdomain = checker(subdomainPattern, 253, subdomainMessage);
+const relaxedLabel = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+
+/** With underscores: search domains of a Pod. */
+export const isRelaxedSubdomain = checker(
+  new RegExp(`^${relaxedLabel}(\\.${relaxedLabel})*$`),
+  253,
+  `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '${relaxedLabel}(\\.${relaxedLabel})*')`,
+);
 export const isDns1035Label = checker(label1035Pattern, 63, label1035Message);
 
 /** A name that is one segment of a URL's path: RBAC's and custom names. */
