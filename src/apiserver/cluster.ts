@@ -11,6 +11,7 @@ import { BootstrapTokens } from "./authn/bootstrap-tokens.ts";
 import { ClientCertificates } from "./authn/client-certificates.ts";
 import { OidcUsers } from "./authn/oidc.ts";
 import type { OidcOptions } from "./authn/oidc.ts";
+import { LegacyServiceAccountTokens } from "./authn/legacy-service-account-tokens.ts";
 import { openSigningKey, ServiceAccountTokens } from "./authn/service-account-tokens.ts";
 import { StaticTokens } from "./authn/static-tokens.ts";
 import { createAuthorizers } from "./authz/index.ts";
@@ -70,6 +71,7 @@ export interface Cluster extends AsyncDisposable {
   /** Signs what CertificateSigningRequests ask for. */
   readonly signer: ClusterSigner;
   readonly tokens: ServiceAccountTokens;
+  readonly legacyTokens: LegacyServiceAccountTokens;
   /** https://HOST:PORT */
   readonly url: string;
   /** For the cluster's administrator. To be written 0600. */
@@ -95,9 +97,11 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   let server: ApiServer | undefined = undefined as ApiServer | undefined;
   const handler: ApiHandler = (request) => server!.handler(request);
   const state = new ClusterState({ handler, clock, random, log, signal: stop.signal });
+  const keys = [await openSigningKey(options.folder)];
+  const legacyTokens = new LegacyServiceAccountTokens({ keys, state });
   const tokens = new ServiceAccountTokens({
     issuer: options.serviceAccountIssuer ?? defaultIssuer,
-    keys: [await openSigningKey(options.folder)],
+    keys,
     state,
     clock,
     random,
@@ -106,6 +110,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     new ClientCertificates([certificates.authority.pair.cert], clock),
     ...(options.tokenAuthFile === undefined ? [] : [new StaticTokens(await readFile(options.tokenAuthFile, "utf8"))]),
     tokens,
+    legacyTokens,
     ...(options.oidc === undefined ? [] : [new OidcUsers(options.oidc, clock)]),
     new BootstrapTokens(state, clock),
   ];
@@ -115,7 +120,10 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       authenticators,
       authorizers,
       rbac,
-      verifyFor: (token, audiences) => tokens.verify(token, audiences),
+      verifyFor: async (token, audiences) => {
+        const user = audiences.includes(tokens.audience) ? await legacyTokens.verify(token) : undefined;
+        return user ? { user, audiences: [tokens.audience] } : tokens.verify(token, audiences);
+      },
     }),
     ...bindingEndpoints(clock),
     evictionEndpoint(state, clock),
@@ -179,6 +187,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     certificates,
     signer: new ClusterSigner(certificates.authority, clock),
     tokens,
+    legacyTokens,
     url,
     close,
     kubeconfig: (name) =>

@@ -21,11 +21,17 @@ export interface CertificateSigner {
   }): Promise<string>;
 }
 
+/** Makes a token without an end, for a Secret to hold; injected by the composition root. */
+export interface LegacyTokenIssuer {
+  issue(identity: { namespace: string; serviceAccount: { name: string; uid: string }; secretName: string }): string;
+}
+
 /** What the composition root knows and controllers need. Everything left out switches the feature off. */
 export interface ClusterSettings {
   /** PEM of the CA that clients in pods trust. */
   readonly rootCaPem?: string;
   readonly signer?: CertificateSigner;
+  readonly legacyTokens?: LegacyTokenIssuer;
   /** Addresses handed to Services of type LoadBalancer, as CIDRs. */
   readonly loadBalancerCidrs?: readonly string[];
   /** Pod networks handed to nodes, as `10.244.0.0/16`, cut into /24 per node. */
@@ -55,6 +61,8 @@ export interface Controller {
   readonly name: string;
   /** Under which it acts, where upstream calls that otherwise than the controller. */
   readonly serviceAccount?: string;
+  /** Acts as the controller manager: it makes what service accounts prove themselves by. */
+  readonly asManager?: true;
   /** The component in its events, where that differs from `name`. */
   readonly component?: string;
   readonly workers?: number;

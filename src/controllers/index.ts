@@ -22,7 +22,7 @@ import { podGarbageCollector } from "./pod-gc/index.ts";
 import { resourceQuotaController } from "./quota/index.ts";
 import { replicaSetController, replicationController } from "./replicaset/index.ts";
 import { serviceCidrController } from "./service-cidr/index.ts";
-import { rootCaPublisher, serviceAccountController } from "./serviceaccount/index.ts";
+import { rootCaPublisher, serviceAccountController, serviceAccountTokensController } from "./serviceaccount/index.ts";
 import { statefulSetController } from "./statefulset/index.ts";
 import { ttlAfterFinishedController } from "./ttl/index.ts";
 import {
@@ -38,6 +38,7 @@ export { controllerUser, runControllers, type ControllerManager, type Controller
 /** Everything that a cluster runs. */
 export const allControllers: readonly Controller[] = [
   serviceAccountController,
+  serviceAccountTokensController,
   rootCaPublisher,
   namespaceController,
   garbageCollector,

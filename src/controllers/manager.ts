@@ -24,6 +24,8 @@ export function controllerUser(name: string): UserInfo {
   };
 }
 
+const managerUser: UserInfo = { name: "system:kube-controller-manager", groups: ["system:authenticated"] };
+
 export interface ControllerManager {
   /** Resolves when every informer has synced and the workers run. */
   readonly ready: Promise<void>;
@@ -53,7 +55,7 @@ function prepare(controller: Controller, options: ControllerManagerOptions, info
   const { clock, random } = options;
   const log = options.log.with({ controller: controller.name });
   const client = options.client.as(
-    controllerUser(controller.serviceAccount ?? controller.name),
+    controller.asManager ? managerUser : controllerUser(controller.serviceAccount ?? controller.name),
     `berth-controllers/${controller.name}`,
   );
   const queue = new WorkQueue({ clock, log });

@@ -56,7 +56,7 @@ const quickStages = defaultStages.map((stage) => ({
 type Context = Pick<ClusterOptions, "clock" | "random" | "log">;
 
 async function runControlPlane(
-  { client, certificates, signer }: Cluster,
+  { client, certificates, signer, legacyTokens }: Cluster,
   context: Context,
   count: number,
   signal: AbortSignal,
@@ -65,6 +65,7 @@ async function runControlPlane(
   const settings = {
     rootCaPem: certificates.authority.pair.cert,
     signer,
+    legacyTokens,
     serviceCidr: "10.96.0.0/16",
     loadBalancerCidrs: ["192.0.2.0/29"],
   };

@@ -155,7 +155,7 @@ export class ServiceAccountTokens implements Authenticator {
   }
 }
 
-const serviceAccountUser = (namespace: string, name: string, uid?: string): UserInfo => ({
+export const serviceAccountUser = (namespace: string, name: string, uid?: string): UserInfo => ({
   name: `system:serviceaccount:${namespace}:${name}`,
   ...(uid === undefined ? {} : { uid }),
   groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`],

@@ -4,6 +4,8 @@ import { isNamespaceTerminating, resources, type Stored } from "../../client/ind
 import { sameJson } from "../common/index.ts";
 import type { Controller } from "../controller.ts";
 
+export { serviceAccountTokensController } from "./tokens.ts";
+
 type Namespace = Stored<k8s.Namespace>;
 
 const CA_MAP = "kube-root-ca.crt";

@@ -34,7 +34,7 @@ export function controllersService(
     dependsOn: [api, informers],
     async start(use) {
       const { allControllers, runControllers } = await import("../../../controllers/index.ts");
-      const { client, certificates, signer } = use(api);
+      const { client, certificates, signer, legacyTokens } = use(api);
       const stop = new AbortController();
       const log = context.log.with({ service: "controllers" });
       const manager = runControllers(
@@ -47,6 +47,7 @@ export function controllersService(
           settings: {
             rootCaPem: certificates.authority.pair.cert,
             signer,
+            legacyTokens,
             serviceCidr: settings.serviceCidr,
             loadBalancerCidrs: [settings.loadBalancerCidr],
           },
