@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { instanceDirs, invalidArgument, type LogLevel } from "../base/index.ts";
+import { DOCKER_KEYS, NO_DOCKER_SETTINGS, type DockerSettings } from "./docker-settings.ts";
 
 /**
  * What the daemon is told, from (later wins): the configuration file, the environment, flags. The file has the names of Docker's daemon.json
@@ -43,6 +44,8 @@ export interface DaemonConfig {
   /** CNI plugins make the Pods' network instead of berth. */
   readonly cni?: { readonly confDir: string; readonly binDir: string };
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
+  /** What containers and networks get that say nothing themselves. */
+  readonly docker: DockerSettings;
 }
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -129,7 +132,13 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
   const file = env["BERTH_CONFIG"] ?? "/etc/berth/daemon.json";
   const raw = existsSync(file) ? parseFile(file) : {};
   const fromFile: Partial<DaemonConfig> = {};
+  let docker = NO_DOCKER_SETTINGS;
   for (const [key, value] of Object.entries(raw)) {
+    const dockers = DOCKER_KEYS[key];
+    if (dockers) {
+      docker = { ...docker, ...dockers(value, key, docker) };
+      continue;
+    }
     const read = KEYS[key];
     if (!read) throw invalidArgument(`configuration: unknown key "${key}" in ${file}`);
     Object.assign(fromFile, read(value, key));
@@ -153,8 +162,10 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     engine: true,
     simulatedNodes: 0,
     runtimes: {},
+    docker,
     tls: tlsOf(raw),
     cni: cniOf(raw),
+    ...(docker.debug ? { logLevel: "debug" as const } : {}),
     ...fromFile,
     ...mirrorsOf(env),
     ...(env["BERTH_ENGINE"] === undefined ? {} : { engine: env["BERTH_ENGINE"] !== "0" }),

@@ -108,7 +108,7 @@ async function infoDocument(engine: Engine, version: string, context: DockerApiC
     ContainerdCommit: { ID: "" },
     RuncCommit: { ID: "" },
     InitCommit: { ID: "" },
-    SecurityOptions: ["name=seccomp,profile=builtin", ...(host.cgroupVersion === "2" ? ["name=cgroupns"] : [])],
+    SecurityOptions: securityOptions(engine),
     DefaultAddressPools: host.addressPools,
     FirewallBackend: { Driver: "nftables" },
     CDISpecDirs: [],
@@ -172,4 +172,14 @@ function instanceId({ instance, dataDir }: DockerApiContext): string {
   }
   const hex = createHash("sha256").update(`${machine}\n${instance}\n${dataDir}`).digest("hex");
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
+}
+
+function securityOptions({ host, options }: Engine): string[] {
+  const profile = options.containerDefaults?.seccompProfile ?? "builtin";
+  return [
+    `name=seccomp,profile=${profile.startsWith("{") ? "custom" : profile}`,
+    ...(options.containerDefaults?.noNewPrivileges ? ["name=no-new-privileges"] : []),
+    ...(host.cgroupVersion === "2" ? ["name=cgroupns"] : []),
+    ...(options.usernsRemap === undefined ? [] : ["name=userns"]),
+  ];
 }

@@ -7,6 +7,7 @@ import {
   DockerContainers,
   isRunning,
   ProcessIsolation,
+  readIdMappings,
   type Isolation,
   type IsolationName,
   type Sandbox,
@@ -57,6 +58,7 @@ export interface Engine {
  * the runtime directory, sandboxes before who owns them, owners before networks and volumes, which drop what nobody owns.
  */
 export async function openEngine(context: InstanceContext, options: EngineOptions): Promise<Engine> {
+  const idMappings = options.usernsRemap === undefined ? undefined : readIdMappings(options.usernsRemap);
   const events = new MemoryEventBus(context.clock);
   const core = new Core(context, {
     defaultRuntime: options.defaultRuntime,
@@ -73,7 +75,14 @@ export async function openEngine(context: InstanceContext, options: EngineOption
       registry: registryConfig(options),
       bootstrapper: new PackageBootstrapper(context),
     }),
-    openNetworks(context, { events, dns: options.dns, addressPools: options.addressPools }),
+    openNetworks(context, {
+      events,
+      dns: options.dns,
+      dnsSearch: options.dnsSearch,
+      dnsOptions: options.dnsOptions,
+      addressPools: options.addressPools,
+      bridge: options.bridge,
+    }),
     openVolumes(context, { events }),
   ]);
   const process = new ProcessIsolation(core);
@@ -87,6 +96,7 @@ export async function openEngine(context: InstanceContext, options: EngineOption
     networks,
     volumes,
     events,
+    defaults: { ...options.containerDefaults, idMappings },
   });
   const builder = await openBuilder({ context, images, snapshots, networks, runOnce: createRunOnce(process) });
 

@@ -1,10 +1,18 @@
-import type { Isolation } from "./container/index.ts";
+import type { ContainerDefaults, Isolation } from "./container/index.ts";
 
 /** What the engine is told by the daemon's configuration. */
 export interface EngineOptions {
   readonly registryMirrors: readonly string[];
   readonly insecureRegistries: readonly string[];
   readonly dns: readonly string[];
+  readonly dnsSearch?: readonly string[];
+  readonly dnsOptions?: readonly string[];
+  /** The default bridge's address with prefix length, its MTU, and the host's address where it publishes ports by default. */
+  readonly bridge?: { readonly address?: string; readonly mtu?: number; readonly hostBinding?: string };
+  readonly containerDefaults?: ContainerDefaults;
+  /** Whose ids containers' users have on the host: dockerd's `userns-remap`. */
+  readonly usernsRemap?: string;
+  readonly labels?: readonly string[];
   readonly addressPools: ReadonlyArray<{ readonly base: string; readonly size: number }>;
   readonly defaultRuntime: string;
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;

@@ -43,6 +43,8 @@ test("run: output, exit code, stdin, TTY, and nothing left behind", async () => 
   const failed = await any("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 9");
   assert.deepEqual([failed.code, failed.stdout, failed.stderr], [9, "out\n", "err\n"]);
   assert.equal((await berth.dockerWith({ input: "typed\n" }, "run", "-i", "--rm", "busybox", "cat")).stdout, "typed\n");
+  const much = { input: Buffer.alloc(3_000_000, "x") };
+  assert.equal((await berth.dockerWith(much, "run", "-i", "--rm", "busybox", "wc", "-c")).stdout.trim(), "3000000");
   assert.equal((await docker("run", "--rm", "-t", "busybox", "sh", "-c", "test -t 1 && echo tty")).stdout, "tty\r\n");
   assert.equal((await docker("ps", "-aq")).stdout, "");
 });

@@ -9,7 +9,12 @@ export function engineService(context: DaemonContext): Service<Engine> {
     dependsOn: [],
     async start() {
       const engineContext = { ...context, log: context.log.with({ service: "engine" }) };
-      const engine = await openEngine(engineContext, { ...context.config, isolations: [vmIsolation(engineContext)] });
+      const { docker, ...config } = context.config;
+      const engine = await openEngine(engineContext, {
+        ...config,
+        ...docker,
+        isolations: [vmIsolation(engineContext)],
+      });
       return { value: engine, stop: () => engine.close() };
     },
   };

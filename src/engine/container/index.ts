@@ -4,3 +4,4 @@ export { ALL_CAPABILITIES, boundingSet, DEFAULT_CAPABILITIES, effectiveCapabilit
 export { lookUpUser, resolveUser, type ResolvedUser } from "./spec/user.ts";
 export { resolveInRoot } from "./paths.ts";
 export * from "./docker/index.ts";
+export { mappedRoot, readIdMappings, type IdMappings } from "./spec/id-mappings.ts";

@@ -98,13 +98,20 @@ export class NetworkKernel {
 
   /** A namespace with its loopback up. Loopback devices of new namespaces are down, and link-local IPv6 would wait for duplicates. */
   createNamespace(pin: string): void {
-    this.#netns.create(pin, () => {
-      using netlink = this.#netlink.open();
-      const loopback = netlink.link("lo");
-      if (loopback) netlink.changeLink(loopback.index, { up: true });
-      this.#netns.sysctl("net/ipv6/conf/default/accept_dad", 0, true);
-      this.#netns.sysctl("net/ipv6/conf/default/accept_ra", 0, true);
-    });
+    this.#netns.create(pin, () => this.#setUp());
+  }
+
+  /** The same for a namespace that somebody else has made and pinned. */
+  adoptNamespace(pin: string): void {
+    this.#netns.enter(pin, () => this.#setUp());
+  }
+
+  #setUp(): void {
+    using netlink = this.#netlink.open();
+    const loopback = netlink.link("lo");
+    if (loopback) netlink.changeLink(loopback.index, { up: true });
+    this.#netns.sysctl("net/ipv6/conf/default/accept_dad", 0, true);
+    this.#netns.sysctl("net/ipv6/conf/default/accept_ra", 0, true);
   }
 
   removeNamespace(pin: string): void {

@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import path from "node:path";
 import { failedPrecondition, KeyedMutex, type InstanceContext, type Timer } from "../../base/index.ts";
 import {
@@ -188,10 +189,15 @@ class Networks implements NetworkService {
     return this.#locks.run(spec.id, () => {
       const found = this.#registry.sandboxes.get(spec.id);
       if (found) return found;
-      const netnsPath = spec.host ? "" : path.join(this.#ctx.runtimeDir, "netns", spec.id);
-      if (netnsPath) this.#kernel.createNamespace(netnsPath);
+      const netnsPath = spec.host ? "" : this.netnsPath(spec.id);
+      if (netnsPath && spec.pinned) this.#kernel.adoptNamespace(netnsPath);
+      else if (netnsPath) this.#kernel.createNamespace(netnsPath);
       return this.#store({ spec, netnsPath, endpoints: [], publishedPorts: [] });
     });
+  }
+
+  netnsPath(id: string): string {
+    return path.join(this.#ctx.runtimeDir, "netns", id);
   }
 
   sandbox(id: string): Sandbox | undefined {
@@ -289,6 +295,9 @@ class Networks implements NetworkService {
   async recover(keep: ReadonlySet<string>): Promise<void> {
     const gone = [...this.#registry.sandboxes.keys()].filter((id) => !keep.has(id));
     for (const id of gone) await this.destroySandbox(id);
+    // Pinned, and then the daemon was killed before it could note whose it is.
+    for (const pin of listFolder(path.dirname(this.netnsPath("x"))))
+      if (!this.#registry.sandboxes.has(pin)) this.#kernel.removeNamespace(this.netnsPath(pin));
     this.#removeStrayLinks();
     for (const sandbox of this.#registry.sandboxes.values()) {
       if (sandbox.endpoints.some((endpoint) => this.#files.isNamed(endpoint))) await this.#dns.open(sandbox);
@@ -352,5 +361,13 @@ class Networks implements NetworkService {
   #publishEvent(action: string, network: Network, sandboxId?: string): void {
     const container: Record<string, string> = sandboxId ? { container: sandboxId } : {};
     this.#events?.publish("network", action, network.id, { ...container, name: network.name, type: network.driver });
+  }
+}
+
+function listFolder(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
   }
 }

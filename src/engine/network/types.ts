@@ -83,6 +83,8 @@ export interface SandboxSpec {
   readonly extraHosts?: readonly string[];
   /** True for a stack of somebody else: `host` (no namespace is made, `netnsPath` is empty). */
   readonly host?: boolean;
+  /** The namespace is pinned for it already, by somebody who made it in a user namespace (host/userns). */
+  readonly pinned?: boolean;
 }
 
 /** A sandbox's wish for an interface on a network (Docker's EndpointSettings, less what is output). */
@@ -161,6 +163,8 @@ export interface NetworkService {
   prune(accept: (network: Network) => boolean, inUse?: ReadonlySet<string>): Promise<Network[]>;
 
   createSandbox(spec: SandboxSpec): Promise<Sandbox>;
+  /** Where a sandbox's namespace is pinned, or would be. */
+  netnsPath(id: string): string;
   sandbox(id: string): Sandbox | undefined;
   /** `network` is an id or a name. The first call gives `eth0`. Throws alreadyExists when the sandbox is on it already. */
   connect(sandboxId: string, network: string, spec?: EndpointSpec): Promise<Endpoint>;

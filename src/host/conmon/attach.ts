@@ -62,7 +62,9 @@ function socketOf(fd: number): Socket {
   const failed = handle.open(fd);
   if (failed) throw unavailable("this Node.js cannot read the monitor's socket");
   const options: object = { handle, allowHalfOpen: true, readable: true, writable: true };
-  return new Socket(options);
+  const stream = new Socket(options);
+  // Chunks that wait would go out together, as one packet; conmon cuts off what is more than its buffer takes.
+  return Object.assign(stream, { _writev: null });
 }
 
 class PacketSocket implements AttachSocket {

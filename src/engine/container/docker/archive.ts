@@ -1,10 +1,11 @@
 import path from "node:path";
 import type { Readable } from "node:stream";
 import { hasCode, notFound, permissionDenied } from "../../../base/index.ts";
-import { statInRoot, tarFromRoot, untarIntoRoot, type PathStat } from "../files/files.ts";
+import { statInRoot, tarFromRoot, untarIntoRoot, type FilesRoot, type PathStat } from "../files/files.ts";
 import { resolveUser } from "../spec/user.ts";
 import { isRunning, type ContainerRecord } from "./record.ts";
 import type { DockerContainers } from "./service.ts";
+import { mappingsOf } from "./userns.ts";
 
 export type { PathStat } from "../files/files.ts";
 
@@ -48,7 +49,7 @@ export async function writeArchive(
     if (!inVolume) throw permissionDenied("container rootfs is marked read-only");
   }
   await withRoot(service, record, async (root) => {
-    const owner = options.copyUidGid ? await resolveUser(root, record.config.User ?? "") : undefined;
+    const owner = options.copyUidGid ? await resolveUser(root.path, record.config.User ?? "") : undefined;
     const untar = {
       noOverwriteDirNonDir: options.noOverwriteDirNonDir,
       owner: owner && { uid: owner.uid, gid: owner.gid },
@@ -83,20 +84,20 @@ async function named<T>(record: ContainerRecord, file: string, task: () => Promi
 async function withRoot<T>(
   service: DockerContainers,
   record: ContainerRecord,
-  task: (root: string) => Promise<T>,
+  task: (root: FilesRoot) => Promise<T>,
 ): Promise<T> {
   await using root = await openRoot(service, record, false);
-  return await task(root.path);
+  return await task(root);
 }
 
 async function* lease<T>(
   service: DockerContainers,
   record: ContainerRecord,
-  task: (root: string) => AsyncGenerator<T>,
+  task: (root: FilesRoot) => AsyncGenerator<T>,
   withoutMounts = false,
 ): AsyncGenerator<T> {
   await using root = await openRoot(service, record, withoutMounts);
-  yield* task(root.path);
+  yield* task(root);
 }
 
 /** A running container's own view of its root, volumes and all; else its snapshot, mounted for as long as it is needed. */
@@ -104,10 +105,11 @@ async function openRoot(
   service: DockerContainers,
   record: ContainerRecord,
   withoutMounts: boolean,
-): Promise<{ path: string } & AsyncDisposable> {
+): Promise<FilesRoot & AsyncDisposable> {
   if (isRunning(record)) {
-    const root = withoutMounts ? service.launcher.rootfs(record) : `/proc/${record.state.pid}/root`;
-    return { path: root, [Symbol.asyncDispose]: async () => {} };
+    const inside = async () => (await service.live(record).container.rootPath?.()) ?? `/proc/${record.state.pid}/root`;
+    const root = withoutMounts ? service.launcher.rootfs(record) : await inside();
+    return { path: root, owners: mappingsOf(service.deps, record.hostConfig), [Symbol.asyncDispose]: async () => {} };
   }
-  return service.borrowRoot(record);
+  return service.borrowRoot(record, withoutMounts);
 }

@@ -1,4 +1,4 @@
-import { invalidArgument, notFound } from "../../../base/index.ts";
+import { failedPrecondition, invalidArgument, notFound } from "../../../base/index.ts";
 import type { DockerEndpointSettings } from "../../../api/index.ts";
 import { endpointSpec } from "./endpoints.ts";
 import type { ContainerParts } from "./parts.ts";
@@ -16,6 +16,7 @@ export async function connectNetwork(
   if (record.hostConfig.NetworkMode === "host")
     throw invalidArgument("container cannot be disconnected from host network or connected to host network");
   await parts.lock.run(record.id, async () => {
+    refuseRunningMachine(parts, record);
     if (networks.sandbox(record.id)) await networks.connect(record.id, network, endpointSpec(record, settings));
     record.endpoints[name] = settings;
     await parts.store.save(record);
@@ -33,10 +34,19 @@ export async function disconnectNetwork(
   await parts.lock.run(record.id, async () => {
     const key = Object.keys(record.endpoints).find((given) => given === name || given === id || id.startsWith(given));
     if (key === undefined) throw notFound(`container ${record.id} is not connected to network ${name}`);
+    refuseRunningMachine(parts, record);
     if (networks.sandbox(record.id)) await networks.disconnect(record.id, network);
     delete record.endpoints[key];
     await parts.store.save(record);
     await refreshFiles(parts, record);
+  });
+}
+
+/** A microVM has handed its network over to the guest when it runs. */
+function refuseRunningMachine({ live }: ContainerParts, record: ContainerRecord): void {
+  if (live.find(record.id)?.sandbox.isolation !== "vm") return;
+  throw failedPrecondition("the network cards of a running microVM cannot be changed", {
+    hint: "stop the container, connect or disconnect it, and start it again",
   });
 }
 

@@ -5,6 +5,7 @@ import type {
   DockerHostConfig,
   OciImageRunConfig,
 } from "../../../api/index.ts";
+import type { ContainerDefaults } from "./deps.ts";
 import { effectiveCapabilities } from "../spec/capabilities.ts";
 import { DEFAULT_SHM_BYTES } from "../spec/defaults.ts";
 import { checkResources } from "./resources.ts";
@@ -122,8 +123,11 @@ export function completeHostConfig(
   body: DockerCreateBody,
   defaultRuntime: string,
   cgroupVersion: 1 | 2,
+  defaults: ContainerDefaults = {},
 ): DockerHostConfig {
   const host = body.HostConfig ?? {};
+  const given = new Set((host.Ulimits ?? []).map(({ Name }) => Name));
+  const ulimits = [...(host.Ulimits ?? []), ...(defaults.ulimits ?? []).filter(({ Name }) => !given.has(Name))];
   const mode = host.NetworkMode || "default";
   return {
     ...host,
@@ -132,15 +136,39 @@ export function completeHostConfig(
       Name: host.RestartPolicy?.Name || "no",
       MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
     },
-    LogConfig: { Type: host.LogConfig?.Type || "json-file", Config: host.LogConfig?.Config ?? {} },
-    IpcMode: host.IpcMode || "private",
-    CgroupnsMode: host.CgroupnsMode || (cgroupVersion === 2 && !host.Privileged ? "private" : "host"),
-    ShmSize: host.ShmSize || DEFAULT_SHM_BYTES,
+    LogConfig: logConfig(host, defaults),
+    IpcMode: host.IpcMode || defaults.ipcMode || "private",
+    CgroupnsMode:
+      host.CgroupnsMode ||
+      (host.Privileged ? "host" : defaults.cgroupnsMode || (cgroupVersion === 2 ? "private" : "host")),
+    CgroupParent: host.CgroupParent || defaults.cgroupParent,
+    ShmSize: host.ShmSize || defaults.shmBytes || DEFAULT_SHM_BYTES,
+    Init: host.Init ?? defaults.init,
+    Ulimits: ulimits.length > 0 ? ulimits : host.Ulimits,
+    SecurityOpt: withDefaultSecurity(host, defaults),
     Runtime: host.Runtime || defaultRuntime,
     PortBindings: host.PortBindings ?? {},
     // Docker stores --cpus as it came and a negative pids limit as none.
     PidsLimit: host.PidsLimit && host.PidsLimit > 0 ? host.PidsLimit : null,
   };
+}
+
+/** As dockerd: the daemon's driver for those that name none; its options for those that use that driver, under their own. */
+function logConfig({ LogConfig }: DockerHostConfig, defaults: ContainerDefaults): DockerHostConfig["LogConfig"] {
+  const type = defaults.logDriver ?? "json-file";
+  const Type = LogConfig?.Type || type;
+  return { Type, Config: { ...(Type === type ? defaults.logOptions : {}), ...LogConfig?.Config } };
+}
+
+/** What of `--security-opt` the daemon's configuration says for containers that don't. */
+function withDefaultSecurity(host: DockerHostConfig, defaults: ContainerDefaults): DockerHostConfig["SecurityOpt"] {
+  const given = host.SecurityOpt ?? [];
+  const says = (name: string) => given.some((option) => option.split(/[=:]/)[0] === name);
+  const added = [
+    ...(defaults.noNewPrivileges && !says("no-new-privileges") ? ["no-new-privileges"] : []),
+    ...(defaults.seccompProfile && !host.Privileged && !says("seccomp") ? [`seccomp=${defaults.seccompProfile}`] : []),
+  ];
+  return added.length > 0 ? [...given, ...added] : host.SecurityOpt;
 }
 
 export const newContainerId = (random: Random) => randomHex(random, 32);

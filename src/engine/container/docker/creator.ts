@@ -10,6 +10,7 @@ import { VM_RUNTIME } from "./launcher.ts";
 import { portBindings } from "./ports.ts";
 import type { ContainerRecord, MountRecord } from "./record.ts";
 import type { ContainerStore } from "./store.ts";
+import { checkRemapped, mappingsOf } from "./userns.ts";
 
 export interface CreateOptions {
   readonly name?: string;
@@ -34,13 +35,14 @@ export class Creator {
     const cgroupVersion = core.cgroups.mode === "unified" ? 2 : 1;
     if (!body.Image) throw failedPrecondition("no image was named");
     const image = await images.resolve(body.Image, options.platform ? { platform: options.platform } : undefined);
-    const hostConfig = completeHostConfig(body, core.defaultRuntime, cgroupVersion);
+    const hostConfig = completeHostConfig(body, core.defaultRuntime, cgroupVersion, this.deps.defaults);
     const { HostConfig: _host, NetworkingConfig: _networking, ...own } = body;
     const merged = mergeConfig(own, image.config.config ?? {});
     checkHostConfig(merged, hostConfig, [
       ...core.runtimeNames(),
       ...(this.deps.isolations.has("vm") ? [VM_RUNTIME] : []),
     ]);
+    if (mappingsOf(this.deps, hostConfig)) checkRemapped(hostConfig);
     portBindings(merged, hostConfig);
     const id = newContainerId(ctx.random);
     const config = this.#completeConfig(merged, hostConfig, id);
@@ -122,6 +124,12 @@ export class Creator {
     });
   }
 
+  /** Which image a mount means, decided once: a tag that moves later changes nothing. */
+  async #withImage(mount: MountRecord): Promise<MountRecord> {
+    const { id, chainId } = await this.deps.images.resolve(mount.Source);
+    return { ...mount, imageId: id, chainId };
+  }
+
   async #makeVolumes(planned: MountRecord[], holder: string, host: DockerHostConfig): Promise<MountRecord[]> {
     const { volumes } = this.deps;
     const held: string[] = [];
@@ -129,7 +137,7 @@ export class Creator {
       const result: MountRecord[] = [];
       for (const mount of planned) {
         if (mount.Type !== "volume") {
-          result.push(mount);
+          result.push(mount.Type === "image" ? await this.#withImage(mount) : mount);
           continue;
         }
         const source = host.Mounts?.find(

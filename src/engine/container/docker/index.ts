@@ -1,6 +1,6 @@
 export { DockerContainers, type WaitCondition } from "./service.ts";
 export type { CreateOptions } from "./creator.ts";
-export type { ContainerDeps } from "./deps.ts";
+export type { ContainerDefaults, ContainerDeps } from "./deps.ts";
 export type { ContainerRecord, ContainerState, MountRecord } from "./record.ts";
 export { isRunning } from "./record.ts";
 export { inspectContainer, sizes, summarizeContainer } from "./views.ts";

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { conflict, failedPrecondition, invalidArgument, Undo } from "../../../base/index.ts";
-import { mountTmpfs, unmount } from "../../../host/index.ts";
+import { bindMount, mountTmpfs, unmount } from "../../../host/index.ts";
 import type { Sandbox as NetworkSandbox } from "../../network/index.ts";
 import type { Isolation, RuntimeContainer, Sandbox } from "../runtime/index.ts";
 import { resolveInRoot } from "../paths.ts";
@@ -11,8 +11,10 @@ import type { ContainerDeps } from "./deps.ts";
 import { endpointSpec } from "./endpoints.ts";
 import { portBindings } from "./ports.ts";
 import { isRunning, type ContainerRecord } from "./record.ts";
+import { MountSources } from "./sources.ts";
 import { dockerSpec, environment } from "./spec.ts";
 import type { ContainerStore } from "./store.ts";
+import { closeUserNamespace, mappingsOf, openUserNamespace, type RemappedUsers } from "./userns.ts";
 
 /** `docker run --runtime vm`: the name that means an isolation and no OCI runtime. */
 export const VM_RUNTIME = "vm";
@@ -30,10 +32,12 @@ const INIT_BINARIES = [
 export class Launcher {
   readonly #deps: ContainerDeps;
   readonly #store: ContainerStore;
+  readonly #sources: MountSources;
 
   constructor(deps: ContainerDeps, store: ContainerStore) {
     this.#deps = deps;
     this.#store = store;
+    this.#sources = new MountSources(deps);
   }
 
   /** A runtime container, created and not yet started. Everything is undone when a step fails. */
@@ -42,28 +46,25 @@ export class Launcher {
     await using undo = new Undo();
     let sandbox = undefined as Sandbox | undefined;
     undo.defer(() => this.down(record, sandbox));
-    const mounting = this.#mountRoot(record);
-    const [network, , sources] = await settled([
-      this.#network(record),
-      mounting,
-      mounting.then(() => this.#sources(record, rootfs)),
+    const users = await openUserNamespace(this.#deps, record, this.#donor(record));
+    const [network, sources] = await settled([
+      this.#network(record, users !== undefined),
+      this.#root(record, rootfs, users),
     ] as const);
     const user = await resolveUser(rootfs, record.config.User ?? "", record.hostConfig.GroupAdd ?? []);
-    const files = await this.#files(record, network);
+    const files = await this.#files(record, network, users);
     const { spec, warnings } = dockerSpec(record, {
       rootfs,
       user,
       env: environment(record, user.home),
       namespaces: this.#namespaces(record, network),
+      users,
       files,
       sources,
-      initPath: record.hostConfig.Init ? initBinary() : undefined,
+      initPath: record.hostConfig.Init ? initBinary(this.#deps.defaults.initPath) : undefined,
       cgroupVersion: this.#deps.core.cgroups.mode === "unified" ? 2 : 1,
       procStatus: await readFile("/proc/self/status", "utf8"),
     });
-    if (record.config.WorkingDir) {
-      await mkdir(await resolveInRoot(rootfs, record.config.WorkingDir), { recursive: true });
-    }
     sandbox = await this.#isolation(record).createSandbox({
       id: record.id,
       netnsPath: network?.netnsPath || undefined,
@@ -83,19 +84,19 @@ export class Launcher {
 
   /** Gives back everything that `up` took. Idempotent, and safe for what a crash left half done. */
   async down(record: ContainerRecord, sandbox?: Sandbox): Promise<void> {
-    const { networks, snapshots, volumes, core } = this.#deps;
+    const { networks, snapshots, core } = this.#deps;
     await sandbox?.destroy();
     if (!sandbox) await this.#strayContainer(record);
     await Promise.all([
       networks.destroySandbox(record.id),
       (async () => {
+        await snapshots.unmount(this.#view(record));
         await snapshots.unmount(this.rootfs(record));
         if (record.hostConfig.IpcMode === "shareable") unmount(this.#shm(record), { lazy: true });
+        await this.#sources.close(record);
+        closeUserNamespace(this.#deps, record);
         await rm(core.layout.bundle(record.id), { recursive: true, force: true });
       })(),
-      ...record.mounts
-        .filter((mount) => mount.Type === "volume")
-        .map((mount) => volumes.unmount(mount.Name!, record.id)),
     ]);
   }
 
@@ -110,6 +111,24 @@ export class Launcher {
     await group.killAll();
     await group.remove();
     await rm(core.layout.sandbox(record.id), { recursive: true, force: true });
+  }
+
+  /**
+   * The root of a container that doesn't run, mounted, and a view of it in which its volumes and folders of the host are where the container has
+   * them: what `docker cp` sees. Given back by `down`.
+   */
+  async view(record: ContainerRecord): Promise<string> {
+    const rootfs = this.rootfs(record);
+    await mkdir(this.#deps.core.layout.bundle(record.id), { recursive: true, mode: 0o711 });
+    await this.#deps.snapshots.mount(record.id, rootfs);
+    const view = this.#view(record);
+    await mkdir(view, { recursive: true });
+    bindMount(rootfs, view);
+    await this.#sources.showIn(record, view);
+    return view;
+  }
+  #view(record: ContainerRecord): string {
+    return path.join(this.#deps.core.layout.bundle(record.id), "view");
   }
 
   rootfs(record: ContainerRecord): string {
@@ -127,12 +146,31 @@ export class Launcher {
     return found;
   }
 
-  async #mountRoot(record: ContainerRecord): Promise<void> {
-    await mkdir(this.#deps.core.layout.bundle(record.id), { recursive: true, mode: 0o711 });
-    await this.#deps.snapshots.mount(record.id, this.rootfs(record), { volatile: record.hostConfig.AutoRemove });
+  /** The root with its working directory, and where its mounts' content is. */
+  async #root(record: ContainerRecord, rootfs: string, users: RemappedUsers | undefined): Promise<string[]> {
+    const { core, snapshots } = this.#deps;
+    const volatile = record.hostConfig.AutoRemove;
+    await mkdir(core.layout.bundle(record.id), { recursive: true, mode: 0o711 });
+    await snapshots.mount(record.id, rootfs, { volatile });
+    const sources = await this.#sources.open(record, rootfs);
+    if (record.config.WorkingDir)
+      await mkdir(await resolveInRoot(rootfs, record.config.WorkingDir), { recursive: true });
+    if (!users) return sources;
+    // What was made and copied until now belongs to its owners on disk; from here on the container's users are mapped.
+    await snapshots.unmount(rootfs);
+    await snapshots.mount(record.id, rootfs, { volatile, idmap: users });
+    return this.#sources.mapOwners(record, sources, users.userns);
   }
 
-  async #network(record: ContainerRecord): Promise<NetworkSandbox | undefined> {
+  /** The container whose namespaces this one joins. */
+  #donor(record: ContainerRecord): ContainerRecord | undefined {
+    const { NetworkMode, PidMode, IpcMode } = record.hostConfig;
+    const mode = [NetworkMode, PidMode, IpcMode].find((given) => given?.startsWith("container:"));
+    const donor = mode === undefined ? undefined : this.#joined(mode, "user");
+    return donor && mappingsOf(this.#deps, donor.hostConfig) ? donor : undefined;
+  }
+
+  async #network(record: ContainerRecord, pinned: boolean): Promise<NetworkSandbox | undefined> {
     const { networks } = this.#deps;
     const mode = record.hostConfig.NetworkMode ?? "bridge";
     if (mode.startsWith("container:")) return undefined;
@@ -147,6 +185,7 @@ export class Launcher {
       dnsOptions: host.DnsOptions ?? [],
       extraHosts: host.ExtraHosts ?? [],
       host: mode === "host",
+      pinned,
     });
     for (const [network, settings] of Object.entries(record.endpoints)) {
       await networks.connect(record.id, network, endpointSpec(record, settings));
@@ -184,7 +223,11 @@ export class Launcher {
   }
 
   /** The files that every container gets from us, by their place in it. */
-  async #files(record: ContainerRecord, network: NetworkSandbox | undefined): Promise<Record<string, string>> {
+  async #files(
+    record: ContainerRecord,
+    network: NetworkSandbox | undefined,
+    users: RemappedUsers | undefined,
+  ): Promise<Record<string, string>> {
     const mode = record.hostConfig.NetworkMode ?? "";
     const owner = mode.startsWith("container:") ? this.#joined(mode, "network") : record;
     const directory = this.#store.directory(owner.id);
@@ -207,6 +250,8 @@ export class Launcher {
       mountTmpfs(this.#shm(record), { sizeBytes: record.hostConfig.ShmSize, mode: 0o1777 });
     }
     if (network) await this.writeNetworkFiles(record, network);
+    if (network && users)
+      for (const name of NETWORK_FILES) await chown(path.join(directory, name), users.uid, users.gid);
     return files;
   }
 
@@ -225,42 +270,16 @@ export class Launcher {
     ]);
   }
 
-  /** Where each mount's content is, in order; volumes are mounted and filled, missing sources of `-v` made. */
-  async #sources(record: ContainerRecord, rootfs: string): Promise<string[]> {
-    const { volumes } = this.#deps;
-    const sources: string[] = [];
-    for (const mount of record.mounts) {
-      if (mount.Type === "volume") {
-        const directory = await volumes.mount(mount.Name!, record.id);
-        if (!mount.noCopy && !mount.subpath) await volumes.populate(mount.Name!, rootfs, mount.Destination);
-        sources.push(mount.subpath ? await volumes.subpath(mount.Name!, mount.subpath) : directory);
-      } else if (mount.Type === "bind") {
-        if (mount.createSource) await mkdir(mount.Source, { recursive: true }).catch(ignoreExisting(mount.Source));
-        else if (!existsSync(mount.Source))
-          throw invalidArgument(
-            `invalid mount config for type "bind": bind source path does not exist: ${mount.Source}`,
-          );
-        sources.push(mount.Source);
-      } else sources.push("");
-    }
-    return sources;
-  }
-
   /** Removes the bundle directory of a container that is gone. */
   async forget(record: ContainerRecord): Promise<void> {
     await rmdir(this.#deps.core.layout.bundle(record.id)).catch(() => {});
   }
 }
 
-function ignoreExisting(source: string) {
-  return async (error: unknown) => {
-    // A file is as good a source as a directory.
-    if (!(await stat(source).catch(() => undefined))) throw error;
-  };
-}
+const NETWORK_FILES = ["hostname", "hosts", "resolv.conf"];
 
-function initBinary(): string {
-  const found = INIT_BINARIES.find((file) => existsSync(file));
+function initBinary(configured?: string): string {
+  const found = (configured === undefined ? INIT_BINARIES : [configured]).find((file) => existsSync(file));
   if (found === undefined)
     throw failedPrecondition("--init needs an init program, and none is installed", {
       hint: "install the package tini",

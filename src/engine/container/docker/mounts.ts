@@ -113,6 +113,18 @@ function fromMount(mount: DockerMount): MountRecord {
         ],
       };
     }
+    case "image":
+      if (!mount.Source) throw bad("field Source must not be empty");
+      return {
+        Type: "image",
+        Source: mount.Source,
+        Destination: destination,
+        Mode: "",
+        // Docker shows what was asked for; nothing can be written there either way.
+        RW: false,
+        Propagation: "",
+        subpath: mount.ImageOptions?.Subpath || undefined,
+      };
     default:
       throw invalidArgument(`mount type unknown: "${mount.Type ?? ""}"`);
   }

@@ -1,3 +1,4 @@
+import type { Digest } from "../../content/index.ts";
 import type {
   DockerContainerConfig,
   DockerEndpointSettings,
@@ -29,7 +30,10 @@ export interface ContainerRecord {
 
 /** A mount as the spec needs it, and as inspect shows it. */
 export interface MountRecord extends DockerMountPoint {
-  /** Volume only: a directory or file within it. */
+  /** Image only: what is mounted. `Source` is the image as it was named. */
+  readonly chainId?: Digest;
+  readonly imageId?: Digest;
+  /** Volume or image: a directory or file within it. */
   readonly subpath?: string;
   /** Volume only: don't fill it from the image. */
   readonly noCopy?: boolean;

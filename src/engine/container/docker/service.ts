@@ -1,5 +1,6 @@
 import { conflict, KeyedMutex } from "../../../base/index.ts";
 import type { DockerCreateBody, DockerEndpointSettings, DockerHostConfig } from "../../../api/index.ts";
+import type { Digest } from "../../content/index.ts";
 import type { AttachStream, Sandbox, TtySize } from "../runtime/index.ts";
 import { connectNetwork, disconnectNetwork } from "./connections.ts";
 import { Creator, type CreateOptions } from "./creator.ts";
@@ -53,11 +54,13 @@ export class DockerContainers {
     this.#roots = new BorrowedRoots(this.#parts);
     this.#logs = new LogRotation(this.#parts);
     deps.images.setUsers(() =>
-      this.store.list().map((record) => ({
-        containerId: record.id,
-        imageId: record.imageId as `sha256:${string}`,
-        running: isRunning(record),
-      })),
+      this.store.list().flatMap((record) =>
+        [record.imageId as Digest, ...record.mounts.flatMap((mount) => mount.imageId ?? [])].map((imageId) => ({
+          containerId: record.id,
+          imageId,
+          running: isRunning(record),
+        })),
+      ),
     );
   }
 
@@ -192,9 +195,10 @@ export class DockerContainers {
   endOf(record: ContainerRecord): AbortSignal {
     return this.#parts.live.find(record.id)?.ended.signal ?? AbortSignal.abort();
   }
-  /** The root of a container that doesn't run. */
-  borrowRoot(record: ContainerRecord): Promise<BorrowedRoot> {
-    return this.#roots.borrow(record);
+  /** The root of a container that doesn't run, with its volumes and folders of the host in it, or without. */
+  async borrowRoot(record: ContainerRecord, withoutMounts = false): Promise<BorrowedRoot> {
+    const root = await this.#roots.borrow(record);
+    return withoutMounts ? { ...root, path: this.launcher.rootfs(record) } : root;
   }
   /** The log's files, oldest first. */
   logFiles(record: ContainerRecord): Promise<string[]> {

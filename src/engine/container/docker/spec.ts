@@ -8,13 +8,14 @@ import {
   type OciSeccomp,
   type OciSpec,
 } from "../../../api/index.ts";
-import { defaultSeccompProfile } from "../../../host/index.ts";
+import { defaultSeccompProfile, type IdMapping } from "../../../host/index.ts";
 import { baseSpec, DEFAULT_DEVICE_RULES, DEFAULT_SHM_BYTES, defaultMounts } from "../spec/defaults.ts";
 import { boundingSet, effectiveCapabilities } from "../spec/capabilities.ts";
 import { ociRlimits } from "../spec/ulimits.ts";
 import type { ResolvedUser } from "../spec/user.ts";
 import type { ContainerRecord, MountRecord } from "./record.ts";
 import { ociDevices, ociResources } from "./resources.ts";
+import type { RemappedUsers } from "./userns.ts";
 
 /** What a spec takes besides the record: what was found out or made for this start. */
 export interface SpecInputs {
@@ -27,6 +28,8 @@ export interface SpecInputs {
   readonly files: Readonly<Record<string, string>>;
   /** Where the mounts' sources are, in the record's order. */
   readonly sources: readonly string[];
+  /** The user namespace to join; undefined: the host's. */
+  readonly users?: RemappedUsers;
   readonly initPath?: string;
   readonly cgroupVersion: 1 | 2;
   /** Capabilities that this daemon has to give. */
@@ -56,6 +59,10 @@ export function dockerSpec(record: ContainerRecord, inputs: SpecInputs): { spec:
   setProcess(record, inputs, spec, security.noNewPrivileges, warnings);
   spec.linux.namespaces = namespaces(record, inputs);
   spec.mounts = mounts(record, inputs, privileged);
+  if (inputs.users) {
+    spec.linux.uidMappings = inputs.users.mappings.uids.map(ociMapping);
+    spec.linux.gidMappings = inputs.users.mappings.gids.map(ociMapping);
+  }
   const { devices, rules } = ociDevices(host);
   spec.linux.devices = devices;
   spec.linux.resources = {
@@ -77,6 +84,8 @@ export function dockerSpec(record: ContainerRecord, inputs: SpecInputs): { spec:
   if (host.CgroupParent) spec.linux.cgroupsPath = path.join("/", host.CgroupParent, record.id);
   return { spec, warnings };
 }
+
+const ociMapping = ({ containerId, hostId, size }: IdMapping) => ({ containerID: containerId, hostID: hostId, size });
 
 export const INIT_TARGET = "/sbin/docker-init";
 
@@ -116,6 +125,7 @@ function namespaces(record: ContainerRecord, inputs: SpecInputs): OciSpec["linux
     const join = inputs.namespaces[type];
     if (join !== "host") list.push({ type, path: join });
   }
+  if (inputs.users) list.push({ type: "user", path: inputs.users.userns });
   // Docker's defaults: private on v2, the host's on v1.
   const mode = record.hostConfig.CgroupnsMode || (inputs.cgroupVersion === 2 ? "private" : "host");
   if (mode === "private" && !record.hostConfig.Privileged) list.push({ type: "cgroup" });

@@ -158,7 +158,12 @@ export async function topContainer(
 ): Promise<{ Titles: string[]; Processes: string[][] }> {
   const record = service.store.get(ref);
   if (!service.isLive(record.id)) throw conflict(`container ${record.id} is not running`);
-  const pids = new Set(await service.live(record).container.processes());
+  const { container } = service.live(record);
+  if (container.top) {
+    const { titles, processes } = await container.top(psArgs || "-ef");
+    return { Titles: [...titles], Processes: processes.map((row) => [...row]) };
+  }
+  const pids = new Set(await container.processes());
   const { code, stdout, stderr } = await run(["/bin/ps", ...(psArgs || "-ef").split(/\s+/).filter(Boolean)]);
   if (code !== 0) throw conflict(`ps: ${stderr.trim()}`);
   const [header = "", ...lines] = stdout.split("\n").filter((line) => line !== "");

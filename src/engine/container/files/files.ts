@@ -8,8 +8,15 @@ export type { PathStat } from "./worker.ts";
 /** Chunks on their way from a thread to its reader. */
 const MAX_CHUNKS_IN_FLIGHT = 8;
 
+/** A directory as somebody's root. */
+export interface FilesRoot {
+  readonly path: string;
+  /** Set when it is seen through a user namespace. */
+  readonly owners?: FilesWorkerData["owners"];
+}
+
 /** What a path is; symlinks are followed but for the last component. Throws notFound. */
-export async function statInRoot(root: string, file: string): Promise<PathStat> {
+export async function statInRoot(root: FilesRoot, file: string): Promise<PathStat> {
   const task = start(root, { kind: "stat", path: file });
   for await (const message of task.messages()) if (message.kind === "stat") return message.stat;
   throw internal("the file thread ended without an answer");
@@ -17,7 +24,7 @@ export async function statInRoot(root: string, file: string): Promise<PathStat> 
 
 /** A tar of a path and all below it, under `name`. Throws notFound before the first chunk. */
 export async function* tarFromRoot(
-  root: string,
+  root: FilesRoot,
   file: string,
   name: string,
   signal?: AbortSignal,
@@ -38,7 +45,7 @@ export interface UntarOptions {
 
 /** Unpacks a tar into an existing directory. */
 export async function untarIntoRoot(
-  root: string,
+  root: FilesRoot,
   directory: string,
   archive: Readable,
   options: UntarOptions = {},
@@ -64,11 +71,11 @@ export async function untarIntoRoot(
   }
 }
 
-function start(root: string, task: FilesTask, signal?: AbortSignal) {
+function start({ path: root, owners }: FilesRoot, task: FilesTask, signal?: AbortSignal) {
   const credits = new SharedArrayBuffer(4);
   const credit = new Int32Array(credits);
   credit[0] = MAX_CHUNKS_IN_FLIGHT;
-  const data: FilesWorkerData = { root, task, credits };
+  const data: FilesWorkerData = { root, task, credits, owners };
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { workerData: data, stderr: false });
   const queue: FilesMessage[] = [];
   let wake: () => void = () => {};

@@ -3,7 +3,18 @@ import fs from "node:fs";
 import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { codeOf, errnoOf, invalidArgument, messageOf, notFound, type ErrorCode } from "../../../base/index.ts";
-import { confineThread, makeNode, S_IFBLK, S_IFCHR, S_IFIFO } from "../../../host/index.ts";
+import {
+  actAsFsUser,
+  confineThread,
+  getAttribute,
+  listAttributes,
+  makeNode,
+  setAttribute,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFIFO,
+  type IdMapping,
+} from "../../../host/index.ts";
 import { TarParser, tarEnd, tarHeader, tarPadding, type TarEntry, type TarType } from "../../tar/index.ts";
 
 export type FilesTask =
@@ -20,6 +31,8 @@ export type FilesTask =
 export interface FilesWorkerData {
   readonly root: string;
   readonly task: FilesTask;
+  /** How the root's owners are mapped, where it is seen through a user namespace. */
+  readonly owners?: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] };
   /** How many chunks the reader is ready to take; the worker waits at 0. */
   readonly credits: SharedArrayBuffer;
 }
@@ -46,8 +59,11 @@ const S_IFREG = 0o100000;
 const S_IFDIR = 0o040000;
 const S_IFLNK = 0o120000;
 
+/** Who nobody in a user namespace is. */
+const OVERFLOW_ID = 65_534;
+
 const port = parentPort!;
-const { root, task, credits } = workerData as FilesWorkerData;
+const { root, task, credits, owners } = workerData as FilesWorkerData;
 const credit = new Int32Array(credits);
 const send = (message: FilesMessage) => port.postMessage(message);
 
@@ -68,6 +84,8 @@ function fail(error: unknown): void {
 
 try {
   confineThread(root);
+  // What is made belongs to the namespace's root; for the host's there is no name in it. The thread stays so until its end.
+  if (owners) actAsFsUser(onHost(owners.uids, 0), onHost(owners.gids, 0));
   if (task.kind === "stat") {
     send({ kind: "stat", stat: statOf(task.path) });
     send({ kind: "done" });
@@ -126,14 +144,14 @@ function readTree(top: string, name: string): void {
       name: type === "directory" ? `${as}/` : as,
       type: first === undefined ? type : "hardlink",
       mode: stat.mode & 0o7777,
-      uid: stat.uid,
-      gid: stat.gid,
+      uid: owners ? inContainer(owners.uids, stat.uid) : stat.uid,
+      gid: owners ? inContainer(owners.gids, stat.gid) : stat.gid,
       sizeBytes: type === "file" && first === undefined ? stat.size : 0,
       mtime: stat.mtimeMs / 1000,
       linkName: first ?? (type === "symlink" ? fs.readlinkSync(file) : ""),
       major: (stat.rdev >> 8) & 0xfff,
       minor: (stat.rdev & 0xff) | ((stat.rdev >>> 12) & 0xfff00),
-      attributes: {},
+      attributes: first === undefined ? attributesOf(file) : {},
     };
     if (as !== "") emit(tarHeader(entry));
     if (entry.type === "file") emitContent(file, stat.size);
@@ -168,6 +186,46 @@ function emitContent(file: string, sizeBytes: number): void {
   } finally {
     fs.closeSync(fd);
   }
+}
+
+/** Attributes that a copy keeps: capabilities and the user's own. What the security module or the host's root says is not the archive's business. */
+function isKept(name: string): boolean {
+  return name === "security.capability" || name.startsWith("user.");
+}
+
+function attributesOf(file: string): Record<string, Buffer> {
+  const kept: Record<string, Buffer> = {};
+  for (const name of listAttributes(file).filter(isKept)) {
+    const value = getAttribute(file, name);
+    if (value) kept[name] = value;
+  }
+  return kept;
+}
+
+/** Like GNU tar, content counts more: on a file system without them the file is there without them. */
+function setAttributes(file: string, attributes: TarEntry["attributes"]): void {
+  for (const [name, value] of Object.entries(attributes).filter(([name]) => isKept(name))) {
+    try {
+      setAttribute(file, name, value);
+    } catch (error) {
+      if (codeOf(error) !== "notImplemented" && codeOf(error) !== "permissionDenied") throw error;
+    }
+  }
+}
+
+function onHost(mappings: readonly IdMapping[], id: number): number {
+  const map = mappings.find(({ containerId, size }) => id >= containerId && id < containerId + size);
+  if (!map)
+    throw invalidArgument(`user or group ${id} has no name on the host: it is beyond the ranges of userns-remap`);
+  return map.hostId + id - map.containerId;
+}
+function inContainer(mappings: readonly IdMapping[], id: number): number {
+  const map = mappings.find(({ hostId, size }) => id >= hostId && id < hostId + size);
+  return map ? map.containerId + id - map.hostId : OVERFLOW_ID;
+}
+function chownAsMapped(file: string, { uid, gid }: { uid: number; gid: number }): void {
+  if (owners) fs.lchownSync(file, onHost(owners.uids, uid), onHost(owners.gids, gid));
+  else fs.lchownSync(file, uid, gid);
 }
 
 function tarType(mode: number): TarType | undefined {
@@ -212,7 +270,8 @@ function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
       if (!current || current.file === options.path) return;
       const { file, entry } = current;
       const owner = options.owner ?? entry;
-      if (entry.type !== "hardlink") fs.lchownSync(file, owner.uid, owner.gid);
+      if (entry.type !== "hardlink") chownAsMapped(file, owner);
+      if (entry.type !== "hardlink") setAttributes(file, entry.attributes);
       if (entry.type !== "symlink" && entry.type !== "hardlink") fs.chmodSync(file, entry.mode);
       if (fd >= 0) fs.closeSync(fd);
       fd = -1;

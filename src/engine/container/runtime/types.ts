@@ -107,11 +107,20 @@ export interface RuntimeContainer {
   wait(signal?: AbortSignal): Promise<RuntimeExit>;
   /** All processes of the container, in the host's pid namespace. */
   processes(): Promise<number[]>;
+  /** What `ps` says of them; only where the host does not see them. Errors: notImplemented (columns). */
+  top?(psArgs: string): Promise<ProcessTable>;
+  /** Where the host finds the running container's root, volumes and all; absent: `/proc/PID/root`. */
+  rootPath?(): Promise<string>;
   stats(): Promise<RuntimeStats>;
   /** Closes the log and opens it anew, after a rotation by rename. */
   reopenLog(): Promise<void>;
   /** Kills when still alive, and removes all traces but the log. Idempotent. */
   delete(): Promise<void>;
+}
+
+export interface ProcessTable {
+  readonly titles: readonly string[];
+  readonly processes: ReadonlyArray<readonly string[]>;
 }
 
 export interface TtySize {
