@@ -156,8 +156,19 @@ test("the host network and host ports of a Pod are its node's", async () => {
   assert.equal(await answering("host", `${address[nodes[1]!]}:${HOST_PORT}`, 1), "refused");
 });
 
-test("logs, exec and port-forward lead to Pods of each node", async () => {
-  await pods.apply(podOf("speaker", "echo from the third; sleep 600", { nodeName: nodes[2] }));
+test("logs, exec and port-forward lead to Pods of each node, and a claim's volume is where its Pod is", async () => {
+  const volumes = [{ name: "data", persistentVolumeClaim: { claimName: "data" } }];
+  const spec = { nodeSelector: { "kubernetes.io/hostname": nodes[2] }, volumes };
+  const volumeMounts = [{ name: "data", mountPath: "/data" }];
+  await pods.apply(
+    {
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name: "data" },
+      spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Mi" } } },
+    },
+    podOf("speaker", "echo from the third; touch /data/file; sleep 600", spec, { volumeMounts }),
+  );
   await pods.running("speaker");
   assert.equal(await pods.kubectl("logs", "speaker"), "from the third\n");
   assert.equal(await pods.exec("speaker", "hostname"), "speaker\n");

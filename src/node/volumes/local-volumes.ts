@@ -13,6 +13,8 @@ export interface LocalVolumesOptions {
   /** Whose rights suffice for claims and volumes; a provisioner has a role of its own upstream. */
   readonly client: KubeClient;
   readonly nodeName: string;
+  /** Other nodes of this machine, whose volumes are directories here too. */
+  readonly isLocalNode?: (name: string) => boolean;
   /** Each volume is a directory below it, named after the volume. */
   readonly root: string;
 }
@@ -64,8 +66,9 @@ async function syncClaim(
     return;
   if (claim.spec?.volumeName) return grow(context, options, claim, signal);
   const node = claim.metadata.annotations[SELECTED_NODE];
-  if (node !== undefined && node !== options.nodeName) return;
-  await provision(context, options, claim, signal);
+  const nodeName = node ?? options.nodeName;
+  if (nodeName !== options.nodeName && !options.isLocalNode?.(nodeName)) return;
+  await provision(context, { ...options, nodeName }, claim, signal);
 }
 
 async function provision(

@@ -45,7 +45,7 @@ export function apiServerService(
           port,
           endpoints: endpoints(),
         });
-      const api = await open(await freePort(await rememberedPort(portFile), log));
+      const api = await openOnFreePort(open, await rememberedPort(portFile), log);
       await writeFile(portFile, `${api.listener.port}\n`);
       await writePrivate(path.join(context.runtimeDir, "kubeconfig"), api.kubeconfig(settings.nodeName));
       return { value: api, stop: () => api.close() };
@@ -76,6 +76,23 @@ export function apiForPodsService(
 async function rememberedPort(file: string): Promise<number> {
   const text = await readFile(file, "utf8").catch(() => "");
   return Number(text) || PREFERRED_PORT;
+}
+
+/** Between the question and the opening another daemon may have taken the port: then any other will do. */
+export async function openOnFreePort<T>(
+  open: (port: number) => Promise<T>,
+  preferred: number,
+  log: Logger,
+): Promise<T> {
+  const port = await freePort(preferred, log);
+  try {
+    return await open(port);
+  } catch (error) {
+    const code = ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code;
+    if (port === 0 || code !== "EADDRINUSE") throw error;
+    log.info("the API server's port was taken in this moment; another one is used", { port });
+    return open(0);
+  }
 }
 
 /** Asked before the cluster is opened, so that a port in use does not cost opening it twice. */

@@ -74,7 +74,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
     networkPoliciesService(context, informers, settings),
     ingressService(context, api, informers, settings),
     clusterDnsService(context, informers, settings),
-    localVolumesService(context, api, informers, settings),
+    localVolumesService(context, api, informers, settings, roster),
     runtimeClassesService(api, engine),
     cri,
     kubelet,

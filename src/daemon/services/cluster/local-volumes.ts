@@ -5,6 +5,7 @@ import { resources, type InformerFactory } from "../../../client/index.ts";
 import { defaultStorageClass, localVolumesController } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
+import type { Roster } from "./nodes/roster.ts";
 import type { ClusterSettings } from "./settings.ts";
 
 /** The default StorageClass and the provisioner behind it. */
@@ -13,6 +14,7 @@ export function localVolumesService(
   api: Service<Cluster>,
   informers: Service<InformerFactory>,
   settings: ClusterSettings,
+  roster: Roster,
 ): Service<void> {
   return {
     name: "local-volumes",
@@ -28,13 +30,14 @@ export function localVolumesService(
           if (!hasCode(error, "alreadyExists")) throw error;
         });
       const root = path.join(context.dataDir, "local-volumes");
+      const isLocalNode = (name: string) => roster.find(name) !== undefined;
       const manager = runControllers(
         {
           ...context,
           client,
           log: context.log.with({ service: "local-volumes" }),
           informers: use(informers),
-          controllers: [localVolumesController({ client, nodeName: settings.nodeName, root })],
+          controllers: [localVolumesController({ client, nodeName: settings.nodeName, isLocalNode, root })],
         },
         stop.signal,
       );
