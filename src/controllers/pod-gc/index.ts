@@ -1,3 +1,4 @@
+import type { k8s } from "../../api/index.ts";
 import { hasCode, rfc3339 } from "../../base/index.ts";
 import { resources } from "../../client/index.ts";
 import { isPodTerminal, type Pod } from "../common/index.ts";
@@ -8,7 +9,12 @@ const PERIOD_MS = 20_000;
 const QUARANTINE_MS = 40_000;
 const TERMINATED_THRESHOLD = 12_500;
 
-/** Removes pods that nobody else will: of nodes that are gone, terminating without ever having been scheduled, and too many finished ones. */
+const OUT_OF_SERVICE = "node.kubernetes.io/out-of-service";
+
+/**
+ * Removes pods that nobody else will: of nodes that are gone, terminating on one that somebody has declared out of service, terminating
+ * without ever having been scheduled, and too many finished ones.
+ */
 export const podGarbageCollector: Controller = {
   name: "pod-garbage-collector",
   workers: 1,
@@ -28,12 +34,21 @@ export const podGarbageCollector: Controller = {
           if (nowMs - missingSince.get(name)! >= QUARANTINE_MS) gone.add(name);
         }
         for (const name of missingSince.keys()) if (nodes.get(name)) missingSince.delete(name);
+        for (const pod of pods.values())
+          if (pod.metadata.deletionTimestamp && isOutOfService(nodes.get(pod.spec?.nodeName ?? "")))
+            await remove(context, pod, signal);
         await sweep(context, [...pods.values()], gone, signal);
         return { requeueAfterMs: PERIOD_MS };
       },
     };
   },
 };
+
+/** https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown */
+function isOutOfService(node: k8s.Node | undefined): boolean {
+  const ready = node?.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
+  return !ready && (node?.spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE) ?? false);
+}
 
 async function sweep(
   context: ControllerContext,
