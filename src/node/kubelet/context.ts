@@ -4,7 +4,7 @@ import type { ImagePuller } from "./images/puller.ts";
 import type { KubeletApi, MachineFacts } from "./kubelet-api.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
 import type { Observed } from "./pod/plan.ts";
-import type { Verdict } from "./pod/worker.ts";
+import type { Verdict } from "./pod/verdict.ts";
 import type { Prober } from "./probe/prober.ts";
 import type { StatusWriter } from "./status/status-writer.ts";
 import type { Volumes } from "./volumes/volumes.ts";

@@ -1,6 +1,6 @@
 import { formatBinaryQuantity, parseQuantity, type Clock } from "../../../base/index.ts";
 import type { Pod } from "../pod/imports.ts";
-import type { Verdict } from "../pod/worker.ts";
+import type { Verdict } from "../pod/verdict.ts";
 import { evictionOrder, type PodUsage } from "./rank.ts";
 import { crossed, pressureOf, resourceOf, type Observations, type Threshold } from "./thresholds.ts";
 

@@ -1,6 +1,6 @@
 import { parseMilli, parseQuantity } from "./imports.ts";
 import type { Pod } from "./imports.ts";
-import type { Verdict } from "./worker.ts";
+import type { Verdict } from "./verdict.ts";
 
 export interface NodeRoom {
   readonly cpuMilli: number;

@@ -25,3 +25,13 @@ export async function observe(runtime: cri.RuntimeService, podUid: string): Prom
       .toSorted((a, b) => b.metadata.attempt - a.metadata.attempt || b.createdAt - a.createdAt),
   };
 }
+
+/** Of each container's past, one ended attempt is kept for `kubectl logs --previous`. */
+export async function collectDead(runtime: cri.RuntimeService, observed: Observed): Promise<void> {
+  const seen = new Map<string, number>();
+  for (const status of observed.containers) {
+    const count = (seen.get(status.metadata.name) ?? 0) + 1;
+    seen.set(status.metadata.name, count);
+    if (count > 2 && status.state === "CONTAINER_EXITED") await runtime.removeContainer(status.id);
+  }
+}

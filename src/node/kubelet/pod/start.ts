@@ -6,6 +6,7 @@ import { makeEnvironment } from "../env/environment.ts";
 import type { PodFacts } from "../env/fields.ts";
 import { NotStarted } from "../images/puller.ts";
 import { containerConfig } from "../runtime/container-config.ts";
+import { runHook } from "../probe/actions.ts";
 import type { MountedVolumes } from "../volumes/volumes.ts";
 import type { Container, cri, Pod } from "./imports.ts";
 import { ownMounts } from "./own-mounts.ts";
@@ -69,4 +70,22 @@ async function createContainer(context: KubeletContext, request: StartRequest, i
 export function targetOf(container: Container, observed: Observed): string | undefined {
   const name = (container as { targetContainerName?: string }).targetContainerName;
   return name ? latest(observed, name)?.id : undefined;
+}
+
+export async function runPostStart(
+  context: KubeletContext,
+  pod: Pod,
+  container: Container,
+  id: string,
+  podIp: string,
+): Promise<void> {
+  const hook = container.lifecycle?.postStart;
+  if (!hook) return;
+  try {
+    await runHook(context, hook, { containerId: id, container, podIp }, 0);
+  } catch (error) {
+    context.event(pod, container, "Warning", "FailedPostStartHook", "PostStartHook failed");
+    await context.runtime.stopContainer(id, pod.spec?.terminationGracePeriodSeconds ?? 30);
+    throw new NotStarted("PostStartHookError", messageOf(error));
+  }
 }

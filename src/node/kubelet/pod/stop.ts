@@ -3,6 +3,7 @@ import type { KubeletContext } from "../context.ts";
 import { runHook } from "../probe/actions.ts";
 import { allContainers } from "./containers.ts";
 import type { Container, cri, Pod } from "./imports.ts";
+import type { Observed, Step } from "./plan.ts";
 
 /** What a container gets at least after its preStop hook has used up the grace period. */
 const MIN_GRACE_SECONDS = 2;
@@ -67,5 +68,35 @@ async function stopOne(
   await context.runtime.stopContainer(
     status.id,
     graceSeconds === 0 ? 0 : Math.max(hook ? MIN_GRACE_SECONDS : 0, Math.ceil(graceSeconds - usedSeconds)),
+  );
+}
+
+/** Stops one container that the plan wants stopped, and says why. */
+export async function stopForReason(
+  context: KubeletContext,
+  pod: Pod,
+  observed: Observed,
+  { id, container, reason }: Extract<Step, { type: "stopContainer" }>,
+): Promise<void> {
+  const why = {
+    specChanged: `Container ${container.name} definition changed, will be restarted`,
+    livenessFailed: `Container ${container.name} failed liveness probe, will be restarted`,
+    startupFailed: `Container ${container.name} failed startup probe, will be restarted`,
+    resizeRestart: `Container ${container.name} resize requires restart`,
+    podDone: `Stopping container ${container.name}`,
+  }[reason];
+  const probe =
+    reason === "livenessFailed"
+      ? container.livenessProbe
+      : reason === "startupFailed"
+        ? container.startupProbe
+        : undefined;
+  const graceSeconds = probe?.terminationGracePeriodSeconds ?? pod.spec?.terminationGracePeriodSeconds ?? 30;
+  await stopContainers(
+    context,
+    pod,
+    observed.containers.filter((status) => status.id === id),
+    graceSeconds,
+    () => why,
   );
 }

@@ -1,25 +1,25 @@
 import { mkdir } from "node:fs/promises";
 import { BerthError, hasCode, messageOf, rfc3339, type Timer } from "../../../base/index.ts";
 import type { KubeletContext } from "../context.ts";
-import type { PodFacts } from "../env/fields.ts";
 import { NotStarted } from "../images/puller.ts";
-import { runHook } from "../probe/actions.ts";
 import { podDns } from "../runtime/name-resolution.ts";
 import { podHostname, podLogDirectory, sandboxConfig } from "../runtime/sandbox-config.ts";
-import type { ContainerFacts, Waiting } from "../status/container-status.ts";
-import { podStatus, type ResizeCondition } from "../status/pod-status.ts";
+import type { Waiting } from "../status/container-status.ts";
+import type { ResizeCondition } from "../status/pod-status.ts";
 import { isFromApi } from "../volumes/payloads.ts";
 import type { MountedVolumes } from "../volumes/volumes.ts";
 import { Backoff } from "./backoff.ts";
+import { checkBackoff } from "./crash-backoff.ts";
 import { allContainers } from "./containers.ts";
-import type { Container, cri, Pod } from "./imports.ts";
-import { observe } from "./observe.ts";
-import { messageFile } from "./own-mounts.ts";
-import { latest, plan, type Observed, type Step, type StopReason } from "./plan.ts";
+import type { cri, Pod } from "./imports.ts";
+import { collectDead, observe } from "./observe.ts";
+import { latest, plan, type Observed, type Step } from "./plan.ts";
+import { podFacts } from "./facts.ts";
+import { Reporter } from "./reporter.ts";
+import type { Verdict } from "./verdict.ts";
 import { podResources } from "./resources.ts";
-import { startContainer, targetOf } from "./start.ts";
-import { stopContainers } from "./stop.ts";
-import { terminationMessage } from "./termination-message.ts";
+import { runPostStart, startContainer, targetOf } from "./start.ts";
+import { stopContainers, stopForReason } from "./stop.ts";
 import { wakesWorker } from "./wish.ts";
 
 /** How long after a failed round the next one comes, when nothing wakes the worker before. */
@@ -28,11 +28,6 @@ const RETRY_MS = 2_000;
 const RESYNC_MS = 60_000;
 /** How long a round may go on when the daemon stops. */
 const RELEASE_MS = 500;
-
-export interface Verdict {
-  readonly reason: string;
-  readonly message: string;
-}
 
 /**
  * Everything about one Pod on this node, one round at a time: observe the runtime, plan, carry out, report. It holds nothing that a restart
@@ -43,7 +38,7 @@ export class PodWorker {
   readonly #context: KubeletContext;
   readonly #backoff: Backoff;
   readonly #waiting = new Map<string, Waiting>();
-  readonly #messages = new Map<string, string>();
+  readonly #reporter: Reporter;
   #pod: Pod;
   #failure: Verdict | undefined;
   #sandboxConfig: cri.PodSandboxConfig | undefined;
@@ -62,6 +57,7 @@ export class PodWorker {
     this.#context = context;
     this.#pod = pod;
     this.#backoff = new Backoff(context.clock);
+    this.#reporter = new Reporter(context);
   }
 
   /** The Pod is off this node: nothing is left of it. */
@@ -174,7 +170,7 @@ export class PodWorker {
     await this.#watchProbes(pod, after);
     const done = steps.some((step) => step.type === "stopPod");
     await this.#report(pod, after, done);
-    await this.#collectDead(after);
+    await collectDead(context.runtime, after);
     if (results.changed && !done) this.#again = true;
     return Math.min(results.retryMs, this.#untilDeadlineMs(pod));
   }
@@ -217,7 +213,7 @@ export class PodWorker {
     }
     for (const step of steps) {
       if (step.type !== "stopContainer") continue;
-      await this.#stopOne(pod, observed, step.id, step.container, step.reason);
+      await stopForReason(this.#context, pod, observed, step);
       changed = true;
     }
     let sandboxId = observed.sandboxes[0]?.state === "SANDBOX_READY" ? observed.sandboxes[0].id : undefined;
@@ -231,7 +227,7 @@ export class PodWorker {
 
     let volumes: MountedVolumes;
     try {
-      volumes = await this.#context.volumes.prepare(pod, this.#facts(pod, undefined));
+      volumes = await this.#context.volumes.prepare(pod, podFacts(this.#context, pod, undefined));
     } catch (error) {
       this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));
       return { retryMs: RETRY_MS, changed };
@@ -262,7 +258,7 @@ export class PodWorker {
   async #refreshVolumes(pod: Pod, sandboxId: string): Promise<void> {
     if (!pod.spec?.volumes?.some(isFromApi)) return;
     const sandbox = await this.#context.runtime.podSandboxStatus(sandboxId);
-    await this.#context.volumes.prepare(pod, this.#facts(pod, sandbox)).catch((error: unknown) => {
+    await this.#context.volumes.prepare(pod, podFacts(this.#context, pod, sandbox)).catch((error: unknown) => {
       this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));
     });
   }
@@ -328,8 +324,8 @@ export class PodWorker {
     observed: Observed,
   ): Promise<void> {
     const { container, attempt } = step;
-    this.#checkBackoff(pod, container, observed);
-    const facts = this.#facts(pod, sandbox);
+    checkBackoff(this.#context, this.#backoff, pod, container, observed);
+    const facts = podFacts(this.#context, pod, sandbox);
     const id = await startContainer(this.#context, {
       pod,
       container,
@@ -342,65 +338,8 @@ export class PodWorker {
       signal: this.#abort.signal,
     });
     if (attempt > 0) this.#backoff.next(container.name);
-    await this.#postStart(pod, container, id, facts.podIps[0] ?? "");
+    await runPostStart(this.#context, pod, container, id, facts.podIps[0] ?? "");
     this.#context.prober.watch(this.uid, id, container, facts.podIps[0] ?? "127.0.0.1");
-  }
-
-  async #postStart(pod: Pod, container: Container, id: string, podIp: string): Promise<void> {
-    const hook = container.lifecycle?.postStart;
-    if (!hook) return;
-    try {
-      await runHook(this.#context, hook, { containerId: id, container, podIp }, 0);
-    } catch (error) {
-      this.#context.event(pod, container, "Warning", "FailedPostStartHook", "PostStartHook failed");
-      await this.#context.runtime.stopContainer(id, pod.spec?.terminationGracePeriodSeconds ?? 30);
-      throw new NotStarted("PostStartHookError", messageOf(error));
-    }
-  }
-
-  /** A container that keeps exiting is not started again before its delay is over. */
-  #checkBackoff(pod: Pod, container: Container, observed: Observed): void {
-    const last = latest(observed, container.name);
-    if (last?.state !== "CONTAINER_EXITED") return;
-    const leftMs = this.#backoff.remainingMs(container.name, this.#context.clock.nowMs(), last.finishedAt / 1e6);
-    if (leftMs <= 0) return;
-    const full = `${pod.metadata.name}_${pod.metadata.namespace}(${this.uid})`;
-    this.#context.event(
-      pod,
-      container,
-      "Warning",
-      "BackOff",
-      `Back-off restarting failed container ${container.name} in pod ${full}`,
-    );
-    throw new NotStarted(
-      "CrashLoopBackOff",
-      `back-off ${formatDelay(this.#backoff.delayMs(container.name))} restarting failed container=${container.name} pod=${full}`,
-      leftMs,
-    );
-  }
-
-  async #stopOne(pod: Pod, observed: Observed, id: string, container: Container, reason: StopReason): Promise<void> {
-    const why = {
-      specChanged: `Container ${container.name} definition changed, will be restarted`,
-      livenessFailed: `Container ${container.name} failed liveness probe, will be restarted`,
-      startupFailed: `Container ${container.name} failed startup probe, will be restarted`,
-      resizeRestart: `Container ${container.name} resize requires restart`,
-      podDone: `Stopping container ${container.name}`,
-    }[reason];
-    const probe =
-      reason === "livenessFailed"
-        ? container.livenessProbe
-        : reason === "startupFailed"
-          ? container.startupProbe
-          : undefined;
-    const graceSeconds = probe?.terminationGracePeriodSeconds ?? pod.spec?.terminationGracePeriodSeconds ?? 30;
-    await stopContainers(
-      this.#context,
-      pod,
-      observed.containers.filter((status) => status.id === id),
-      graceSeconds,
-      () => why,
-    );
   }
 
   /** Stops everything of the Pod, its sandbox too. What the containers left (logs, exit codes) stays until the Pod is deleted. */
@@ -440,6 +379,16 @@ export class PodWorker {
     this.#finished = true;
   }
 
+  #report(pod: Pod, observed: Observed, finished: boolean): Promise<void> {
+    const waiting = this.#waiting;
+    return this.#reporter.report(pod, observed, {
+      finished,
+      failure: this.#failure,
+      resizing: this.#resizing,
+      waiting,
+    });
+  }
+
   async #watchProbes(pod: Pod, observed: Observed): Promise<void> {
     const sandbox = observed.sandboxes[0];
     if (!sandbox) return;
@@ -453,71 +402,6 @@ export class PodWorker {
       if (status?.state === "CONTAINER_RUNNING" && ip) this.#context.prober.watch(this.uid, status.id, container, ip);
     }
   }
-
-  async #report(pod: Pod, observed: Observed, finished: boolean): Promise<void> {
-    const { context } = { context: this.#context };
-    const newest = observed.sandboxes[0];
-    const sandbox = newest && (await context.runtime.podSandboxStatus(newest.id).catch(() => undefined));
-    for (const status of observed.containers) {
-      if (status.state === "CONTAINER_EXITED" && !this.#messages.has(status.id)) {
-        this.#messages.set(
-          status.id,
-          await terminationMessage(
-            status,
-            messageFile(this.#context.volumes.podFolder(this.uid), status.metadata.name, status.metadata.attempt),
-            status.logPath,
-          ),
-        );
-      }
-    }
-    const facts = (name: string): ContainerFacts => {
-      const history = observed.containers.filter((status) => status.metadata.name === name);
-      const current = history[0];
-      return {
-        history,
-        waiting: this.#waiting.get(name),
-        ready: current !== undefined && context.prober.isReady(current.id),
-        started: current !== undefined && context.prober.started.has(current.id),
-        terminationMessage: (id) => this.#messages.get(id) ?? "",
-      };
-    };
-    const status = podStatus(pod, {
-      sandbox,
-      facts,
-      hostIps: context.machine.hostIps,
-      nowText: rfc3339(context.clock.nowMs()),
-      finished,
-      failure: this.#failure,
-      resizing: this.#resizing,
-    });
-    await context.statusWriter.write(pod, status);
-  }
-
-  /** Of each container's past, one ended attempt is kept for `kubectl logs --previous`. */
-  async #collectDead(observed: Observed): Promise<void> {
-    const seen = new Map<string, number>();
-    for (const status of observed.containers) {
-      const count = (seen.get(status.metadata.name) ?? 0) + 1;
-      seen.set(status.metadata.name, count);
-      if (count > 2 && status.state === "CONTAINER_EXITED") await this.#context.runtime.removeContainer(status.id);
-    }
-  }
-
-  #facts(pod: Pod, sandbox: cri.PodSandboxStatus | undefined): PodFacts {
-    const { machine, nodeName } = this.#context;
-    const podIps = pod.spec?.hostNetwork
-      ? machine.hostIps
-      : sandbox
-        ? [sandbox.network.ip, ...sandbox.network.additionalIps]
-        : [];
-    return {
-      podIps,
-      hostIps: machine.hostIps,
-      nodeName,
-      allocatableCpuMilli: machine.cpus * 1000,
-      allocatableMemoryBytes: machine.memoryBytes,
-    };
-  }
 }
 
 /** What `kubectl get pods` shows for a container that could not be made: its process, its configuration, or anything else. */
@@ -526,9 +410,4 @@ function reasonOf(error: unknown): string {
   return hasCode(error, "failedPrecondition", "invalidArgument")
     ? "CreateContainerConfigError"
     : "CreateContainerError";
-}
-
-function formatDelay(ms: number): string {
-  const seconds = Math.round(ms / 1000);
-  return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
 }

@@ -2,13 +2,8 @@ import http from "node:http";
 import https from "node:https";
 import net from "node:net";
 import { deadlineExceeded, hasCode, messageOf, type Clock } from "../../../base/index.ts";
+import type { ActionResult } from "./result.ts";
 import type { Container, cri, LifecycleHandler, Probe } from "../pod/imports.ts";
-
-export interface ActionResult {
-  readonly ok: boolean;
-  /** What the event shows: the body, the error, the command's output. */
-  readonly output: string;
-}
 
 export interface ActionTarget {
   readonly containerId: string;

@@ -1,5 +1,5 @@
 import { messageOf } from "../../../base/index.ts";
-import type { ActionResult } from "./actions.ts";
+import type { ActionResult } from "./result.ts";
 
 /** The gRPC health protocol (https://github.com/grpc/grpc/blob/master/doc/health-checking.md): one string in, one enum out. */
 const SERVING = 1;

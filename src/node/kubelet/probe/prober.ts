@@ -2,7 +2,8 @@ import type { Clock, Timer } from "../../../base/index.ts";
 import type { Container, Probe } from "../pod/imports.ts";
 import type { ProbeVerdicts } from "../pod/plan.ts";
 import { portsToWaitFor, whenListening } from "./listening.ts";
-import { runProbe, type ActionContext, type ActionResult } from "./actions.ts";
+import { runProbe, type ActionContext } from "./actions.ts";
+import type { ActionResult } from "./result.ts";
 
 export type ProbeKind = "startup" | "liveness" | "readiness";
 

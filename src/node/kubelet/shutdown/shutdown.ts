@@ -1,7 +1,7 @@
 import type { Clock } from "../../../base/index.ts";
 import type { ShutdownGroup } from "../configuration.ts";
 import type { Pod } from "../pod/imports.ts";
-import type { Verdict } from "../pod/worker.ts";
+import type { Verdict } from "../pod/verdict.ts";
 
 const SHUTDOWN: Verdict = {
   reason: "Terminated",

@@ -6,7 +6,7 @@ import type { PodUsage } from "../eviction/rank.ts";
 import { DEFAULT_EVICTION_HARD, parseThresholds, type Observations } from "../eviction/thresholds.ts";
 import type { KubeletHost } from "../kubelet-api.ts";
 import type { cri, Pod } from "../pod/imports.ts";
-import type { Verdict } from "../pod/worker.ts";
+import type { Verdict } from "../pod/verdict.ts";
 import { LABELS } from "../runtime/sandbox-config.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { ImageGc } from "./image-gc.ts";
