@@ -6,6 +6,7 @@ import type {
   AttachStream,
   ContainerRequest,
   ExecRequest,
+  ProcessTable,
   RuntimeContainer,
   RuntimeExec,
   RuntimeExit,
@@ -20,6 +21,7 @@ import { guestFolder } from "./spec.ts";
 import { parseStats, STATS_SCRIPT } from "./stats.ts";
 
 const SIGKILL = 9;
+const PS_TITLES = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
 /** How long the guest's runtime may take to bring a container up. */
 const START_SECONDS = 60;
 
@@ -31,6 +33,8 @@ export interface MicroContainerParts {
   readonly clock: Clock;
   /** The container's folder on the host that the guest sees as `guestFolder(id)`. */
   readonly folder: string;
+  /** Folder on the host with the root and all that is mounted in it. */
+  openView(): Promise<string>;
   release(): Promise<void>;
 }
 
@@ -160,8 +164,22 @@ export class MicroContainer implements RuntimeContainer {
 
   processes(): Promise<number[]> {
     return Promise.reject(
-      notImplemented("a microVM's processes are not seen on the host", { hint: "docker exec NAME ps" }),
+      notImplemented("a microVM's processes are not seen on the host", { hint: "docker top NAME" }),
     );
+  }
+
+  async top(psArgs: string): Promise<ProcessTable> {
+    if (psArgs.trim() !== "-ef")
+      throw notImplemented(`the processes of a microVM are shown as by ps -ef; ${psArgs} is not there`, {
+        hint: "docker top NAME, or docker exec NAME ps",
+      });
+    const text = await this.#parts.agent.run(`perl /top.pl ${quote(this.id)}`);
+    const lines = text.split("\n").filter((line) => line !== "");
+    return { titles: PS_TITLES, processes: lines.map((line) => line.split("\t")) };
+  }
+
+  rootPath(): Promise<string> {
+    return this.#parts.openView();
   }
 
   async stats(): Promise<RuntimeStats> {

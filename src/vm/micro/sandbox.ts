@@ -1,4 +1,4 @@
-import { chown, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { OciResources } from "../../api/index.ts";
 import { alreadyExists, deadlineExceeded, unavailable, type InstanceContext } from "../../base/index.ts";
@@ -11,7 +11,7 @@ import {
   type Sandbox,
   type SandboxRequest,
 } from "../../engine/index.ts";
-import { bindMount, mount, MS, mountsBelow, unmount } from "../../host/index.ts";
+import { bindMount, mount, MS } from "../../host/index.ts";
 import { KERNEL_COMMAND_LINE, machineArgv, type MachineSpec } from "../hypervisor/argv.ts";
 import { GuestAgent } from "./agent.ts";
 import { MicroContainer, relayArgs } from "./container.ts";
@@ -28,6 +28,7 @@ import {
 } from "./network.ts";
 import { hostSpec, USR_MOUNT, VM_UID } from "./root.ts";
 import { GUEST_NAMESPACES, guestFolder, guestSpec, machineSize } from "./spec.ts";
+import { HostView, removeFolder, viewFolder } from "./view.ts";
 
 /** What all microVMs of an instance have in common, made when the first is asked for. */
 export interface MicroHost {
@@ -174,12 +175,14 @@ export class MicroSandbox implements Sandbox {
   }
 
   #adopt(request: ContainerRequest, relay: RuntimeContainer): MicroContainer {
+    const view = new HostView(viewFolder(this.#folder, request.id));
     const container = new MicroContainer({
       request,
       relay,
       agent: this.agent,
       clock: this.#host.context.clock,
       folder: this.#shared(request.id),
+      openView: () => view.open(request),
       release: () => this.#release(request.id),
     });
     this.#containers.set(request.id, container);
@@ -188,9 +191,8 @@ export class MicroSandbox implements Sandbox {
 
   async #release(containerId: string): Promise<void> {
     this.#containers.delete(containerId);
-    const folder = this.#shared(containerId);
-    for (const target of mountsBelow(folder).toReversed()) unmount(target, { lazy: true });
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder(this.#shared(containerId));
+    await removeFolder(viewFolder(this.#folder, containerId));
   }
 
   #ready(resources: OciResources | undefined, signal?: AbortSignal): Promise<void> {
@@ -361,8 +363,7 @@ export class MicroSandbox implements Sandbox {
   async destroy(): Promise<void> {
     await this.#inner.destroy();
     this.#containers.clear();
-    for (const target of mountsBelow(this.#folder).toReversed()) unmount(target, { lazy: true });
-    await rm(this.#folder, { recursive: true, force: true });
+    await removeFolder(this.#folder);
     this.#onDestroy(this.id);
   }
 }

@@ -74,7 +74,7 @@ export function guestSpec(id: string, spec: OciSpec, sandbox: SandboxRequest): G
   return { spec: inGuest, binds };
 }
 
-const isBind = ({ type, options }: OciMount): boolean =>
+export const isBind = ({ type, options }: OciMount): boolean =>
   type === "bind" || (options ?? []).some((option) => option === "bind" || option === "rbind");
 
 function refuseHostNamespaces(spec: OciSpec, sandbox: SandboxRequest): void {

@@ -47,6 +47,7 @@ async function entries(kernel: Kernel): Promise<CpioEntry[]> {
     { path: "dev/console", mode: CHARACTER_DEVICE, device: [5, 1] },
     { path: "init", mode: PROGRAM, content: await own("init.sh") },
     { path: "agent.pl", mode: 0o100644, content: await own("agent.pl") },
+    { path: "top.pl", mode: 0o100644, content: await own("top.pl") },
     { path: "bin/busybox", mode: PROGRAM, content: await program(BUSYBOX) },
     ...APPLETS.map((name) => ({ path: `bin/${name}`, mode: LINK, content: Buffer.from("busybox") })),
     ...(await Promise.all(
