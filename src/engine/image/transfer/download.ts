@@ -21,6 +21,7 @@ export interface DownloadOptions {
 
 /** A connection may break this often in one blob, as long as it brings something each time. */
 const RESUMES = 8;
+const BATCH_BYTES = 1 << 20;
 
 /**
  * Starts to fetch a blob. What an earlier attempt left is not fetched again, also after a restart of the daemon; a connection that breaks
@@ -81,6 +82,7 @@ async function fetchOnce(
   tell: (bytes: number) => void,
 ): Promise<void> {
   const { body, from } = await session.blob(descriptor.digest, upload.offset, signal);
+  const writer = new BatchWriter(upload, descriptor.size, tell);
   // A server that can't resume sends everything again: what we have is skipped.
   let skip = upload.offset - from;
   try {
@@ -91,12 +93,11 @@ async function fetchOnce(
         skip -= dropped;
         chunk = chunk.subarray(dropped);
       }
-      if (chunk.byteLength === 0) continue;
-      if (upload.offset + chunk.byteLength > descriptor.size) break;
-      await upload.append(chunk);
-      tell(upload.offset);
+      if (chunk.byteLength > 0 && !(await writer.add(chunk))) break;
     }
+    await writer.flush();
   } catch (error) {
+    await writer.flush();
     if (signal.aborted || hasCode(error, "resourceExhausted")) throw error;
     throw unavailable(`the connection broke while fetching ${descriptor.digest}`, { cause: error });
   } finally {
@@ -104,4 +105,46 @@ async function fetchOnce(
   }
   if (upload.offset < descriptor.size)
     throw unavailable(`the registry sent ${upload.offset} of ${descriptor.size} bytes of ${descriptor.digest}`);
+}
+
+/** Joins what the network brings into writes worth a change of threads. The next batch gathers while one is written. */
+class BatchWriter {
+  readonly #upload: FileUpload;
+  readonly #sizeBytes: number;
+  readonly #tell: (bytes: number) => void;
+  #batch: Buffer[] = [];
+  #batchBytes = 0;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(upload: FileUpload, sizeBytes: number, tell: (bytes: number) => void) {
+    this.#upload = upload;
+    this.#sizeBytes = sizeBytes;
+    this.#tell = tell;
+  }
+
+  /** False when this would be more than the blob has: it isn't taken. */
+  async add(chunk: Buffer): Promise<boolean> {
+    if (this.#upload.offset + this.#batchBytes + chunk.byteLength > this.#sizeBytes) return false;
+    this.#batch.push(chunk);
+    this.#batchBytes += chunk.byteLength;
+    if (this.#batchBytes < BATCH_BYTES) return true;
+    await this.#writing;
+    this.#writing = this.#write();
+    this.#writing.catch(() => {});
+    return true;
+  }
+
+  async flush(): Promise<void> {
+    await this.#writing;
+    if (this.#batchBytes > 0) await this.#write();
+  }
+
+  async #write(): Promise<void> {
+    const batch = this.#batch;
+    this.#batch = [];
+    this.#batchBytes = 0;
+    const reached = this.#upload.offset + batch.reduce((sum, chunk) => sum + chunk.byteLength, 0);
+    await this.#upload.appendAll(batch);
+    this.#tell(reached);
+  }
 }
