@@ -22,6 +22,8 @@ export interface WatchView {
   readonly key: string;
   /** How the object is shown (tables, partial metadata); undefined: as it is. */
   readonly show?: (object: KubeObject, first: boolean) => unknown;
+  /** How events stand on the wire; one line of JSON each by default. */
+  readonly encode?: (events: readonly ApiWatchEvent[]) => Uint8Array;
 }
 
 /** Where encoded events go: a connection. */
@@ -88,7 +90,7 @@ export class WatchStream implements AsyncIterable<ApiWatchEvent> {
       return sink.bufferedBytes <= allowedBytes;
     };
     const output: Output = {
-      send: (events) => write(encodeEvents(events)),
+      send: (events) => write((this.#view.encode ?? encodeEvents)(events)),
       end: (error) => (error === undefined ? sink.end() : sink.destroy()),
     };
     const stop = await this.#start(output, (batch, encode) => {
@@ -180,7 +182,8 @@ class LiveWatch {
   deliver(batch: EventBatch): void {
     if (this.#ended) return;
     if (!this.#share || !this.#sharedHeader) return this.#send(this.#filter(batch.events));
-    const fits = this.#share(batch, () => encodeEvents(this.#wire(this.#filter(batch.events))));
+    const encode = this.#view.encode ?? encodeEvents;
+    const fits = this.#share(batch, () => encode(this.#wire(this.#filter(batch.events))));
     if (!fits) this.#drop();
   }
 
@@ -194,6 +197,7 @@ class LiveWatch {
 
   /** Ends after the asked or a usual time, and sends bookmarks until then. */
   arm(clock: Clock, spread: number): void {
+    if (this.#ended) return;
     const { timeoutSeconds, bookmarks } = this.#options;
     const seconds = timeoutSeconds || MIN_TIMEOUT_SECONDS * (1 + spread);
     this.#timers.push(clock.after(seconds * 1000, () => this.#endInTime()));

@@ -37,6 +37,7 @@ export class ResourceCache {
   #historyBytes = 0;
   /** Watches from this revision on can be served. */
   #historyFrom: number;
+  #ended = false;
 
   constructor(prefix: string, revision: number) {
     this.prefix = prefix;
@@ -65,12 +66,18 @@ export class ResourceCache {
     return this.#historyFrom;
   }
 
+  /** Who comes after the end is told of it at once. */
   subscribe(subscriber: Subscriber): () => void {
+    if (this.#ended) {
+      subscriber.end();
+      return () => {};
+    }
     this.#subscribers.add(subscriber);
     return () => this.#subscribers.delete(subscriber);
   }
 
   end(): void {
+    this.#ended = true;
     for (const subscriber of this.#subscribers) subscriber.end();
     this.#subscribers.clear();
   }

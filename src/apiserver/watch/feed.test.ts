@@ -30,3 +30,18 @@ test("a watch that ends by itself is asked for again after a pause, not at once"
   await feed.close();
   await store.close();
 });
+
+test("who waits for a closed feed, or watches it, hears so", async () => {
+  const clock = new FakeClock();
+  const store = await openMemoryStore({ clock });
+  const feed = new Feed(store, clock, silentLogger);
+  await feed.start();
+  const waiting = feed.reached(feed.revision + 1);
+  const cache = feed.cache("core/pods");
+  await Promise.all([assert.rejects(waiting, { code: "unavailable" }), feed.close()]);
+  await assert.rejects(feed.reached(feed.revision + 1), { code: "unavailable" });
+  let ended = false;
+  cache.subscribe({ deliver: () => {}, end: () => (ended = true) });
+  assert.ok(ended);
+  await store.close();
+});

@@ -1,4 +1,12 @@
-import { canceled, codeOf, deadlineExceeded, type Clock, type Logger, type Timer } from "../../base/index.ts";
+import {
+  canceled,
+  codeOf,
+  deadlineExceeded,
+  unavailable,
+  type Clock,
+  type Logger,
+  type Timer,
+} from "../../base/index.ts";
 import type { Store, StoreEvent } from "../../storage/index.ts";
 import { ResourceCache, type CacheEvent } from "./cache.ts";
 import { Entry } from "./entry.ts";
@@ -8,6 +16,8 @@ const PAGE = 5000;
 const RETRY_MS = 500;
 const PROGRESS_MS = 1000;
 const MAX_WAIT_MS = 3000;
+
+const closing = () => unavailable("the API server is closing");
 
 interface Waiting {
   readonly revision: number;
@@ -49,6 +59,7 @@ export class Feed {
     this.#stopping.abort(canceled("the API server is closing"));
     await this.#running;
     this.#timer?.cancel();
+    for (const { reject } of this.#waiting.splice(0)) reject(closing());
     for (const cache of this.#caches.values()) cache.end();
   }
 
@@ -68,9 +79,10 @@ export class Feed {
     if (revision > this.#revision) await this.reached(revision);
   }
 
-  /** Resolves once the caches are at least there. Throws `deadlineExceeded` after three seconds, as upstream. */
+  /** Resolves once the caches are at least there. Throws `deadlineExceeded` after three seconds, as upstream, `unavailable` when closed. */
   reached(revision: number): Promise<void> {
     if (this.#revision >= revision) return Promise.resolve();
+    if (this.#stopping.signal.aborted) return Promise.reject(closing());
     return new Promise((resolve, reject) => {
       if (this.#waiting.length === 0) this.#armTimer();
       this.#waiting.push({ revision, resolve, reject, sinceMs: this.#clock.monotonicMs() });

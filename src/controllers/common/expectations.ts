@@ -1,4 +1,4 @@
-import type { Clock } from "../../base/index.ts";
+import type { Clock, Timer } from "../../base/index.ts";
 
 /** What never arrives is given up after this long (upstream's ExpectationsTimeout). */
 const TIMEOUT_MS = 5 * 60_000;
@@ -7,6 +7,7 @@ interface Expected {
   creations: number;
   readonly deletions: Set<string>;
   readonly sinceMs: number;
+  readonly timer: Timer;
 }
 
 /**
@@ -15,10 +16,13 @@ interface Expected {
  */
 export class Expectations {
   readonly #clock: Clock;
+  readonly #recheck: (key: string) => void;
   readonly #expected = new Map<string, Expected>();
 
-  constructor(clock: Clock) {
+  /** `recheck` is told of a key whose writes were waited for long enough: without it nobody would look at the key again. */
+  constructor(clock: Clock, recheck: (key: string) => void) {
     this.#clock = clock;
+    this.#recheck = recheck;
   }
   satisfied(key: string): boolean {
     const expected = this.#expected.get(key);
@@ -41,12 +45,15 @@ export class Expectations {
     this.#expected.get(key)?.deletions.delete(uid);
   }
   forget(key: string): void {
+    this.#expected.get(key)?.timer.cancel();
     this.#expected.delete(key);
   }
   #fresh(key: string): Expected {
     const old = this.#expected.get(key);
     if (old && !this.satisfied(key)) return old;
-    const fresh = { creations: 0, deletions: new Set<string>(), sinceMs: this.#clock.monotonicMs() };
+    old?.timer.cancel();
+    const timer = this.#clock.after(TIMEOUT_MS + 1, () => this.#recheck(key));
+    const fresh = { creations: 0, deletions: new Set<string>(), sinceMs: this.#clock.monotonicMs(), timer };
     this.#expected.set(key, fresh);
     return fresh;
   }

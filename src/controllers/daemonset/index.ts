@@ -36,7 +36,7 @@ export const daemonSetController: Controller = {
   name: "daemonset-controller",
   serviceAccount: "daemon-set-controller",
   setup(context) {
-    const expectations = new Expectations(context.clock);
+    const expectations = new Expectations(context.clock, (key) => context.enqueue(key));
     watchOwnersAndPods(context, resources.daemonSets, {
       created: (key) => expectations.creationObserved(key),
       gone: (key, pod) => expectations.deletionObserved(key, pod.metadata.uid),

@@ -36,7 +36,7 @@ class JobReconciler {
 
   constructor(context: ControllerContext) {
     this.#context = context;
-    this.#expectations = new Expectations(context.clock);
+    this.#expectations = new Expectations(context.clock, (key) => context.enqueue(key));
     watchOwnersAndPods(context, resources.jobs, {
       created: (key) => this.#expectations.creationObserved(key),
       gone: (key, pod) => this.#expectations.deletionObserved(key, pod.metadata.uid),

@@ -52,7 +52,7 @@ class ReplicaReconciler<T extends ReplicaOwner> implements Reconciler {
   constructor(kind: ReplicaKind<T>, context: ControllerContext) {
     this.#kind = kind;
     this.#context = context;
-    this.#expectations = new Expectations(context.clock);
+    this.#expectations = new Expectations(context.clock, (key) => context.enqueue(key));
     const owners = context.informer(kind.resource);
     const pods = context.informer(resources.pods);
     indexByController(pods);

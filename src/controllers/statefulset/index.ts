@@ -17,7 +17,7 @@ import {
 } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 import { ensureClaims, syncClaimOwners } from "./claims.ts";
-import { PendingCreations } from "./creations.ts";
+import { isGoing, isMade, PendingWrites } from "./pending-writes.ts";
 import {
   ordinalOf,
   planStatefulSet,
@@ -38,13 +38,13 @@ export const statefulSetController: Controller = {
     watchOwnersAndPods(context, resources.statefulSets);
     context.informer(resources.controllerRevisions);
     context.informer(resources.persistentVolumeClaims);
-    const creations = new PendingCreations(context);
+    const writes = new PendingWrites(context);
     return {
       async reconcile(key, signal) {
         const set = context.informer(resources.statefulSets).get(key);
-        if (!set) creations.forget(key);
+        if (!set) writes.forget(key);
         if (!set || set.metadata.deletionTimestamp) return;
-        if (!(await creations.areSeen(key, signal))) return { requeueAfterMs: STALE_MS };
+        if (!(await writes.areSeen(key, signal))) return { requeueAfterMs: STALE_MS };
         const pods = await claimPods(context, set);
         const { all, update } = await ensureRevision(context, set, resources.statefulSets, signal);
         const current = all.find(({ metadata }) => metadata.name === set.status?.currentRevision) ?? update;
@@ -57,7 +57,7 @@ export const statefulSetController: Controller = {
         };
         for (const pod of pods) await syncClaimOwners(context, set, pod, signal);
         for (const step of planStatefulSet(observed))
-          await execute({ context, set, creations, revisions: { current, update }, signal }, step);
+          await execute({ context, set, writes, revisions: { current, update }, signal }, step);
         const status = statusOf(observed);
         if (!sameJson(status, set.status))
           await context.client.of(resources.statefulSets).updateStatus({ ...set, status }, { signal });
@@ -91,14 +91,14 @@ function recheck({ set, pods, nowMs }: Observed): { requeueAfterMs: number } | u
 interface Pass {
   readonly context: ControllerContext;
   readonly set: StatefulSet;
-  readonly creations: PendingCreations;
+  readonly writes: PendingWrites;
   readonly revisions: { readonly current: Revision; readonly update: Revision };
   readonly signal: AbortSignal;
 }
 
 async function execute(pass: Pass, step: Step): Promise<void> {
-  const { context, set, creations, revisions, signal } = pass;
-  if (step.kind === "delete") return removePod(context, set, step.pod, signal);
+  const { context, set, writes, revisions, signal } = pass;
+  if (step.kind === "delete") return removePod(pass, step.pod);
   const pod = podFor(set, step.ordinal, revisions[step.revision]);
   await ensureClaims(context, set, pod, step.ordinal, signal);
   const say = (type: "Normal" | "Warning", reason: string, outcome: string) =>
@@ -110,10 +110,10 @@ async function execute(pass: Pass, step: Step): Promise<void> {
     );
   const podKey = `${set.metadata.namespace}/${pod.metadata.name}`;
   // Until an answer has come it may or may not exist.
-  creations.add(keyOf(set), podKey);
+  writes.add(keyOf(set), podKey);
   try {
     const created = await context.client.of(resources.pods).create(pod, { signal });
-    creations.add(keyOf(set), podKey, created.metadata.uid);
+    writes.add(keyOf(set), podKey, isMade(created.metadata.uid));
     say("Normal", "SuccessfulCreate", "successful");
   } catch (error) {
     // The cache is behind: the pod is there already, ours or somebody's, and the informer will show it.
@@ -135,10 +135,12 @@ async function isOurs(
   return controllerOf(live)?.uid === set.metadata.uid;
 }
 
-async function removePod(context: ControllerContext, set: StatefulSet, pod: Pod, signal: AbortSignal): Promise<void> {
+async function removePod({ context, set, writes, signal }: Pass, pod: Pod): Promise<void> {
   const { name, namespace, uid } = pod.metadata;
+  writes.add(keyOf(set), keyOf(pod));
   try {
     await context.client.of(resources.pods).delete({ name, namespace }, { preconditions: { uid }, signal });
+    writes.add(keyOf(set), keyOf(pod), isGoing(uid));
     context.events.event(
       set,
       "Normal",
