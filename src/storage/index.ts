@@ -15,13 +15,13 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
 
 /** Copies a store's file, in use or not; the copy is whole or absent. */
 export async function backupSqliteStore(file: string, target: string): Promise<void> {
-  const { backupSqliteStore: backup } = await import("./sqlite/sqlite-store.ts");
+  const { backupSqliteStore: backup } = await import("./sqlite/backup.ts");
   return backup(file, target);
 }
 
 /** Puts a checked backup in the place of a store that isn't open; the replaced file stays as `.before-restore`. */
 export async function restoreSqliteStore(backup: string, file: string): Promise<void> {
-  const { restoreSqliteStore: restore } = await import("./sqlite/sqlite-store.ts");
+  const { restoreSqliteStore: restore } = await import("./sqlite/backup.ts");
   return restore(backup, file);
 }
 

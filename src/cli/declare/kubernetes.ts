@@ -43,4 +43,15 @@ export function declareKubernetesCommands(berth: Command): void {
     .action(async (name, type, names, options) =>
       (await import("../commands/rollout.ts")).rollout(name, type, names, options),
     );
+  const state = () => import("../commands/cluster-state.ts");
+  const clusterState = berth.command("cluster").description("the cluster's state: back it up, restore it");
+  clusterState
+    .command("backup <file>")
+    .description("copy the state to a file, while the cluster goes on")
+    .action(async (file) => (await state()).backup(file));
+  clusterState
+    .command("restore <file>")
+    .description("bring a state back, of a cluster that is down; what it replaces is kept beside it")
+    .addHelpText("after", "\nExample:\n  berth down && berth cluster restore monday.db && berth up -d")
+    .action(async (file) => (await state()).restore(file));
 }

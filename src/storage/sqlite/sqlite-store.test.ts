@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, test } from "node:test";
 import { storeSuite } from "../store.suite.ts";
-import { backupSqliteStore, openSqliteStore, restoreSqliteStore } from "./sqlite-store.ts";
+import { backupSqliteStore, restoreSqliteStore } from "./backup.ts";
+import { openSqliteStore } from "./sqlite-store.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "berth-sqlite-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -74,10 +75,27 @@ test("a backup of a store in use is restored to its revision", async () => {
   await store.commit([], [{ key: "/a", value: value("1") }], []);
   const copy = path.join(folder, "copy.db");
   await backupSqliteStore(file, copy);
+  assert.equal(statSync(copy).mode & 0o777, 0o600);
   await store.commit([], [{ key: "/a", value: value("2") }], []);
   await store.close();
   await restoreSqliteStore(copy, file);
   await using restored = await openSqliteStore({ file });
   const { kv, revision } = await restored.get("/a");
   assert.deepEqual([Buffer.from(kv!.value).toString(), revision], ["1", 1]);
+});
+
+test("what is no backup is refused, and the store stays", async () => {
+  const file = newFile();
+  const store = await openSqliteStore({ file });
+  await store.commit([], [{ key: "/a", value: value("1") }], []);
+  await store.close();
+  const noise = path.join(folder, "noise.db");
+  const other = path.join(folder, "other.db");
+  writeFileSync(noise, "no database at all");
+  new DatabaseSync(other).exec("CREATE TABLE mine (id INTEGER)");
+  for (const wrong of [noise, other, path.join(folder, "absent.db")])
+    await assert.rejects(restoreSqliteStore(wrong, file), { code: "invalidArgument", message: /is no backup/ });
+  assert.ok(!existsSync(path.join(folder, "absent.db")));
+  await using same = await openSqliteStore({ file });
+  assert.ok((await same.get("/a")).kv);
 });

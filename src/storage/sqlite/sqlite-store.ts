@@ -1,5 +1,3 @@
-import path from "node:path";
-import { rename, rm } from "node:fs/promises";
 import { systemClock, type Clock } from "../../base/index.ts";
 import { EmbeddedStore } from "../embedded/embedded-store.ts";
 import type { Change } from "../embedded/history.ts";
@@ -54,32 +52,4 @@ export interface SqliteStoreOptions {
 /** The store of one machine. Throws `internal`, with the way out as hint, when the file is damaged. */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
   return EmbeddedStore.open(new SqliteLog(new LogDatabase(options.file)), options.clock ?? systemClock);
-}
-
-/** Copies the store's file while the store is in use; the copy is whole or absent. */
-export async function backupSqliteStore(file: string, target: string): Promise<void> {
-  const partial = `${target}.partial`;
-  await rm(partial, { force: true });
-  const database = new LogDatabase(file);
-  try {
-    database.copyTo(partial);
-  } finally {
-    database.close();
-  }
-  await rename(partial, target);
-}
-
-/** Puts a backup in the place of a store that isn't open, after checking it. The replaced file stays as `.before-restore`. */
-export async function restoreSqliteStore(backup: string, file: string): Promise<void> {
-  const partial = `${file}.partial`;
-  await rm(partial, { force: true });
-  await backupSqliteStore(path.resolve(backup), partial);
-  const database = new LogDatabase(partial);
-  const { heads } = database.open();
-  for (const head of heads) database.value(head);
-  database.close();
-  await rm(`${file}.before-restore`, { force: true });
-  await rename(file, `${file}.before-restore`).catch(() => undefined);
-  for (const suffix of ["-wal", "-shm"]) await rm(file + suffix, { force: true });
-  await rename(partial, file);
 }

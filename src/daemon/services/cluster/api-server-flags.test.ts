@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { apiServerOptions } from "./api-server-flags.ts";
+import { apiServerOptions, etcdOptions } from "./api-server-flags.ts";
 
 test("flags of the API server, by upstream's names", () => {
   assert.deepEqual(apiServerOptions({}), {
@@ -21,6 +21,20 @@ test("flags of the API server, by upstream's names", () => {
 });
 
 test("flags that are unknown or half given are refused by name", () => {
-  assert.throws(() => apiServerOptions({ "etcd-servers": "x" }), /unknown key "etcd-servers" in "api-server"/);
+  assert.throws(() => apiServerOptions({ "etcd-prefix": "x" }), /unknown key "etcd-prefix" in "api-server"/);
   assert.throws(() => apiServerOptions({ "oidc-client-id": "x" }), /must be specified together/);
+});
+
+test("etcd instead of this machine's file", () => {
+  assert.equal(etcdOptions({}), undefined);
+  assert.deepEqual(etcdOptions({ "etcd-servers": "http://a:2379, http://b:2379" }), {
+    endpoints: ["http://a:2379", "http://b:2379"],
+  });
+  const tls = (flags: object) => () => etcdOptions({ "etcd-servers": "https://a:2379", ...flags });
+  const self = import.meta.filename;
+  assert.equal(typeof tls({ "etcd-cafile": self })()?.tls?.ca, "string");
+  assert.throws(tls({ "etcd-certfile": self }), /"etcd-certfile" and "etcd-keyfile" must be specified together/);
+  assert.throws(tls({ "etcd-cafile": "/nowhere" }), /"etcd-cafile" in "api-server": ENOENT/);
+  assert.throws(() => etcdOptions({ "etcd-servers": "a:2379" }), /"a:2379" is not a URL/);
+  assert.throws(() => etcdOptions({ "etcd-cafile": self }), /needs "etcd-servers"/);
 });

@@ -1,6 +1,7 @@
-import { createWriteStream } from "node:fs";
+import { createWriteStream, readFileSync } from "node:fs";
 import type { ClusterOptions } from "../../../apiserver/index.ts";
-import { invalidArgument, type Logger } from "../../../base/index.ts";
+import { invalidArgument, messageOf, type Logger } from "../../../base/index.ts";
+import type { EtcdStoreOptions } from "../../../storage/index.ts";
 
 /** `"api-server"` of the configuration: flags of upstream's kube-apiserver by their names, as texts. */
 export type ApiServerFlags = Readonly<Record<string, string>>;
@@ -11,6 +12,10 @@ const KNOWN = [
   "token-auth-file",
   "service-account-issuer",
   "audit-log-path",
+  "etcd-servers",
+  "etcd-cafile",
+  "etcd-certfile",
+  "etcd-keyfile",
   "oidc-issuer-url",
   "oidc-client-id",
   "oidc-username-claim",
@@ -36,6 +41,31 @@ export function apiServerOptions(flags: ApiServerFlags): Chosen {
     serviceAccountIssuer: flags["service-account-issuer"],
     oidc: oidcOf(flags),
   };
+}
+
+/** The etcd that holds the cluster's state; undefined for the file of this machine. Throws invalidArgument for a flag that leads nowhere. */
+export function etcdOptions(flags: ApiServerFlags): EtcdStoreOptions | undefined {
+  const endpoints = flags["etcd-servers"]?.split(",").map((url) => url.trim());
+  const pem = (name: string) => {
+    const file = flags[name];
+    if (file === undefined) return undefined;
+    if (!endpoints) throw invalidArgument(`configuration: "${name}" needs "etcd-servers" in "api-server"`);
+    try {
+      return readFileSync(file, "utf8");
+    } catch (error) {
+      throw invalidArgument(`configuration: "${name}" in "api-server": ${messageOf(error)}`, { cause: error });
+    }
+  };
+  const tls = { ca: pem("etcd-cafile"), cert: pem("etcd-certfile"), key: pem("etcd-keyfile") };
+  if (!endpoints) return undefined;
+  for (const url of endpoints)
+    if (!URL.canParse(url) || !/^https?:/.test(url))
+      throw invalidArgument(`configuration: "etcd-servers" in "api-server": "${url}" is not a URL`, {
+        hint: "for example https://10.0.0.1:2379,https://10.0.0.2:2379",
+      });
+  if ((tls.cert === undefined) !== (tls.key === undefined))
+    throw invalidArgument('configuration: "etcd-certfile" and "etcd-keyfile" must be specified together');
+  return { endpoints, ...(endpoints.some((url) => url.startsWith("https:")) ? { tls } : {}) };
 }
 
 function oidcOf(flags: ApiServerFlags): ClusterOptions["oidc"] {
