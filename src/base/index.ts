@@ -2,6 +2,7 @@ export * from "./clock.ts";
 export * from "./disposal.ts";
 export * from "./errors.ts";
 export * from "./instance.ts";
+export * from "./ip-range.ts";
 export * from "./limits.ts";
 export * from "./log.ts";
 export * from "./quantities.ts";

@@ -33,6 +33,11 @@ export interface DaemonConfig {
   readonly kubelet: Readonly<Record<string, unknown>>;
   /** Whether images, containers and a real node are there; a cluster without them has only simulated nodes. */
   readonly engine: boolean;
+  /** `10.X.0.0/16`, or with an IPv6 /48 behind a comma; Services: any range, or one of each family. */
+  readonly podCidr?: string;
+  readonly serviceCidr?: string;
+  /** Both address families, in ranges of the instance's own. */
+  readonly ipv6?: boolean;
   /** The instance has at least so many nodes on this machine; those of last time when left out. */
   readonly nodes?: number;
   readonly simulatedNodes: number;
@@ -103,6 +108,9 @@ const KEYS: Readonly<Record<string, Reader>> = {
   "cni-conf-dir": () => ({}),
   "cni-bin-dir": () => ({}),
   engine: (value) => ({ engine: value !== false }),
+  ipv6: (value) => ({ ipv6: value === true }),
+  "pod-cidr": (value, key) => ({ podCidr: text(value, key) }),
+  "service-cidr": (value, key) => ({ serviceCidr: text(value, key) }),
   nodes: (value, key) => ({ nodes: localNodeCount(value, key) }),
   "simulated-nodes": (value, key) => ({ simulatedNodes: nodeCount(value, key) }),
   "simulated-stages": (value, key) => ({ simulatedStagesFile: text(value, key) }),
@@ -172,6 +180,9 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     ...(env["BERTH_SIMULATED_NODES"]
       ? { simulatedNodes: nodeCount(env["BERTH_SIMULATED_NODES"], "BERTH_SIMULATED_NODES") }
       : {}),
+    ...(env["BERTH_IPV6"] === "1" ? { ipv6: true } : {}),
+    ...(env["BERTH_POD_CIDR"] ? { podCidr: env["BERTH_POD_CIDR"] } : {}),
+    ...(env["BERTH_SERVICE_CIDR"] ? { serviceCidr: env["BERTH_SERVICE_CIDR"] } : {}),
     ...(env["BERTH_NODES"] ? { nodes: localNodeCount(env["BERTH_NODES"], "BERTH_NODES") } : {}),
     ...(env["BERTH_SIMULATED_STAGES"] ? { simulatedStagesFile: env["BERTH_SIMULATED_STAGES"] } : {}),
     ...(env["BERTH_KUBERNETES"] === undefined ? {} : { kubernetes: env["BERTH_KUBERNETES"] !== "0" }),

@@ -11,6 +11,8 @@ import { toolsPod } from "../support/tools-pod.ts";
 const LB_PORT = 26_000 + (process.pid % 1000);
 const HOST_PORT = 27_000 + (process.pid % 1000);
 
+const hasIpv6 = existsSync("/proc/net/if_inet6");
+
 let pods: PodTests;
 let nodes: string[] = [];
 const address: Record<string, string> = {};
@@ -25,7 +27,7 @@ interface Node {
   };
 }
 interface Service {
-  spec: { clusterIP: string; ports: { nodePort: number }[] };
+  spec: { clusterIP: string; clusterIPs: string[]; ports: { nodePort: number }[] };
   status: { loadBalancer?: { ingress?: { ip: string }[] } };
 }
 interface HostPortPod {
@@ -40,7 +42,7 @@ interface PodList {
 }
 
 before(async () => {
-  pods = await startPods({ env: { BERTH_NODES: "3" } });
+  pods = await startPods({ env: { BERTH_NODES: "3", BERTH_IPV6: hasIpv6 ? "1" : "0" } });
   const list = JSON.parse(await pods.kubectl("get", "nodes", "-o", "json")) as { items: Node[] };
   nodes = list.items.map(({ metadata }) => metadata.name);
   for (const { metadata, status } of list.items)
@@ -70,7 +72,8 @@ function inside(from: string, ...command: string[]) {
 
 /** The names of those that answer over so many connections, or what curl says. */
 async function answering(from: string, authority: string, count = 16): Promise<string> {
-  const url = `http://${authority}/?[1-${count}]`;
+  const host = authority.replaceAll(/[[\]]/g, "\\$&");
+  const url = `http://${host}/?[1-${count}]`;
   const options = ["-sS", "--noproxy", "*", "--max-time", "3", "--no-keepalive", "-H", "connection: close"];
   const { code, stdout, stderr } = await inside(from, "curl", ...options, url);
   if (code !== 0) return code === 7 ? "refused" : `exit ${code}: ${stderr}`;
@@ -136,6 +139,27 @@ test("Services answer from each node: by name, on each node's port, by the load 
   const balancer = `${status.loadBalancer!.ingress![0]!.ip}:${LB_PORT}`;
   for (const from of ["host", "b"])
     await becomes(() => answering(from, balancer), "a,b,c", `load balancer from ${from}`);
+});
+
+test("IPv6: Pods, Services, node ports, load balancers, names", { skip: !hasIpv6 && "no IPv6 here" }, async () => {
+  const port = LB_PORT + 1;
+  const ports = [{ port, targetPort: "web" }];
+  const { spec } = await service("six", { type: "LoadBalancer", ipFamilyPolicy: "RequireDualStack", ports });
+  const [, six = ""] = spec.clusterIPs;
+  const list = await pods.get<{ status: { podIPs: { ip: string }[] } }>("pod", "c");
+  const podIp = list.status.podIPs[1]!.ip;
+  assert.equal(await answering("a", `[${podIp}]:8080`, 1), "c");
+  assert.equal(await answering("host", `[${podIp}]:8080`, 1), "c");
+  for (const from of ["a", "b", "host"])
+    await becomes(() => answering(from, `[${six}]:${port}`), "a,b,c", `IPv6 ClusterIP from ${from}`);
+  const names = await inside("b", "dig", "+short", "AAAA", "six.default.svc.cluster.local");
+  assert.equal(names.stdout.trim(), six);
+  const { status } = await pods.until<Service>("service", "six", (one) => one.status.loadBalancer?.ingress?.[1]);
+  await becomes(() => answering("b", `[${status.loadBalancer!.ingress![1]!.ip}]:${port}`), "a,b,c", "load balancer");
+  const single = await pods.try("patch", "service", "six", "-p", '{"spec":{"ipFamilyPolicy":"SingleStack"}}');
+  assert.equal(single.code, 0, single.stderr);
+  assert.equal((await pods.get<Service>("service", "six")).spec.clusterIPs.length, 1);
+  await becomes(() => answering("a", `[${six}]:${port}`, 1), "refused", "the address that was given up");
 });
 
 test("externalTrafficPolicy Local answers with the node's own Pods and shows them who asks", async () => {

@@ -24,10 +24,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args): pass
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
+class Server6(Server):
+    address_family = socket.AF_INET6
+    def server_bind(self):
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        super().server_bind()
 class Echo(socketserver.BaseRequestHandler):
     def handle(self): self.request[1].sendto((name + " " + self.client_address[0]).encode(), self.client_address)
 for port in map(int, sys.argv[1:]):
     threading.Thread(target=Server(("", port), Handler).serve_forever).start()
+    if os.path.exists("/proc/net/if_inet6"): threading.Thread(target=Server6(("::", port), Handler).serve_forever).start()
     threading.Thread(target=socketserver.UDPServer(("", port), Echo).serve_forever).start()
 `;
 

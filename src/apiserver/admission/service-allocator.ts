@@ -1,5 +1,4 @@
-import { randomInt } from "../../base/index.ts";
-import type { Random } from "../../base/index.ts";
+import { canonicalIp, IpRange, randomInt, type IpFamily, type Random } from "../../base/index.ts";
 import type { k8s } from "../../api/index.ts";
 import { resources } from "../../client/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
@@ -7,9 +6,10 @@ import type { Admission, AdmissionRequest } from "../machinery/pipeline.ts";
 import { invalidError, statusError } from "../machinery/status.ts";
 import { keepAllocated } from "../resources/core/service.ts";
 import { isResource } from "./plugin.ts";
+import { settleFamilies } from "./service-families.ts";
 
 export interface ServiceRange {
-  /** `10.96.0.0/16` */
+  /** `10.96.0.0/16`, or one of each family with a comma between, the main one first. */
   readonly cidr: string;
   /** `30000-32767` */
   readonly nodePorts: readonly [first: number, last: number];
@@ -56,6 +56,7 @@ class Allocator {
   readonly #state: ClusterState;
   readonly #random: Random;
   readonly #range: ServiceRange;
+  readonly #ranges: ReadonlyMap<IpFamily, IpRange>;
   readonly #addresses: Claims;
   readonly #ports: Claims;
   #loaded: Promise<void> | undefined;
@@ -64,6 +65,7 @@ class Allocator {
     this.#state = state;
     this.#random = random;
     this.#range = range;
+    this.#ranges = new Map(serviceRanges(range.cidr).map((one) => [one.family, one]));
     this.#addresses = addresses;
     this.#ports = ports;
   }
@@ -77,42 +79,59 @@ class Allocator {
         if (spec[field] === "" || field !== "clusterIP") delete spec[field];
       return;
     }
-    await this.#allocateAddress(request, spec, owner);
+    await this.#allocateAddresses(request, spec, owner);
     await this.#allocatePorts(request, spec, owner);
   }
 
-  async #allocateAddress(request: AdmissionRequest, spec: k8s.ServiceSpec, owner: string): Promise<void> {
+  async #allocateAddresses(request: AdmissionRequest, spec: k8s.ServiceSpec, owner: string): Promise<void> {
     spec.clusterIP ||= spec.clusterIPs?.[0] ?? "";
-    if (spec.clusterIP === "") spec.clusterIP = await this.#freeAddress(request, owner);
-    else if (spec.clusterIP !== "None") await this.#claimAddress(request, spec.clusterIP, owner);
-    spec.clusterIPs = [spec.clusterIP];
-    spec.ipFamilies ??= ["IPv4"];
-    spec.ipFamilyPolicy ??= "SingleStack";
+    if (spec.clusterIP !== "" && !spec.clusterIPs?.length) spec.clusterIPs = [spec.clusterIP];
+    const problem = settleFamilies(spec, (request.oldObject as k8s.Service | undefined)?.spec, [
+      ...this.#ranges.keys(),
+    ]);
+    if (problem) throw refuseField(request, problem.field, problem.value, problem.detail);
+    if (spec.clusterIP === "None") {
+      spec.clusterIPs = ["None"];
+      return;
+    }
+    const given = spec.clusterIPs ?? [];
+    const addresses: string[] = [];
+    for (const [index, family] of (spec.ipFamilies as IpFamily[]).entries()) {
+      const range = this.#ranges.get(family)!;
+      const wanted = given[index];
+      if (wanted) await this.#claimAddress(request, range, wanted, owner);
+      addresses.push(wanted || (await this.#freeAddress(request, range, owner)));
+    }
+    spec.clusterIPs = addresses;
+    spec.clusterIP = addresses[0]!;
   }
 
-  async #freeAddress(request: AdmissionRequest, owner: string): Promise<string> {
-    const { first, size } = parseCidr(this.#range.cidr);
+  async #freeAddress(request: AdmissionRequest, range: IpRange, owner: string): Promise<string> {
+    const usable = Number(range.usable);
     // The lowest sixteenth is left to those who choose their address themselves, as upstream does.
+    const size = Number(range.size);
     const reserved = Math.min(Math.max(16, Math.floor(size / 16)), 256, Math.floor(size / 2));
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const address = formatIp(first + reserved + randomInt(this.#random, size - reserved - 1));
+      const address = range.at(reserved + randomInt(this.#random, usable + 1 - reserved));
       if (await this.#isFree(this.#addresses, address, owner, holdsAddress))
         return this.#take(request, this.#addresses, address, owner);
     }
-    for (let offset = 1; offset < size - 1; offset++) {
-      const address = formatIp(first + offset);
+    for (let offset = 1; offset <= usable; offset++) {
+      const address = range.at(offset);
       if (this.#addresses.ownerOf(address) === undefined) return this.#take(request, this.#addresses, address, owner);
     }
     throw statusError("internal", { message: "failed to allocate a serviceIP: range is full" });
   }
 
-  async #claimAddress(request: AdmissionRequest, address: string, owner: string): Promise<void> {
-    const problem = isInside(this.#range.cidr, address)
-      ? (await this.#isFree(this.#addresses, address, owner, holdsAddress))
+  async #claimAddress(request: AdmissionRequest, range: IpRange, address: string, owner: string): Promise<void> {
+    const offset = range.offsetOf(address);
+    const isInside = offset !== undefined && offset > 0n && offset <= range.usable;
+    const problem = isInside
+      ? (await this.#isFree(this.#addresses, canonicalIp(address), owner, holdsAddress))
         ? undefined
         : "failed to allocate IP " + address + ": provided IP is already allocated"
       : `failed to allocate IP ${address}: the provided network does not match the current range`;
-    if (problem === undefined) this.#take(request, this.#addresses, address, owner);
+    if (problem === undefined) this.#take(request, this.#addresses, canonicalIp(address), owner);
     else throw refuseField(request, "spec.clusterIPs", [address], problem);
   }
 
@@ -183,8 +202,7 @@ class Allocator {
     const { items } = await this.#state.client.of(resources.services).list();
     for (const service of items) {
       const owner = keyOf(service);
-      const address = service.spec?.clusterIP;
-      if (address && address !== "None") this.#addresses.take(address, owner);
+      for (const address of addressesOf(service)) this.#addresses.take(address, owner);
       for (const port of service.spec?.ports ?? [])
         if (port.nodePort) this.#ports.take(`${port.nodePort}/${port.protocol ?? "TCP"}`, owner);
       if (service.spec?.healthCheckNodePort) this.#ports.take(`${service.spec.healthCheckNodePort}/TCP`, owner);
@@ -192,7 +210,9 @@ class Allocator {
   }
 }
 
-const holdsAddress = ({ spec }: k8s.Service, address: string): boolean => spec?.clusterIP === address;
+const addressesOf = ({ spec }: k8s.Service): string[] =>
+  (spec?.clusterIPs ?? [spec?.clusterIP ?? ""]).filter((address) => address && address !== "None").map(canonicalIp);
+const holdsAddress = (service: k8s.Service, address: string): boolean => addressesOf(service).includes(address);
 const holdsPort = ({ spec }: k8s.Service, key: string): boolean =>
   (spec?.ports ?? []).some(({ nodePort, protocol }) => `${nodePort}/${protocol ?? "TCP"}` === key) ||
   `${spec?.healthCheckNodePort}/TCP` === key;
@@ -203,21 +223,10 @@ function refuseField(request: AdmissionRequest, field: string, value: unknown, p
   return invalidError({ group: "", kind: "Service" }, name, [{ type: "FieldValueInvalid", field, detail }]);
 }
 
-const parseIp = (address: string): number => address.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
-const formatIp = (value: number): string =>
-  [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join(".");
-
-export function parseCidr(cidr: string): { first: number; size: number } {
-  const [address = "", bits = "32"] = cidr.split("/");
-  const size = 2 ** (32 - Number(bits));
-  return { first: Math.floor(parseIp(address) / size) * size, size };
+/** Of each family at most one, the main one first. Throws invalidArgument. */
+export function serviceRanges(cidr: string): IpRange[] {
+  return cidr.split(",").map((one) => new IpRange(one.trim()));
 }
 
-/** The address at an offset of the range: 1 is the `kubernetes` Service's, 10 by custom DNS's. */
-export const addressAt = (cidr: string, offset: number): string => formatIp(parseCidr(cidr).first + offset);
-
-function isInside(cidr: string, address: string): boolean {
-  const { first, size } = parseCidr(cidr);
-  const value = parseIp(address);
-  return value > first && value < first + size - 1;
-}
+/** The address at an offset of the main range: 1 is the `kubernetes` Service's, 10 by custom DNS's. */
+export const addressAt = (cidr: string, offset: number): string => serviceRanges(cidr)[0]!.at(offset);

@@ -8,6 +8,7 @@ import { bootstrapClusterRoleBindings, bootstrapClusterRoles, bootstrapRoleBindi
 interface BootstrapOptions {
   /** Of the `kubernetes` Service: the first address of the service range. */
   readonly serviceIp: string;
+  /** One, or one of each family with a comma between. */
   readonly serviceCidr: string;
   /** Where the API server answers, for the `kubernetes` Service's endpoints. */
   readonly address: string;
@@ -91,7 +92,7 @@ const serviceCidr = ({ serviceCidr: cidr }: BootstrapOptions): KubeObject => ({
   apiVersion: "networking.k8s.io/v1",
   kind: "ServiceCIDR",
   metadata: { name: "kubernetes" },
-  spec: { cidrs: [cidr] },
+  spec: { cidrs: cidr.split(",") },
 });
 
 const kubernetesService = ({ serviceIp, port }: BootstrapOptions): KubeObject => ({

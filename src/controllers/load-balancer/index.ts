@@ -1,5 +1,5 @@
-import { BlockList } from "node:net";
 import type { k8s } from "../../api/index.ts";
+import { canonicalIp, IpRange } from "../../base/index.ts";
 import { draft, keyOf, resources, type Stored } from "../../client/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 
@@ -24,7 +24,7 @@ export const loadBalancerController: Controller = {
       deleted: () =>
         services
           .list()
-          .filter((service) => isBalanced(service) && !addressOf(service))
+          .filter((service) => isBalanced(service) && addressesOf(service).length === 0)
           .forEach(enqueue),
     });
     return {
@@ -32,9 +32,8 @@ export const loadBalancerController: Controller = {
         const service = services.get(key);
         if (!service) return;
         if (!isBalanced(service) || service.metadata.deletionTimestamp) return release(context, service, signal);
-        if (addressOf(service)) return;
-        const ip = pickAddress(context.settings.loadBalancerCidrs ?? [], services.list(), service.spec?.loadBalancerIP);
-        if (!ip) {
+        const ips = pickAddresses(context.settings.loadBalancerCidrs ?? [], services.list(), service);
+        if (ips.length === 0) {
           context.events.event(
             service,
             "Warning",
@@ -43,13 +42,17 @@ export const loadBalancerController: Controller = {
           );
           return;
         }
+        if (String(ips) === String(addressesOf(service))) return;
         context.events.event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer");
         const client = context.client.of(resources.services);
         const withFinalizer = draft(service);
         withFinalizer.metadata.finalizers = [...new Set([...(service.metadata.finalizers ?? []), FINALIZER])];
         const updated = await client.update(withFinalizer, { signal });
         await client.updateStatus(
-          { ...updated, status: { ...updated.status, loadBalancer: { ingress: [{ ip, ipMode: "VIP" }] } } },
+          {
+            ...updated,
+            status: { ...updated.status, loadBalancer: { ingress: ips.map((ip) => ({ ip, ipMode: "VIP" })) } },
+          },
           { signal },
         );
         context.events.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer");
@@ -58,9 +61,12 @@ export const loadBalancerController: Controller = {
   },
 };
 
-function addressOf(service: Service): string | undefined {
-  return service.status?.loadBalancer?.ingress?.[0]?.ip;
+function addressesOf(service: Service): string[] {
+  return (service.status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => ip ?? []);
 }
+
+const familiesOf = (service: Service) => (service.spec?.ipFamilies?.length ? service.spec.ipFamilies : ["IPv4"]);
+const familyOf = (address: string) => (address.includes(":") ? "IPv6" : "IPv4");
 
 async function release(context: ControllerContext, service: Service, signal: AbortSignal): Promise<void> {
   if (!service.metadata.finalizers?.includes(FINALIZER)) return;
@@ -73,30 +79,36 @@ async function release(context: ControllerContext, service: Service, signal: Abo
   await client.update(next, { signal });
 }
 
-/** The wanted address if it is in range and free, else the first free one. IPv4 only. */
-export function pickAddress(
-  cidrs: readonly string[],
-  services: readonly Service[],
+/** One address of each of the Service's families that the ranges have; those it has stay. */
+export function pickAddresses(cidrs: readonly string[], services: readonly Service[], service: Service): string[] {
+  const has = addressesOf(service);
+  const others = services.filter(({ metadata }) => metadata.uid !== service.metadata.uid);
+  const taken = new Set(others.flatMap(addressesOf).map(canonicalIp));
+  const wanted = service.spec?.loadBalancerIP;
+  return familiesOf(service).flatMap((family) => {
+    const ranges = cidrs.map((cidr) => new IpRange(cidr)).filter((range) => range.family === family);
+    const own = has.find((address) => familyOf(address) === family);
+    return own ?? pickAddress(ranges, taken, wanted && familyOf(wanted) === family ? wanted : undefined) ?? [];
+  });
+}
+
+/** The wanted address if it is in range and free, else the first free one. */
+function pickAddress(
+  ranges: readonly IpRange[],
+  taken: ReadonlySet<string>,
   wanted: string | undefined,
 ): string | undefined {
-  const taken = new Set(services.map(addressOf));
-  const ranges = new BlockList();
-  for (const cidr of cidrs) {
-    const [base = "", prefix = "32"] = cidr.split("/");
-    ranges.addSubnet(base, Number(prefix), "ipv4");
+  if (wanted) {
+    const inRange = ranges.some((range) => range.offsetOf(wanted) !== undefined);
+    return inRange && !taken.has(canonicalIp(wanted)) ? wanted : undefined;
   }
-  if (wanted) return ranges.check(wanted, "ipv4") && !taken.has(wanted) ? wanted : undefined;
-  for (const cidr of cidrs) {
-    const [base = "", prefix = "32"] = cidr.split("/");
-    const first = toNumber(base);
-    const size = 2 ** (32 - Number(prefix));
-    for (let offset = size > 2 ? 1 : 0; offset < (size > 2 ? size - 1 : size); offset++) {
-      const ip = toText(first + offset);
+  for (const range of ranges) {
+    // A range of one or two addresses has none to spare.
+    const [first, last] = range.size > 2n ? [1n, range.usable] : [0n, range.size - 1n];
+    for (let offset = first; offset <= last; offset++) {
+      const ip = range.at(offset);
       if (!taken.has(ip)) return ip;
     }
   }
   return undefined;
 }
-
-const toNumber = (ip: string) => ip.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
-const toText = (value: number) => [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join(".");

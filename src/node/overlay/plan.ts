@@ -1,3 +1,5 @@
+import { IpRange } from "../../base/index.ts";
+
 /** How the local nodes of one instance lie beside each other: which addresses and names each has. Pure. */
 
 /** Bound by the addresses between Pods' ranges and those of load balancers; the machine itself is the first. */
@@ -38,14 +40,15 @@ export function clusterCidrs(ranges: ClusterRanges): string[] {
 
 export function overlayNode(ranges: ClusterRanges, index: number): OverlayNode {
   const third = index - 1;
+  const group = third.toString(16);
   const hex = index.toString(16).padStart(2, "0");
   const { pod, pod6 } = ranges;
   return {
     index,
-    podCidrs: [`${pod}.${third}.0/24`, ...(pod6 ? [`${pod6}:0:${third.toString(16)}::/64`] : [])],
+    podCidrs: [`${pod}.${third}.0/24`, ...(pod6 ? [new IpRange(`${pod6}:0:${group}::/64`).cidr] : [])],
     // The range's own address, which no Pod can get.
     ends: [`${pod}.${third}.0`, ...(pod6 ? [`${pod6}:ffff::${hex}`] : [])],
-    gateways: [`${pod}.${third}.1`, ...(pod6 ? [`${pod6}:0:${third.toString(16)}::1`] : [])],
+    gateways: [`${pod}.${third}.1`, ...(pod6 ? [new IpRange(`${pod6}:0:${group}::/64`).at(1)] : [])],
     underlay: `${pod}.253.${index}`,
     mac: `02:62:76:00:00:${hex}`,
   };

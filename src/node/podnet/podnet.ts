@@ -35,6 +35,8 @@ export interface PodNetOptions {
   readonly node?: string;
   /** The link to other nodes' Pods. */
   readonly overlay?: string;
+  /** Services' ranges: the node needs a way there for its own packets to be sent at all, before they are translated. IPv4 has the default route. */
+  readonly virtualCidrs?: readonly string[];
 }
 
 /**
@@ -50,6 +52,7 @@ export class PodNet implements PodNetwork {
   readonly #clusterCidrs: readonly string[];
   readonly #node: string;
   readonly #overlay: string | undefined;
+  readonly #virtualCidrs: readonly string[];
   readonly #folder: string;
   readonly #locks = new KeyedMutex();
   readonly #pods = new Map<string, Attached>();
@@ -63,6 +66,7 @@ export class PodNet implements PodNetwork {
     this.#clusterCidrs = options.clusterCidrs ?? [];
     this.#node = options.node ?? "";
     this.#overlay = options.overlay;
+    this.#virtualCidrs = (options.virtualCidrs ?? []).filter((cidr) => cidr.includes(":"));
     this.#folder = path.join(ctx.runtimeDir, "podnet", this.#node || "node");
     mkdirSync(path.join(this.#folder, "netns"), { recursive: true, mode: 0o711 });
     this.#readBack();
@@ -113,7 +117,9 @@ export class PodNet implements PodNetwork {
       netlink.addLink({ name, kind: { type: "bridge" }, up: true, alias: "berth Pods", macAddress: mac(name) });
     for (const pool of pools) netlink.addAddress(index, `${pool.gateway}/${hostBits(pool.gateway)}`);
     this.#netns.sysctl("net/ipv4/ip_forward", 1);
-    if (pools.some((pool) => pool.family === 6)) this.#netns.sysctl("net/ipv6/conf/all/forwarding", 1, true);
+    if (!pools.some((pool) => pool.family === 6)) return;
+    this.#netns.sysctl("net/ipv6/conf/all/forwarding", 1, true);
+    for (const destination of this.#virtualCidrs) netlink.replaceRoute({ destination, link: index });
   }
 
   async add({ id, config }: { readonly id: string; readonly config?: PodAnnotations }): Promise<PodAddresses> {

@@ -49,7 +49,7 @@ export function controllersService(
             signer,
             legacyTokens,
             serviceCidr: settings.serviceCidr,
-            loadBalancerCidrs: [settings.loadBalancerCidr],
+            loadBalancerCidrs: settings.loadBalancerCidr.split(","),
           },
         },
         stop.signal,

@@ -24,8 +24,9 @@ import { storeService } from "./store.ts";
 
 /** Kubernetes on this machine: store, API server, controllers, scheduler, and with an engine the machine as a node. */
 export function composeCluster(context: DaemonContext, engine: Service<Engine> | undefined): Service[] {
-  const ranges = rememberedRanges(path.join(context.dataDir, "cluster"), () =>
-    pickRanges(context.instance, instanceTag(context.instance), addressesInUse()),
+  const tag = instanceTag(context.instance);
+  const ranges = rememberedRanges(path.join(context.dataDir, "cluster"), context.config, tag, () =>
+    pickRanges(context.instance, tag, addressesInUse()),
   );
   const settings = clusterSettings(context.instance, ranges);
   // The API server hands exec and logs to the nodes, which start after it.

@@ -5,7 +5,7 @@ import type { Cluster } from "../../../apiserver/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import { localhostClashReporter } from "./localhost-clashes.ts";
-import type { ClusterSettings } from "./settings.ts";
+import { virtualCidrs, type ClusterSettings } from "./settings.ts";
 
 /** Services as kernel rules. They stay when the daemon stops, as the Pods do. */
 export function serviceProxyService(
@@ -31,7 +31,7 @@ export function serviceProxyService(
           services,
           slices,
           nodeName: settings.nodeName,
-          ranges: [settings.serviceCidr, settings.loadBalancerCidr],
+          ranges: virtualCidrs(settings),
           loadBalancerOnLocalhost: true,
           onLocalhostClash: localhostClashReporter(context, use(api).client, factory),
           servedHere: new Set([settings.dnsIp]),

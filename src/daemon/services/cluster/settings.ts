@@ -1,8 +1,9 @@
 import { overlayNode, type ClusterRanges } from "../../../node/index.ts";
-import type { Ranges } from "./ranges.ts";
+import { mainServiceCidr, type Ranges } from "./ranges.ts";
 
 /** What a cluster on one machine has unless told otherwise; upstream's usual ranges. */
 export interface ClusterSettings {
+  /** With a second one of the other family behind a comma, where the cluster has both; so are the next two. */
   readonly serviceCidr: string;
   readonly nodePorts: readonly [first: number, last: number];
   /** Of this node's Pods. */
@@ -20,18 +21,24 @@ export interface ClusterSettings {
   readonly ranges: ClusterRanges;
 }
 
-export function clusterSettings(instance: string, { service, pod }: Ranges): ClusterSettings {
-  const machine = overlayNode({ pod }, 1);
+export function clusterSettings(instance: string, known: Ranges): ClusterSettings {
+  const { service, pod, pod6, serviceCidr6 } = known;
+  const machine = overlayNode({ pod, ...(pod6 && { pod6 }) }, 1);
   return {
-    serviceCidr: service === "10.96.0" ? "10.96.0.0/16" : `${service}.0/20`,
+    serviceCidr: [mainServiceCidr(known), ...(serviceCidr6 ? [serviceCidr6] : [])].join(),
     nodePorts: [30_000, 32_767],
     podCidr: machine.podCidrs.join(),
-    loadBalancerCidr: `${pod}.255.0/24`,
+    loadBalancerCidr: [`${pod}.255.0/24`, ...(pod6 ? [`${pod6}:fffe::/112`] : [])].join(),
     ingressIp: `${pod}.254.1`,
     domain: "cluster.local",
     dnsIp: `${service}.10`,
     gateway: machine.gateways[0]!,
     nodeName: instance === "default" ? "berth" : `berth-${instance}`,
-    ranges: { pod },
+    ranges: { pod, ...(pod6 && { pod6 }) },
   };
+}
+
+/** Where Services answer; each of one family. */
+export function virtualCidrs({ serviceCidr, loadBalancerCidr }: ClusterSettings): string[] {
+  return [serviceCidr, loadBalancerCidr].flatMap((cidrs) => cidrs.split(","));
 }

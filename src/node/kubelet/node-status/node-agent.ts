@@ -14,6 +14,7 @@ export interface NodeAgentOptions {
   readonly machine: MachineFacts;
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: ReadonlyArray<{ key: string; value?: string; effect: string }>;
+  /** One, or one of each family with a comma between. */
   readonly podCidr: string | undefined;
   readonly dataDir: string;
   readonly kubeletPort: number;
@@ -81,7 +82,7 @@ export class NodeAgent {
           annotations: { "volumes.kubernetes.io/controller-managed-attach-detach": "true" },
         },
         spec: {
-          ...(podCidr ? { podCIDR: podCidr, podCIDRs: [podCidr] } : {}),
+          ...podCidrsOf(podCidr),
           ...(taints.length > 0 ? { taints: [...taints] } : {}),
         },
       });
@@ -89,7 +90,7 @@ export class NodeAgent {
       if (!hasCode(error, "alreadyExists")) throw error;
       await api.patchNode({
         metadata: { labels: wanted },
-        ...(podCidr ? { spec: { podCIDR: podCidr, podCIDRs: [podCidr] } } : {}),
+        ...(podCidr ? { spec: podCidrsOf(podCidr) } : {}),
       });
     }
   }
@@ -142,4 +143,9 @@ export class NodeAgent {
       else this.#options.log.warn("could not report the node's status", { error: messageOf(error) });
     }
   }
+}
+
+function podCidrsOf(podCidr: string | undefined): { podCIDR?: string; podCIDRs?: string[] } {
+  const cidrs = podCidr?.split(",") ?? [];
+  return cidrs[0] === undefined ? {} : { podCIDR: cidrs[0], podCIDRs: cidrs };
 }

@@ -19,7 +19,7 @@ import { mountsBelow, unmount, type NetworkHosts } from "../../../../host/index.
 import type { DaemonContext } from "../../../context.ts";
 import { clusterDnsPeer } from "../network-policies.ts";
 import { criRuntime } from "../node.ts";
-import type { ClusterSettings } from "../settings.ts";
+import { virtualCidrs, type ClusterSettings } from "../settings.ts";
 import { AgentSwitch } from "./agent-switch.ts";
 import { startAgent } from "./agent.ts";
 import type { RosterEntry } from "./roster.ts";
@@ -66,7 +66,13 @@ export class FurtherNode {
     const ofTheMachine = [settings.dnsIp, settings.ingressIp];
     this.#link = new Overlay(ctx, { id: overlayId(context.instance), own: this.overlay, hosts, ofTheMachine });
     const node = this.#tag;
-    const common = { hosts, node, clusterCidrs: clusterCidrs(settings.ranges), overlay: this.#link.link };
+    const common = {
+      hosts,
+      node,
+      clusterCidrs: clusterCidrs(settings.ranges),
+      overlay: this.#link.link,
+      virtualCidrs: virtualCidrs(settings),
+    };
     this.#podNet = new PodNet(ctx, common);
     this.#proxy = serviceProxy(ctx, parts.informers, settings, name, hosts);
     this.#policies = networkPolicies(ctx, parts.informers, settings, name, hosts, machine.gateways);
@@ -149,7 +155,7 @@ function serviceProxy(
     services: informers.for(resources.services),
     slices: informers.for(resources.endpointSlices).addIndex(SLICES_BY_SERVICE, serviceOfSlice),
     nodeName,
-    ranges: [settings.serviceCidr, settings.loadBalancerCidr],
+    ranges: virtualCidrs(settings),
     servedElsewhere: [settings.dnsIp],
     // localhost is the machine's own node's.
     loadBalancerOnLocalhost: false,
