@@ -3,21 +3,14 @@
  * the shapes of what system answers are those it states. The description is not ours to ship, so it is read from beside the checkout.
  */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
-import path from "node:path";
 import { test } from "node:test";
-import { load } from "js-yaml";
 import { FakeClock, seededRandom, silentLogger } from "../base/index.ts";
 import { MemoryEventBus } from "../engine/events/index.ts";
 import type { Engine } from "../engine/index.ts";
 import { createDockerApi } from "./api.ts";
 import { createSystem } from "./system.ts";
+import { EngineApi, readDescription, skipWithoutDescription as skip } from "../../test/support/engine-api.ts";
 import { API_VERSION, MIN_API_VERSION } from "./version.ts";
-
-const FILE =
-  process.env["BERTH_ENGINE_API_SPEC"] ??
-  path.resolve(import.meta.dirname, "../../../shared/docker/engine-api-v1.50.yaml");
-const skip = existsSync(FILE) ? false : `${FILE} is not here; name it in BERTH_ENGINE_API_SPEC`;
 
 /** Endpoints of the description that we don't have, each with its reason. */
 const OMITTED: Readonly<Record<string, string>> = {};
@@ -27,26 +20,6 @@ const OWN: Readonly<Record<string, string>> = {
   "POST /build/cancel": "the classic CLI's Ctrl-C; undocumented in Docker as well",
   "POST /berth/images/bootstrap": "berth image bootstrap",
 };
-
-interface Schema {
-  readonly $ref?: string;
-  readonly type?: string;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly items?: Schema;
-  readonly allOf?: readonly Schema[];
-  readonly additionalProperties?: Schema | boolean;
-  readonly enum?: readonly unknown[];
-  readonly "x-nullable"?: boolean;
-}
-interface Description {
-  readonly info: { readonly version: string };
-  readonly paths: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  readonly definitions: Readonly<Record<string, Schema>>;
-}
-
-/** js-yaml wants the brackets that close an example deeper than its key; the description has them level with it. */
-const description = (): Description =>
-  load(readFileSync(FILE, "utf8").replace(/^( *)([}\]],?)$/gm, "$1  $2")) as Description;
 
 const context = {
   instance: "spec",
@@ -71,6 +44,7 @@ function emptyEngine(): Engine {
   return {
     events: new MemoryEventBus(context.clock),
     options,
+    componentVersions: async () => ({ monitor: "2.1.6", runtime: "1.8.1", init: "0.19.0" }),
     counts: async () => ({ containers: 3, running: 1, paused: 1, stopped: 1, images: 2 }),
     host: {
       backingFilesystem: "extfs",
@@ -93,7 +67,7 @@ const shape = (method: string, route: string) => `${method.toUpperCase()} ${rout
 
 test("every published endpoint is there, and no other", { skip }, () => {
   const published = new Set(
-    Object.entries(description().paths).flatMap(([route, item]) =>
+    Object.entries(readDescription().paths).flatMap(([route, item]) =>
       Object.keys(item)
         .filter((method) => ["get", "head", "post", "put", "delete"].includes(method))
         .map((method) => shape(method, route)),
@@ -111,61 +85,13 @@ test("every published endpoint is there, and no other", { skip }, () => {
 });
 
 test("the version is the description's", { skip }, () => {
-  assert.equal(API_VERSION, description().info.version);
+  assert.equal(API_VERSION, readDescription().info.version);
   assert.equal(MIN_API_VERSION, "1.24");
 });
 
 test("version and info have the published shapes", { skip }, async () => {
-  const { definitions } = description();
+  const api = new EngineApi();
   const system = createSystem(emptyEngine(), context);
-  assert.deepEqual(mismatches(await system.version(), definitions["SystemVersion"]!, definitions), []);
-  assert.deepEqual(mismatches(await system.info(), definitions["SystemInfo"]!, definitions), []);
+  assert.deepEqual(api.mismatches(await system.version(), api.response("GET", "/version", 200)!), []);
+  assert.deepEqual(api.mismatches(await system.info(), api.response("GET", "/info", 200)!), []);
 });
-
-/** What in a value is not as the schema says: unknown fields and wrong types, by path. */
-function mismatches(value: unknown, schema: Schema, definitions: Description["definitions"], at = "$"): string[] {
-  if (schema.$ref) return mismatches(value, definitions[schema.$ref.split("/").at(-1)!]!, definitions, at);
-  if (value === null || value === undefined) return [];
-  if (schema.allOf) {
-    const properties = Object.assign({}, ...schema.allOf.map((part) => resolve(part, definitions).properties ?? {}));
-    return mismatches(value, { type: "object", properties }, definitions, at);
-  }
-  if (schema.enum && !schema.enum.includes(value))
-    return [`${at}: ${JSON.stringify(value)} is none of ${schema.enum.join(", ")}`];
-  switch (schema.type) {
-    case "array":
-      if (!Array.isArray(value)) return [`${at}: no array`];
-      return value.flatMap((item, index) => mismatches(item, schema.items ?? {}, definitions, `${at}[${index}]`));
-    case "object":
-      return objectMismatches(value, schema, definitions, at);
-    case "integer":
-      return Number.isInteger(value) ? [] : [`${at}: no whole number`];
-    case "string":
-    case "number":
-    case "boolean":
-      return typeof value === schema.type ? [] : [`${at}: no ${schema.type}`];
-    default:
-      return [];
-  }
-}
-
-function objectMismatches(
-  value: unknown,
-  schema: Schema,
-  definitions: Description["definitions"],
-  at: string,
-): string[] {
-  if (typeof value !== "object" || Array.isArray(value)) return [`${at}: no object`];
-  return Object.entries(value as object).flatMap(([name, item]) => {
-    const property = schema.properties?.[name];
-    if (property) return mismatches(item, property, definitions, `${at}.${name}`);
-    if (typeof schema.additionalProperties === "object") {
-      return mismatches(item, schema.additionalProperties, definitions, `${at}.${name}`);
-    }
-    return schema.properties && !schema.additionalProperties ? [`${at}.${name}: unknown field`] : [];
-  });
-}
-
-function resolve(schema: Schema, definitions: Description["definitions"]): Schema {
-  return schema.$ref ? definitions[schema.$ref.split("/").at(-1)!]! : schema;
-}

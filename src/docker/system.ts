@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import os from "node:os";
 import { rfc3339Nano } from "../base/index.ts";
 import type { Engine } from "../engine/index.ts";
@@ -62,17 +62,18 @@ async function infoDocument(engine: Engine, version: string, context: DockerApiC
     DockerRootDir: context.dataDir,
     Plugins: {
       Volume: ["local"],
-      Network: ["bridge", "host", "macvlan", "null"],
+      Network: ["bridge", "host", "ipvlan", "macvlan", "null"],
       Authorization: null,
-      Log: ["json-file", "none"],
+      Log: ["json-file", "local", "none"],
     },
     ...limitFlags(),
-    NFd: -1,
-    NGoroutines: 0,
-    NEventsListener: 0,
+    NFd: openDescriptors(),
+    // What runs in this process at a time: its threads.
+    NGoroutines: threads(),
+    NEventsListener: engine.events.subscribers(),
     Debug: false,
     SystemTime: rfc3339Nano(context.clock.nowMs()),
-    LoggingDriver: "json-file",
+    LoggingDriver: engine.options.containerDefaults?.logDriver ?? "json-file",
     CgroupDriver: "cgroupfs",
     CgroupVersion: host.cgroupVersion,
     KernelVersion: os.release(),
@@ -88,7 +89,7 @@ async function infoDocument(engine: Engine, version: string, context: DockerApiC
     HttpsProxy: withoutPassword(process.env["HTTPS_PROXY"]),
     NoProxy: process.env["NO_PROXY"] ?? "",
     Name: os.hostname(),
-    Labels: [`io.berth.instance=${context.instance}`],
+    Labels: [`io.berth.instance=${context.instance}`, ...(engine.options.labels ?? [])],
     ExperimentalBuild: false,
     ServerVersion: version,
     Runtimes: host.runtimes,
@@ -105,9 +106,7 @@ async function infoDocument(engine: Engine, version: string, context: DockerApiC
     LiveRestoreEnabled: true,
     Isolation: "",
     InitBinary: "docker-init",
-    ContainerdCommit: { ID: "" },
-    RuncCommit: { ID: "" },
-    InitCommit: { ID: "" },
+    ...(await componentVersions(engine)),
     SecurityOptions: securityOptions(engine),
     DefaultAddressPools: host.addressPools,
     FirewallBackend: { Driver: "nftables" },
@@ -172,6 +171,19 @@ function instanceId({ instance, dataDir }: DockerApiContext): string {
   }
   const hex = createHash("sha256").update(`${machine}\n${instance}\n${dataDir}`).digest("hex");
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
+}
+
+function openDescriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}
+function threads(): number {
+  return readdirSync("/proc/self/task").length;
+}
+
+/** What stands in their places: the monitor for containerd, the default runtime for runc, the init that `--init` takes. */
+async function componentVersions(engine: Engine) {
+  const { monitor, runtime, init } = await engine.componentVersions();
+  return { ContainerdCommit: { ID: monitor }, RuncCommit: { ID: runtime }, InitCommit: { ID: init } };
 }
 
 function securityOptions({ host, options }: Engine): string[] {

@@ -1,9 +1,11 @@
 import type { InstanceContext } from "../base/index.ts";
 import { Cgroup, mountsBelow, unmount } from "../host/index.ts";
+import { componentVersions, type ComponentVersions } from "./component-versions.ts";
 import { openBuilder, reclaimRuns, type Builder } from "./build/index.ts";
 import {
   Core,
   createRunOnce,
+  initBinary,
   DockerContainers,
   isRunning,
   ProcessIsolation,
@@ -47,6 +49,7 @@ export interface Engine {
   readonly host: HostFacts;
   readonly options: EngineOptions;
   counts(): Promise<Counts>;
+  componentVersions(): Promise<ComponentVersions>;
   /** Stops watching; containers keep running. */
   close(): Promise<void>;
   /** Removes everything of this instance from the kernel: what `close` leaves running. */
@@ -103,7 +106,9 @@ export async function openEngine(context: InstanceContext, options: EngineOption
   await containers.load();
   const sandboxes = (await Promise.all([...isolations.values()].map((isolation) => isolation.recover()))).flat();
   await Promise.all([
-    networks.recover(new Set([...containers.runningIds(), ...sandboxes.map(({ id }) => id)])),
+    networks.recover(
+      new Set([...containers.runningIds(), ...sandboxes.map(({ id }) => id), ...(options.claimedSandboxes?.() ?? [])]),
+    ),
     volumes.recover(containers.ids()),
   ]);
   await containers.recover(sandboxes);
@@ -126,6 +131,11 @@ export async function openEngine(context: InstanceContext, options: EngineOption
     options,
     host: hostFacts(context, options),
     counts: () => count(containers, images),
+    componentVersions: componentVersions({
+      monitor: core.conmon,
+      runtime: core.runtimeBinary(),
+      init: initBinary(options.containerDefaults?.initPath),
+    }),
     async close() {
       await containers.close();
       await Promise.all([...isolations.values()].map((isolation) => isolation.close()));

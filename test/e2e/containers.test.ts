@@ -279,3 +279,88 @@ test("ten at once", async () => {
     Array.from({ length: 10 }, (_, index) => String(index)),
   );
 });
+
+test("mounts of images are read-only; cp reaches the volumes of a stopped container and keeps attributes", async () => {
+  const image = await any(
+    "run",
+    "--rm",
+    "--mount",
+    "type=image,source=busybox,target=/i,image-subpath=vol",
+    "busybox",
+    "sh",
+    "-c",
+    "cat /i/seed; touch /i/x",
+  );
+  assert.equal(image.stdout, "seed\n");
+  assert.match(image.stderr, /Read-only file system/);
+  const absent = await any(
+    "run",
+    "--rm",
+    "--mount",
+    "type=image,source=busybox,target=/i,image-subpath=nope",
+    "busybox",
+    "true",
+  );
+  assert.match(absent.stderr, /cannot access path nope in image busybox/);
+  await docker("create", "--name", "stopped", "-v", "copied:/vol/inner", "busybox", "cat", "/vol/inner/deep/file");
+  const folder = path.join(berth.directory, "deep");
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, "file"), "in the volume\n");
+  execFileSync("setcap", ["cap_net_raw+ep", path.join(folder, "file")]);
+  await docker("cp", folder, "stopped:/vol/inner");
+  assert.equal((await docker("start", "-a", "stopped")).stdout, "in the volume\n");
+  await docker("cp", "stopped:/vol/inner/deep/file", path.join(berth.directory, "back"));
+  const mountpoint = (await docker("volume", "inspect", "-f", "{{.Mountpoint}}", "copied")).stdout.trim();
+  assert.match(execFileSync("getcap", [path.join(mountpoint, "deep/file")], { encoding: "utf8" }), /cap_net_raw/);
+  assert.equal(readFileSync(path.join(berth.directory, "back"), "utf8"), "in the volume\n");
+  await docker("rm", "stopped");
+  await docker("volume", "rm", "copied");
+});
+
+test("what this host cannot give is refused in dockerd's words; CDI devices come from their specs", async () => {
+  const limited = await any("run", "--rm", "--storage-opt", "size=1G", "busybox", "true");
+  assert.match(limited.stderr, /--storage-opt is supported only for overlay over xfs with 'pquota' mount option/);
+  const gpu = await any("run", "--rm", "--gpus", "all", "busybox", "true");
+  assert.match(gpu.stderr, /could not select device driver "" with capabilities: \[\[gpu\]\]/);
+  const device = await any("run", "--rm", "--device", "berth.test/none=x", "busybox", "true");
+  assert.match(device.stderr, /unresolvable CDI devices berth\.test\/none=x/);
+  assert.equal((await docker("ps", "-aq")).stdout, "");
+});
+
+test("the daemon's configuration gives what containers don't say", async () => {
+  await berth.down();
+  writeFileSync(
+    path.join(berth.directory, "daemon.json"),
+    JSON.stringify({
+      "default-ulimits": { nofile: { Name: "nofile", Soft: 77, Hard: 99 } },
+      "default-shm-size": "8M",
+      "log-driver": "local",
+      "log-opts": { "max-size": "1m" },
+      dns: ["10.1.2.3"],
+      "dns-search": ["corp.test"],
+      "dns-opts": ["ndots:3"],
+      "no-new-privileges": true,
+      labels: ["site=here"],
+      "live-restore": true,
+    }),
+  );
+  await berth.start();
+  const { stdout } = await docker(
+    "run",
+    "--name",
+    "told",
+    "busybox",
+    "sh",
+    "-c",
+    "ulimit -n; ulimit -Hn; cat /etc/resolv.conf; grep NoNewPrivs /proc/self/status",
+  );
+  assert.match(stdout, /^77\n99\n/);
+  assert.match(stdout, /nameserver 10\.1\.2\.3\nsearch corp\.test\noptions ndots:3\n/);
+  assert.match(stdout, /NoNewPrivs:\s+1/);
+  assert.equal(
+    await inspect("{{.HostConfig.ShmSize}} {{.HostConfig.LogConfig}}", "told"),
+    "8388608 {local map[max-size:1m]}",
+  );
+  assert.match((await docker("info", "-f", "{{.Labels}} {{.LoggingDriver}}")).stdout, /site=here.* local/);
+  await docker("rm", "told");
+});

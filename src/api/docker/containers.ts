@@ -93,7 +93,15 @@ export interface DockerResources {
   CpusetMems?: string;
   Devices?: Maybe<DockerDeviceMapping[]>;
   DeviceCgroupRules?: Maybe<string[]>;
-  DeviceRequests?: Maybe<unknown[]>;
+  DeviceRequests?: Maybe<
+    Array<{
+      Driver?: string;
+      Count?: number;
+      DeviceIDs?: Maybe<string[]>;
+      Capabilities?: Maybe<string[][]>;
+      Options?: Maybe<Record<string, string>>;
+    }>
+  >;
   KernelMemory?: number;
   KernelMemoryTCP?: number;
   MemoryReservation?: number;

@@ -51,6 +51,10 @@ export class MemoryEventBus implements EventBus {
     return () => void this.#listeners.delete(listener);
   }
 
+  subscribers(): number {
+    return this.#queues.size;
+  }
+
   close(): void {
     for (const queue of this.#queues) queue.end();
   }

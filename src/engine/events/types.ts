@@ -43,5 +43,7 @@ export interface EventBus {
   subscribe(query?: EventQuery): AsyncIterable<EngineEvent>;
   /** Called synchronously for each event; returns how to stop. For rooms that react (health, restart). */
   on(listener: (event: EngineEvent) => void): () => void;
+  /** How many subscriptions are being read. */
+  subscribers(): number;
   close(): void;
 }

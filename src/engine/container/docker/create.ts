@@ -71,6 +71,11 @@ export function checkHostConfig(
   effectiveCapabilities(host.CapAdd, host.CapDrop);
   securityOptions(host.SecurityOpt ?? []);
   checkRestart(host);
+  if (Object.keys(host.StorageOpt ?? {}).length > 0) {
+    throw invalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option", {
+      hint: "a container's own files have no limit of their own; put what may grow into a volume with a size",
+    });
+  }
   if (config.StopSignal) parseSignal(config.StopSignal);
   if (host.Runtime && !runtimes.includes(host.Runtime))
     throw invalidArgument(`unknown or invalid runtime name: ${host.Runtime}`);

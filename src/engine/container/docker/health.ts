@@ -65,7 +65,7 @@ export class HealthMonitor {
     this.#config = config;
     this.#probe = probe;
     this.#onChange = onChange;
-    this.#schedule();
+    this.#schedule(this.#sinceLastMs());
   }
   stop(): void {
     this.#stopped = true;
@@ -75,13 +75,18 @@ export class HealthMonitor {
   #inStartPeriod(): boolean {
     return this.#clock.nowMs() - this.#record.state.startedMs < (this.#config.StartPeriod ?? 0) / NANOS_PER_MS;
   }
-  #schedule(): void {
+  /** After a restart of the daemon the next probe is due when it would have been. A clock that went back counts as no time. */
+  #sinceLastMs(): number {
+    const last = this.#record.state.health?.log.at(-1);
+    return last ? Math.max(0, this.#clock.nowMs() - last.endMs) : 0;
+  }
+  #schedule(elapsedMs = 0): void {
     if (this.#stopped) return;
     const starting = this.#inStartPeriod() && this.#record.state.health?.status === "starting";
     const delayMs = starting
       ? (this.#config.StartInterval ?? 0) / NANOS_PER_MS || DEFAULT_START_INTERVAL_MS
       : (this.#config.Interval ?? 0) / NANOS_PER_MS || DEFAULT_INTERVAL_MS;
-    this.#timer = this.#clock.after(delayMs, () => void this.#run());
+    this.#timer = this.#clock.after(Math.max(0, delayMs - elapsedMs), () => void this.#run());
   }
   async #run(): Promise<void> {
     const result = await this.#probe((this.#config.Timeout ?? 0) / NANOS_PER_MS || DEFAULT_TIMEOUT_MS);

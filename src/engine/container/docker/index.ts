@@ -8,6 +8,7 @@ export { LIST_FILTERS, listContainers, pruneContainers, hasLabel } from "./list.
 export { streamStats, topContainer } from "./stats.ts";
 export { dockerTime, readLogs, type LogEntry, type LogQuery } from "./logs.ts";
 export { DetachFilter, parseDetachKeys } from "./detach.ts";
+export { initBinary } from "./init.ts";
 export { healthCommand } from "./health.ts";
 export { changesOf } from "./changes.ts";
 export { exportContainer, readArchive, statPath, writeArchive, type PathStat } from "./archive.ts";

@@ -1,16 +1,18 @@
-import { existsSync } from "node:fs";
 import { chown, mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { conflict, failedPrecondition, invalidArgument, Undo } from "../../../base/index.ts";
+import { conflict, invalidArgument, Undo } from "../../../base/index.ts";
 import { bindMount, mountTmpfs, unmount } from "../../../host/index.ts";
 import type { Sandbox as NetworkSandbox } from "../../network/index.ts";
 import type { Isolation, RuntimeContainer, Sandbox } from "../runtime/index.ts";
 import { resolveInRoot } from "../paths.ts";
 import { resolveUser } from "../spec/user.ts";
+import { injectDevices, readCdiSpecs, requestedDevices } from "./cdi.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { endpointSpec } from "./endpoints.ts";
+import { requireInit } from "./init.ts";
 import { portBindings } from "./ports.ts";
 import { isRunning, type ContainerRecord } from "./record.ts";
+import { deviceNumbers } from "./resources.ts";
 import { MountSources } from "./sources.ts";
 import { dockerSpec, environment } from "./spec.ts";
 import type { ContainerStore } from "./store.ts";
@@ -20,13 +22,6 @@ import { closeUserNamespace, mappingsOf, openUserNamespace, type RemappedUsers }
 export const VM_RUNTIME = "vm";
 /** Label of sandboxes that belong to a Docker container. */
 export const OWNER_LABEL = "berth.owner";
-
-const INIT_BINARIES = [
-  "/usr/bin/tini-static",
-  "/usr/bin/docker-init",
-  "/usr/bin/catatonit",
-  "/usr/libexec/podman/catatonit",
-];
 
 /** Brings up what a container runs on (root filesystem, network, volumes, files, spec), and takes it down again. */
 export class Launcher {
@@ -61,10 +56,15 @@ export class Launcher {
       users,
       files,
       sources,
-      initPath: record.hostConfig.Init ? initBinary(this.#deps.defaults.initPath) : undefined,
+      initPath: record.hostConfig.Init ? requireInit(this.#deps.defaults.initPath) : undefined,
       cgroupVersion: this.#deps.core.cgroups.mode === "unified" ? 2 : 1,
       procStatus: await readFile("/proc/self/status", "utf8"),
     });
+    const devices = requestedDevices(record.hostConfig.DeviceRequests ?? []);
+    if (devices.length > 0) {
+      const specs = await readCdiSpecs((message) => this.#deps.ctx.log.warn("a CDI spec is left out", { message }));
+      injectDevices(spec, devices, specs, deviceNumbers);
+    }
     sandbox = await this.#isolation(record).createSandbox({
       id: record.id,
       netnsPath: network?.netnsPath || undefined,
@@ -277,15 +277,6 @@ export class Launcher {
 }
 
 const NETWORK_FILES = ["hostname", "hosts", "resolv.conf"];
-
-function initBinary(configured?: string): string {
-  const found = (configured === undefined ? INIT_BINARIES : [configured]).find((file) => existsSync(file));
-  if (found === undefined)
-    throw failedPrecondition("--init needs an init program, and none is installed", {
-      hint: "install the package tini",
-    });
-  return found;
-}
 
 /** Promise.all that leaves nothing running behind: waits for all, then throws the first error. */
 async function settled<T extends readonly unknown[]>(promises: { [K in keyof T]: Promise<T[K]> }): Promise<T> {

@@ -24,16 +24,18 @@ export async function logFilesOf(record: ContainerRecord, current: string | unde
   return [...older.filter((_, index) => there[index]), current];
 }
 
-/** Moves a log that has grown beyond its limit out of the way; `reopen` makes the monitor begin a new file. */
-export async function rotateLog(record: ContainerRecord, file: string, reopen: () => Promise<void>): Promise<void> {
+/** Moves a log that has grown beyond its limit out of the way; `reopen` makes the monitor begin a new file. Answers the size found. */
+export async function rotateLog(record: ContainerRecord, file: string, reopen: () => Promise<void>): Promise<number> {
   const { maxBytes, files } = logLimits(record);
-  if (maxBytes === undefined || ((await stat(file).catch(() => undefined))?.size ?? 0) < maxBytes) return;
+  const sizeBytes = (await stat(file).catch(() => undefined))?.size ?? 0;
+  if (maxBytes === undefined || sizeBytes < maxBytes) return sizeBytes;
   for (let index = files - 1; index > 1; index--) {
     await rename(`${file}.${index - 1}`, `${file}.${index}`).catch(() => {});
   }
   if (files > 1) await rename(file, `${file}.1`);
   else await rm(file, { force: true });
   await reopen().catch(() => {});
+  return sizeBytes;
 }
 
 function exists(file: string): Promise<boolean> {

@@ -3,19 +3,23 @@ import { logLimits, rotateLog } from "./log-files.ts";
 import type { ContainerParts } from "./parts.ts";
 
 const LOG_CHECK_MS = 1_000;
+/** While a log is more than half full: how far it may grow beyond its limit is what is written in this time. */
+const BUSY_CHECK_MS = 50;
 
 /** Looks after the logs of running containers that have a `max-size`. */
 export class LogRotation {
   readonly #parts: ContainerParts;
   #timer: Timer | undefined;
   #closed = false;
+  #busy = false;
 
   constructor(parts: ContainerParts) {
     this.#parts = parts;
   }
   start(): void {
     if (this.#closed) return;
-    this.#timer = this.#parts.deps.ctx.clock.after(LOG_CHECK_MS, () => void this.#rotate().finally(() => this.start()));
+    const delayMs = this.#busy ? BUSY_CHECK_MS : LOG_CHECK_MS;
+    this.#timer = this.#parts.deps.ctx.clock.after(delayMs, () => void this.#rotate().finally(() => this.start()));
   }
   close(): void {
     this.#closed = true;
@@ -24,11 +28,15 @@ export class LogRotation {
 
   async #rotate(): Promise<void> {
     const { launcher, live, store } = this.#parts;
+    let busy = false;
     for (const [id, { container }] of live.entries()) {
       const record = store.byId(id);
       const file = record && launcher.logPath(record);
-      if (!record || file === undefined || logLimits(record).maxBytes === undefined) continue;
-      await rotateLog(record, file, () => container.reopenLog()).catch(() => {});
+      const { maxBytes } = record ? logLimits(record) : {};
+      if (!record || file === undefined || maxBytes === undefined) continue;
+      const sizeBytes = await rotateLog(record, file, () => container.reopenLog()).catch(() => 0);
+      busy ||= sizeBytes > maxBytes / 2;
     }
+    this.#busy = busy;
   }
 }

@@ -85,7 +85,8 @@ function throttles(list: Array<{ Path: string; Rate: number }> | null | undefine
   return list.map(({ Path, Rate }) => ({ ...deviceNumbers(Path), rate: Rate }));
 }
 
-function deviceNumbers(file: string): { major: number; minor: number; type: "c" | "b"; mode: number } {
+/** Of a device node of the host. Throws invalidArgument in Docker's words. */
+export function deviceNumbers(file: string): { major: number; minor: number; type: "c" | "b"; mode: number } {
   const stat = statSync(file, { throwIfNoEntry: false });
   if (!stat || !(stat.isCharacterDevice() || stat.isBlockDevice())) {
     throw invalidArgument(

@@ -1,3 +1,4 @@
+import { release } from "node:os";
 import path from "node:path";
 import { invalidArgument } from "../../../base/index.ts";
 import {
@@ -15,6 +16,7 @@ import { ociRlimits } from "../spec/ulimits.ts";
 import type { ResolvedUser } from "../spec/user.ts";
 import type { ContainerRecord, MountRecord } from "./record.ts";
 import { ociDevices, ociResources } from "./resources.ts";
+import { seccompOption, type SeccompFacts } from "./seccomp-option.ts";
 import type { RemappedUsers } from "./userns.ts";
 
 /** What a spec takes besides the record: what was found out or made for this start. */
@@ -54,7 +56,7 @@ export function dockerSpec(record: ContainerRecord, inputs: SpecInputs): { spec:
     capabilities,
     readonlyRootfs: host.ReadonlyRootfs,
   });
-  const security = securityOptions(host.SecurityOpt ?? []);
+  const security = securityOptions(host.SecurityOpt ?? [], { capabilities, kernel: release() });
   spec.domainname = inputs.namespaces.uts === undefined ? config.Domainname || undefined : undefined;
   setProcess(record, inputs, spec, security.noNewPrivileges, warnings);
   spec.linux.namespaces = namespaces(record, inputs);
@@ -166,6 +168,9 @@ function userMount(mount: MountRecord, source: string): OciMount {
   };
 }
 
+/** When only the form is checked. */
+const NO_FACTS: SeccompFacts = { capabilities: [], kernel: "0.0" };
+
 interface SecurityOptions {
   noNewPrivileges: boolean;
   unmasked: boolean;
@@ -173,64 +178,17 @@ interface SecurityOptions {
 }
 
 /** `--security-opt`. The client sends a seccomp profile's content, not its path. */
-export function securityOptions(options: readonly string[]): SecurityOptions {
+export function securityOptions(options: readonly string[], host: SeccompFacts = NO_FACTS): SecurityOptions {
   const result: SecurityOptions = { noNewPrivileges: false, unmasked: false, seccomp: "default" };
   for (const option of options) {
     const [, name = "", value = ""] = /^([^=:]+)(?:[=:]([\s\S]*))?$/.exec(option) ?? [];
     if (name === "no-new-privileges") result.noNewPrivileges = value !== "false";
     else if (name === "systempaths" && value === "unconfined") result.unmasked = true;
-    else if (name === "seccomp") result.seccomp = seccompOption(value);
+    else if (name === "seccomp") result.seccomp = seccompOption(value, host);
     else if (name !== "apparmor" && name !== "label" && name !== "writable-cgroups")
       throw invalidArgument(`invalid --security-opt 1: "${option}"`);
   }
   return result;
-}
-
-interface DockerSeccompRule {
-  name?: string;
-  names?: string[];
-  action: string;
-  errnoRet?: number;
-  args?: Array<{ index: number; value: number; valueTwo?: number; op: string }> | null;
-  includes?: { caps?: string[]; arches?: string[] };
-  excludes?: { caps?: string[]; arches?: string[] };
-}
-
-const ARCHITECTURE = process.arch === "arm64" ? "arm64" : "amd64";
-
-function seccompOption(value: string): SecurityOptions["seccomp"] {
-  if (value === "unconfined") return undefined;
-  if (value === "builtin" || value === "") return "default";
-  let profile: OciSeccomp & {
-    archMap?: Array<{ architecture: string; subArchitectures?: string[] | null }>;
-    syscalls?: DockerSeccompRule[];
-  };
-  try {
-    profile = JSON.parse(value) as typeof profile;
-  } catch (error) {
-    throw invalidArgument("Decoding seccomp profile failed: it is not JSON", { cause: error });
-  }
-  const applies = (rule: DockerSeccompRule) =>
-    (!rule.includes?.arches?.length || rule.includes.arches.includes(ARCHITECTURE)) &&
-    !rule.excludes?.arches?.includes(ARCHITECTURE);
-  return {
-    defaultAction: profile.defaultAction,
-    defaultErrnoRet: profile.defaultErrnoRet,
-    architectures:
-      profile.architectures ??
-      profile.archMap
-        ?.filter((entry) => /X86_64|AARCH64/.test(entry.architecture))
-        .flatMap((entry) => [entry.architecture, ...(entry.subArchitectures ?? [])]),
-    syscalls: ((profile.syscalls ?? []) as DockerSeccompRule[])
-      .filter(applies)
-      .filter((rule) => !rule.includes?.caps?.length)
-      .map((rule) => ({
-        names: rule.names ?? (rule.name ? [rule.name] : []),
-        action: rule.action,
-        errnoRet: rule.errnoRet,
-        args: rule.args ?? undefined,
-      })),
-  };
 }
 
 /** Environment: PATH, HOSTNAME, TERM for a terminal, HOME; what image and user say wins. */
