@@ -3,9 +3,12 @@ import { WatchStream, type WatchView } from "./watch.ts";
 import type { Column, Kind } from "./kind.ts";
 import { encodeList, listObject, type ListResult } from "./list.ts";
 import type { ListOptions } from "./list-options.ts";
-import { negotiate, type Representation } from "./negotiate.ts";
+import { negotiate, prefersProtobuf, type Representation } from "./negotiate.ts";
 import type { Core, Presented } from "./operation.ts";
 import type { Call } from "./pipeline.ts";
+import { encodeProtobuf, encodeProtobufEvents, hasProtobuf } from "./protobuf/encode.ts";
+import { PROTOBUF } from "./protobuf/facts.ts";
+import { apiVersionOf } from "./registry.ts";
 import { columnsOf, DEFAULT_COLUMNS, includeObject, makeTable, partialMetadata } from "./table.ts";
 import { statusOf } from "./status.ts";
 
@@ -47,6 +50,29 @@ export function errorResponse(error: unknown): ApiResponse {
   return jsonResponse(status, status.code, retry ? { "retry-after": String(retry) } : undefined);
 }
 
+function protobufResponse(object: () => unknown, status = 200): ApiResponse {
+  return new LazyResponse(status, PROTOBUF, object, () => encodeProtobuf(object() as Record<string, unknown>));
+}
+
+/** Answers that are no kind's (errors, reviews, discovery) in the form that the client likes best; it takes JSON for what has no protobuf. */
+export function asPreferred(response: ApiResponse, accept: string | undefined): ApiResponse {
+  const isError = response.status >= 400;
+  if (response.headers["content-type"] !== "application/json" || !prefersProtobuf(accept, isError)) return response;
+  const { apiVersion, kind } = (response.object ?? {}) as Partial<KubeObject>;
+  if (typeof kind !== "string" || !hasProtobuf(apiVersion ?? "", kind)) return response;
+  const { object } = response;
+  const encoded = protobufResponse(() => object, response.status);
+  return Object.assign(encoded, { headers: { ...response.headers, ...encoded.headers } });
+}
+
+/** How the client wants this kind's objects. */
+function wanted(call: Call, kind: Kind): Representation {
+  return negotiate(call.request.headers["accept"], (as) => {
+    if (as === "object") return hasProtobuf(apiVersionOf(kind), kind.kind);
+    return as !== "Table";
+  });
+}
+
 /** One object as the client wants it. */
 export async function objectResponse(
   core: Core,
@@ -55,7 +81,7 @@ export async function objectResponse(
   shown: Presented,
   status = 200,
 ): Promise<ApiResponse> {
-  const want = negotiate(call.request.headers["accept"]);
+  const want = wanted(call, kind);
   if (want.as === "object" && want.encoding === "json")
     return new LazyResponse(
       status,
@@ -64,6 +90,7 @@ export async function objectResponse(
       () => shown.json,
     );
   const object = transformed(core, call, kind, want, shown.object);
+  if (want.encoding === "protobuf") return protobufResponse(() => object, status);
   return want.encoding === "yaml" ? yamlResponse(object, status) : jsonResponse(object, status);
 }
 
@@ -96,16 +123,18 @@ function tableOf(
 }
 
 export async function listResponse(core: Core, call: Call, kind: Kind, list: ListResult): Promise<ApiResponse> {
-  const want = negotiate(call.request.headers["accept"]);
+  const want = wanted(call, kind);
   const object = () => listObject(kind, list);
   if (want.as === "object" && want.encoding === "json")
     return new LazyResponse(200, want.contentType, object, () => encodeList(kind, list));
+  if (want.as === "object" && want.encoding === "protobuf") return protobufResponse(object);
   if (want.as === "object") return yamlResponse(object());
   const objects = list.items.map((item) => item.object);
   if (want.as === "Table") return jsonResponse(tableOf(core, call, columnsOf(kind), want, objects, list.metadata));
   const items = objects.map((item) => partialMetadata(item, want.version));
   const apiVersion = `meta.k8s.io/${want.version}`;
-  return jsonResponse({ kind: "PartialObjectMetadataList", apiVersion, metadata: list.metadata, items });
+  const partial = { kind: "PartialObjectMetadataList", apiVersion, metadata: list.metadata, items };
+  return want.encoding === "protobuf" ? protobufResponse(() => partial) : jsonResponse(partial);
 }
 
 /** Something that no kind stores (a scale, a review, a list of component statuses), as the client wants it. */
@@ -118,7 +147,7 @@ export async function computedResponse(
 ): Promise<ApiResponse> {
   const accept = call.request.headers["accept"];
   if (accept === undefined || !/;as=|yaml/.test(accept)) return jsonResponse(object, status);
-  const want = negotiate(accept);
+  const want = negotiate(accept, () => false);
   if (want.as === "object")
     return want.encoding === "yaml" ? yamlResponse(object, status) : jsonResponse(object, status);
   if (want.as !== "Table") return jsonResponse(partialMetadata(object, want.version), status);
@@ -138,15 +167,18 @@ async function yamlResponse(object: unknown, status = 200): Promise<ApiResponse>
 }
 
 export function watchResponse(core: Core, call: Call, kind: Kind, options: ListOptions): ApiResponse {
-  const want = negotiate(call.request.headers["accept"]);
+  const want = wanted(call, kind);
+  const isProtobuf = want.encoding === "protobuf";
   const view = watchView(core, call, kind, want, options);
-  const events = new WatchStream(core, kind, options, view, call.request.signal);
-  return { status: 200, headers: { "content-type": want.contentType }, events };
+  const encode = isProtobuf ? encodeProtobufEvents : undefined;
+  const events = new WatchStream(core, kind, options, { ...view, encode }, call.request.signal);
+  const contentType = isProtobuf ? `${PROTOBUF};stream=watch` : want.contentType;
+  return { status: 200, headers: { "content-type": contentType }, events };
 }
 
 function watchView(core: Core, call: Call, kind: Kind, want: Representation, { selectorKey }: ListOptions): WatchView {
   const include = want.as === "Table" ? includeObject(call.request.query) : "";
-  const key = `${kind.version} ${want.as} ${want.version} ${include} ${selectorKey}`;
+  const key = `${want.encoding} ${kind.version} ${want.as} ${want.version} ${include} ${selectorKey}`;
   if (want.as === "object") return { key };
   if (want.as !== "Table") return { key, show: (object) => partialMetadata(object, want.version) };
   const columns = columnsOf(kind);

@@ -22,7 +22,7 @@ import type {
 import { Registry } from "./registry.ts";
 import { requestInfo } from "./request-info.ts";
 import { handleResource } from "./resource-handler.ts";
-import { computedResponse, errorResponse, jsonResponse } from "./respond.ts";
+import { asPreferred, computedResponse, errorResponse, jsonResponse } from "./respond.ts";
 import { methodNotAllowedError, unknownPathError } from "./status.ts";
 import { rewriteObject } from "./update.ts";
 import { versionInfo } from "./version.ts";
@@ -100,6 +100,7 @@ class Server implements ApiServer {
       this.#report(error, info);
       response = errorResponse(error);
     }
+    response = asPreferred(response, request.headers["accept"]);
     if (warnings.length > 0) (response.headers as Record<string, string>)["warning"] = warningHeader(warnings);
     return response;
   };

@@ -1,75 +1,27 @@
-import { readFileSync } from "node:fs";
 import { badRequestError } from "../status.ts";
+import { lastPart, MAGIC, messageName, messageOf, UNKNOWN, type Field, type Special } from "./facts.ts";
 
-/**
- * Kubernetes' protobuf bodies: the four bytes `k8s\0`, then runtime.Unknown with the object inside.
- * https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding. Decoded to what the JSON would have been; answers go out as
- * JSON, which every client accepts beside protobuf.
- */
-export const PROTOBUF = "application/vnd.kubernetes.protobuf";
-
-const MAGIC = Buffer.from("k8s\0");
 const MAX_DEPTH = 100;
-const META = "apimachinery.pkg.apis.meta.v1";
-
-interface Field {
-  readonly name: string;
-  readonly kind: "one" | "repeated" | "map" | "embedded";
-  /** A scalar's letter or a message's name. */
-  readonly type: string;
-}
 
 type Json = Record<string, unknown>;
-type Message = ReadonlyMap<number, Field>;
 
-let facts: Record<string, string> | undefined;
-const messages = new Map<string, Message | undefined>();
-
-function messageOf(name: string): Message | undefined {
-  if (messages.has(name)) return messages.get(name);
-  facts ??= JSON.parse(readFileSync(new URL("./facts.generated.json", import.meta.url), "utf8")) as Record<
-    string,
-    string
-  >;
-  const text = Object.hasOwn(facts, name) ? facts[name] : undefined;
-  const message = text === undefined ? undefined : new Map(text.split(" ").filter(Boolean).map(parseField));
-  messages.set(name, message);
-  return message;
-}
-
-const KINDS = { "*": "repeated", "%": "map", "~": "embedded" } as const;
-
-function parseField(text: string): [number, Field] {
-  const [, name = "", number, mark = "", type = ""] = /^(\w+)=(\d+):([*%~]?)(.+)$/.exec(text) ?? [];
-  return [Number(number), { name, kind: mark === "" ? "one" : KINDS[mark as "*"], type }];
-}
-
-/** Throws a bad request for what isn't protobuf or isn't of a type we know. */
+/** A body as the JSON would have been. Throws a bad request for what isn't protobuf or isn't of a type we know. */
 export function decodeProtobuf(body: Uint8Array): Json {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   if (!bytes.subarray(0, 4).equals(MAGIC))
     throw badRequestError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
   try {
-    const { typeMeta, raw } = read(bytes.subarray(4), "apimachinery.pkg.runtime.Unknown", 0, true) as {
+    const { typeMeta, raw } = read(bytes.subarray(4), UNKNOWN, 0, true) as {
       typeMeta?: { apiVersion?: string; kind?: string };
       raw?: Buffer;
     };
     const { apiVersion = "", kind = "" } = typeMeta ?? {};
-    const object = read(raw ?? Buffer.alloc(0), typeName(apiVersion, kind), 0, false);
+    const object = read(raw ?? Buffer.alloc(0), messageName(apiVersion, kind), 0, false);
     return { apiVersion, kind, ...object };
   } catch (error) {
     if (error instanceof RangeError) throw badRequestError(`the protobuf body is damaged: ${error.message}`);
     throw error;
   }
-}
-
-function typeName(apiVersion: string, kind: string): string {
-  if (/^(Delete|Create|Update|Patch|List|Get)Options$/.test(kind)) return `${META}.${kind}`;
-  const [group, version] = apiVersion.includes("/")
-    ? (apiVersion.split("/") as [string, string])
-    : ["core", apiVersion];
-  const folder = `${group.split(".")[0]}.${version}.${kind}`;
-  return group === "apiextensions.k8s.io" ? `apiextensions-apiserver.pkg.apis.${folder}` : `api.${folder}`;
 }
 
 /** `wire`: keep bytes as they are instead of base64. */
@@ -82,7 +34,7 @@ function read(bytes: Buffer, name: string, depth: number, wire: boolean): Json {
   while (!reader.atEnd) {
     const tag = reader.varint();
     const value = reader.value(Number(tag & 7n));
-    const field = message.get(Number(tag >> 3n));
+    const field = message.byNumber.get(Number(tag >> 3n));
     if (field) store(object, field, value, depth, wire);
   }
   return object;
@@ -99,7 +51,8 @@ function store(object: Json, field: Field, value: bigint | Buffer, depth: number
     ((object[name] ??= []) as unknown[]).push(convert(type, value, depth, wire) ?? zeroOf(type));
   } else {
     const converted = convert(type, value, depth, wire);
-    if (converted !== undefined && !isSilentZero(name, converted)) object[name] = converted;
+    const isMeant = lastPart(type) === "JSONSchemaPropsOrBool" || !isSilentZero(name, converted);
+    if (converted !== undefined && isMeant) object[name] = converted;
   }
 }
 
@@ -143,7 +96,7 @@ function convert(type: string, value: bigint | Buffer, depth: number, wire: bool
 
 /** Types whose JSON isn't an object. `null` from a time: it is unset; `undefined`: not such a type. */
 function special(type: string, bytes: Buffer, depth: number): unknown {
-  const own = type.slice(type.lastIndexOf(".") + 1);
+  const own = lastPart(type) as Special;
   const inner = () => read(bytes, type, depth + 1, true);
   switch (own) {
     case "Quantity":
@@ -165,6 +118,18 @@ function special(type: string, bytes: Buffer, depth: number): unknown {
     case "ExtraValue":
     case "Verbs":
       return inner()["items"] ?? [];
+    case "JSONSchemaPropsOrArray": {
+      const { schema, jSONSchemas } = read(bytes, type, depth + 1, false);
+      return schema ?? jSONSchemas ?? [];
+    }
+    case "JSONSchemaPropsOrBool": {
+      const { schema, allows } = read(bytes, type, depth + 1, false);
+      return schema ?? allows === true;
+    }
+    case "JSONSchemaPropsOrStringArray": {
+      const { schema, property } = read(bytes, type, depth + 1, false);
+      return schema ?? property ?? [];
+    }
     default:
       return undefined;
   }
