@@ -81,11 +81,7 @@ test("values of a wrong type are refused as Go's decoder does", async () => {
   );
   assert.equal((await api.refused("POST", MAPS, "[".repeat(600))).code, 400);
   assert.equal((await api.refused("POST", MAPS, map("a"), { "content-type": "text/csv" })).code, 415);
-  // Custom resources have no protobuf form.
-  assert.equal(
-    (await api.refused("GET", WIDGETS, undefined, { accept: "application/vnd.kubernetes.protobuf" })).code,
-    406,
-  );
+  assert.equal((await api.refused("GET", MAPS, undefined, { accept: "application/cbor" })).code, 406);
 });
 
 test("dry run answers as if, and changes nothing", async () => {
