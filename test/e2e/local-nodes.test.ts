@@ -74,7 +74,7 @@ function inside(from: string, ...command: string[]) {
 async function answering(from: string, authority: string, count = 16): Promise<string> {
   const host = authority.replaceAll(/[[\]]/g, "\\$&");
   const url = `http://${host}/?[1-${count}]`;
-  const options = ["-sS", "--noproxy", "*", "--max-time", "3", "--no-keepalive", "-H", "connection: close"];
+  const options = ["-sS", "--noproxy", "*", "--max-time", "2", "--no-keepalive", "-H", "connection: close"];
   const { code, stdout, stderr } = await inside(from, "curl", ...options, url);
   if (code !== 0) return code === 7 ? "refused" : `exit ${code}: ${stderr}`;
   return [...new Set([...stdout.matchAll(/"name": "([\w-]+)"/g)].map((match) => match[1]!))].toSorted().join();
@@ -168,6 +168,16 @@ test("externalTrafficPolicy Local answers with the node's own Pods and shows the
   await becomes(() => answering("host", `${address[nodes[1]!]}:${port}`), "b", "the second node's");
   await becomes(() => answering("host", `${address[nodes[2]!]}:${port}`), "c", "the third node's");
   assert.equal(await clientSeenBy("host", `${address[nodes[1]!]}:${port}`), address[nodes[1]!]!.replace(/2$/, "1"));
+  const only = await service("only", { type: "NodePort", externalTrafficPolicy: "Local", selector: { name: "b" } });
+  const elsewhere = `${address[nodes[2]!]}:${only.spec.ports[0]!.nodePort}`;
+  await becomes(() => answering("c", elsewhere, 1), "b", "a Pod is inside the cluster");
+  assert.match(await answering("host", elsewhere, 1), /^exit 28/, "from outside there is no answer");
+});
+
+test("trafficDistribution PreferSameNode: each node's own endpoint answers while there is one", async () => {
+  const { spec } = await service("near", { trafficDistribution: "PreferSameNode" });
+  for (const from of ["a", "b", "c"])
+    await becomes(() => answering(from, `${spec.clusterIP}:80`), from, `the nearest to ${from}`);
 });
 
 test("the host network and host ports of a Pod are its node's", async () => {

@@ -72,6 +72,20 @@ export function endpointOf(
   };
 }
 
+/**
+ * For whom an endpoint is meant, by the Service's `trafficDistribution`; proxies that find no such endpoint use all. Only endpoints that take traffic have hints.
+ * https://kubernetes.io/docs/reference/networking/virtual-ips/#traffic-distribution
+ */
+export function hintsOf(
+  distribution: string | undefined,
+  { nodeName, zone, conditions }: k8s.Endpoint,
+): k8s.EndpointHints | undefined {
+  if (!distribution || conditions?.ready === false) return undefined;
+  const forZones = zone ? { forZones: [{ name: zone }] } : {};
+  const forNodes = distribution === "PreferSameNode" && nodeName ? { forNodes: [{ name: nodeName }] } : {};
+  return zone || "forNodes" in forNodes ? { ...forZones, ...forNodes } : undefined;
+}
+
 /** What the service's slices should say together, grouped by what one slice can hold. */
 export function desiredGroups(
   service: Service,
@@ -88,7 +102,9 @@ export function desiredGroups(
       const key = canonicalJson(ports);
       let group = byPorts.get(key);
       if (!group) byPorts.set(key, (group = { addressType, ports, endpoints: [] }));
-      group.endpoints.push(endpointOf(service, pod, address, nodeOf(pod.spec.nodeName)));
+      const endpoint = endpointOf(service, pod, address, nodeOf(pod.spec.nodeName));
+      const hints = hintsOf(service.spec?.trafficDistribution, endpoint);
+      group.endpoints.push(hints ? { ...endpoint, hints } : endpoint);
     }
     if (byPorts.size === 0) byPorts.set("", { addressType, ports: [], endpoints: [] });
     groups.push(...byPorts.values());

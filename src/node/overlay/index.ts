@@ -3,6 +3,7 @@ export {
   clusterCidrs,
   MAX_LOCAL_NODES,
   overlayNode,
+  podRanges,
   underlayCidr,
   type ClusterRanges,
   type OverlayNode,

@@ -38,6 +38,11 @@ export function clusterCidrs(ranges: ClusterRanges): string[] {
   return [`${ranges.pod}.0.0/16`, ...(ranges.pod6 ? [`${ranges.pod6}::/48`] : [])];
 }
 
+/** Where Pods' addresses are, and nothing else. */
+export function podRanges({ pod, pod6 }: ClusterRanges): string[] {
+  return [`${pod}.0.0/19`, ...(pod6 ? [`${pod6}::/59`] : [])];
+}
+
 export function overlayNode(ranges: ClusterRanges, index: number): OverlayNode {
   const third = index - 1;
   const group = third.toString(16);

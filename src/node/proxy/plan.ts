@@ -26,6 +26,8 @@ export interface Wanted {
 /** Where a Service's endpoints are, seen from this node. */
 export interface PlanContext {
   readonly nodeName: string;
+  /** The node's, for Services that would rather be served nearby. */
+  readonly zone?: string | undefined;
   /** Ports (`tcp/80`) on which a LoadBalancer Service answers on the node's loopback too. */
   readonly localhostPorts?: ReadonlySet<string>;
   /** Cluster IPs that a program of this node serves itself (the cluster's DNS): nothing is programmed for them. */
@@ -36,6 +38,7 @@ interface Target {
   readonly address: string;
   readonly port: number;
   readonly local: boolean;
+  readonly hints?: k8s.EndpointHints | undefined;
 }
 
 type ServiceLike = Pick<k8s.Service, "spec" | "status">;
@@ -64,8 +67,13 @@ function planPort(
   const clusterIps = ofFamily(spec.clusterIPs?.length ? spec.clusterIPs : [spec.clusterIP ?? ""], family);
   if (clusterIps.length === 0) return [];
   const all = targets(port, family, slices, context.nodeName);
-  const internal = spec.internalTrafficPolicy === "Local" ? all.filter((target) => target.local) : all;
-  const external = spec.externalTrafficPolicy === "Local" ? all.filter((target) => target.local) : all;
+  const local = all.filter((target) => target.local);
+  const near = nearby(all, context);
+  const internal = spec.internalTrafficPolicy === "Local" ? local : near;
+  // Who asks from within the cluster is served wherever the endpoints are; for others `localOnly` stands before.
+  const external = spec.externalTrafficPolicy === "Local" && local.length > 0 ? local : near;
+  const localOnly = spec.externalTrafficPolicy === "Local" && local.length === 0 && all.length > 0;
+  const outside = externalAddresses(service, port, family, context);
   const sticky =
     spec.sessionAffinity === "ClientIP"
       ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_S)
@@ -74,7 +82,8 @@ function planPort(
   return [
     ...clusterIps.map((address) => ({ set: `cluster-ips${family}`, element: { key: nftAddress(address) } })),
     ...clusterIps.flatMap((address) => at(address, internal)),
-    ...externalAddresses(service, port, family, context).flatMap((address) => at(address, external)),
+    ...outside.flatMap((address) => at(address, external)),
+    ...(localOnly ? localOnlyElements(outside, port, family) : []),
     ...sourceRanges(service, port, family),
     ...(port.nodePort ? planNodePort(port.nodePort, family, port.protocol, external, sticky) : []),
     ...all.map(({ address }) => ({
@@ -82,6 +91,38 @@ function planPort(
       element: { key: nftKey(nftAddress(address), nftAddress(address)) },
     })),
   ];
+}
+
+/**
+ * The endpoints that are meant for this node or its zone, when all say for whom they are and some are for here; else all
+ * (https://kubernetes.io/docs/reference/networking/virtual-ips/#safeguards).
+ */
+function nearby(all: readonly Target[], { nodeName, zone }: PlanContext): readonly Target[] {
+  const meantFor = (targets: readonly Target[], name: string | undefined, of: "forNodes" | "forZones") => {
+    if (name === undefined || !targets.every(({ hints }) => hints?.[of]?.length)) return [];
+    return targets.filter(({ hints }) => hints![of]!.some((one) => one.name === name));
+  };
+  const onNode = meantFor(all, nodeName, "forNodes");
+  if (onNode.length > 0) return onNode;
+  const inZone = meantFor(all, zone, "forZones");
+  return inZone.length > 0 ? inZone : all;
+}
+
+/** `externalTrafficPolicy: Local` without an endpoint on this node: who asks from outside of the cluster gets no answer. */
+function localOnlyElements(
+  addresses: readonly string[],
+  port: k8s.ServicePort & { protocol: Transport },
+  family: 4 | 6,
+): Wanted[] {
+  const protocol = nftProtocol(port.protocol);
+  const ports = port.nodePort
+    ? [{ set: `local-only-ports${family}`, element: { key: nftKey(protocol, nftPort(port.nodePort)) } }]
+    : [];
+  const toAddress = (address: string) => ({
+    set: `local-only${family}`,
+    element: { key: nftKey(nftAddress(address), protocol, nftPort(port.port)) },
+  });
+  return [...addresses.filter((address) => address !== "127.0.0.1").map(toAddress), ...ports];
 }
 
 function ofFamily(addresses: readonly string[], family: 4 | 6): string[] {
@@ -181,7 +222,8 @@ function targets(port: k8s.ServicePort, family: 4 | 6, slices: readonly SliceLik
       for (const endpoint of slice.endpoints ?? []) {
         const address = endpoint.addresses[0];
         if (!address || !accept(endpoint.conditions ?? {})) continue;
-        found.set(`${address} ${number}`, { address, port: number, local: endpoint.nodeName === nodeName });
+        const local = endpoint.nodeName === nodeName;
+        found.set(`${address} ${number}`, { address, port: number, local, hints: endpoint.hints });
       }
     }
     return [...found].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, target]) => target);

@@ -113,6 +113,42 @@ test("traffic policies Local keep to endpoints of this node", () => {
   assert.ok(inside.includes(`empty4 ${VIP}`));
 });
 
+test("externalTrafficPolicy Local without an endpoint here: the cluster is served, others get no answer", () => {
+  const far = { addresses: ["10.0.1.1"], conditions: { ready: true }, nodeName: "n2" };
+  const ports = [{ port: 80, protocol: "TCP", nodePort: 30080 }];
+  const spec = { type: "NodePort", externalTrafficPolicy: "Local", externalIPs: ["192.0.2.9"], ports };
+  const lines = show(planService(service(spec), [slice([far])], context));
+  assert.ok(lines.includes("local-only-ports4 0600000075800000"));
+  assert.ok(lines.includes("local-only4 c00002090600000000500000"));
+  assert.ok(lines.includes("ports4 0600000075800000 → port-1"));
+  const without = show(planService(service(spec), [], context));
+  assert.ok(
+    without.includes("empty-ports4 0600000075800000") && !without.some((line) => line.startsWith("local-only")),
+  );
+});
+
+test("hints: endpoints for this node, else for its zone, else all", () => {
+  const endpoint = (name: string, nodeName: string, zone: string, byNode = true): Partial<k8s.Endpoint> => ({
+    addresses: [name],
+    conditions: { ready: true },
+    nodeName,
+    hints: { forZones: [{ name: zone }], ...(byNode && { forNodes: [{ name: nodeName }] }) },
+  });
+  const slots = (zone: string | undefined, endpoints: (string | Partial<k8s.Endpoint>)[]) =>
+    planService(service({}), [slice(endpoints)], { ...context, zone }).filter(({ set }) => set === "endpoints4").length;
+  const three = (byNode: boolean) => [
+    endpoint("10.0.0.1", "n1", "a", byNode),
+    endpoint("10.0.0.2", "n2", "a", byNode),
+    endpoint("10.0.0.3", "n3", "b", byNode),
+  ];
+  assert.deepEqual(
+    [slots("a", three(true)), slots("a", three(false)), slots("c", three(false)), slots(undefined, three(false))],
+    [1, 2, 3, 3],
+  );
+  assert.equal(slots("a", three(false).slice(2)), 1, "none is meant for here");
+  assert.equal(slots("a", [...three(false), "10.0.0.4"]), 4, "one without a hint: hints are being made");
+});
+
 test("many endpoints share a power of two of slots nearly evenly", () => {
   assert.deepEqual([1, 32, 33, 100, 5000].map(slotCount), [1, 32, 256, 512, 4096]);
   const many = Array.from({ length: 100 }, (_, index) => `10.0.1.${index + 1}`);

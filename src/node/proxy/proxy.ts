@@ -40,11 +40,15 @@ interface Subscribable<T> {
 /** How often a port of localhost that somebody else has is tried again. */
 const CLASH_RETRY_MS = 5000;
 
-export interface ServiceProxyOptions extends Omit<PlanContext, "localhostPorts"> {
+export interface ServiceProxyOptions extends Omit<PlanContext, "localhostPorts" | "zone"> {
   readonly services: ServiceSource;
   readonly slices: SliceSource;
   /** CIDRs of Services and load balancers: an address in them that no Service has is refused. */
   readonly ranges?: readonly string[];
+  /** CIDRs of all Pods: who asks from there is inside the cluster. */
+  readonly podRanges?: readonly string[];
+  /** Tells the node's zone, which may change. */
+  readonly nodes?: Pick<Lister<k8s.Node>, "get"> & Subscribable<k8s.Node>;
   /** Addresses of those ranges that a program on another node serves (the cluster's DNS): they are let through. */
   readonly servedElsewhere?: readonly string[];
   /** LoadBalancer Services answer on the node's loopback too, where their ports are free. */
@@ -107,20 +111,29 @@ export class ServiceProxy {
     const service = (object: Stored<k8s.Service>) =>
       this.#touch([`${object.metadata.namespace}/${object.metadata.name}`]);
     const slice = (object: Stored<k8s.EndpointSlice>) => this.#touch(serviceOfSlice(object));
+    this.#options.nodes?.onChange({
+      updated: (node, old) => {
+        if (node.metadata.name === this.#options.nodeName && zoneOf(node) !== zoneOf(old)) this.#touchAll();
+      },
+    });
     this.#options.services.onChange({ added: service, updated: service, deleted: service });
     this.#options.slices.onChange({ added: slice, updated: slice, deleted: slice });
     await this.sync();
   }
 
   #loadTable(): Promise<void> {
-    const { ranges, servedElsewhere } = this.#options;
-    return this.#nft.load(proxyRuleset(this.#table, ranges, servedElsewhere));
+    const { ranges, servedElsewhere, podRanges } = this.#options;
+    return this.#nft.load(proxyRuleset(this.#table, ranges, servedElsewhere, podRanges));
   }
 
   #touch(keys: readonly string[]): void {
     if (this.#work.closed) return;
     for (const key of keys) this.#dirty.add(key);
     this.#work.touch();
+  }
+
+  #touchAll(): void {
+    this.#touch(this.#options.services.list().map(({ metadata }) => `${metadata.namespace}/${metadata.name}`));
   }
 
   /** Programs what has changed. Resolves when it is in the kernel; a failure is logged and tried again. */
@@ -152,7 +165,7 @@ export class ServiceProxy {
     const service = this.#options.services.get(key);
     const slices = this.#options.slices.byIndex(SLICES_BY_SERVICE, key);
     const localhostPorts = this.#claimLocalhost(key, service);
-    const wanted = service ? planService(service, slices, { ...this.#options, localhostPorts }) : [];
+    const wanted = service ? planService(service, slices, { ...this.#options, zone: this.#zone, localhostPorts }) : [];
     this.#health.set(key, service && healthCheckOf(service, slices, this.#options.nodeName));
     const before = udpTargets(this.#programmed.of(key));
     const change = this.#programmed.replace(key, wanted);
@@ -164,6 +177,11 @@ export class ServiceProxy {
       this.#disputing.add(key);
       this.#ctx.log.warn("a Service's address or port belongs to another Service already", { service: key });
     }
+  }
+
+  get #zone(): string | undefined {
+    const { nodes, nodeName } = this.#options;
+    return zoneOf(nodes?.get(nodeName));
   }
 
   #claimLocalhost(key: string, service: Stored<k8s.Service> | undefined): ReadonlySet<string> {
@@ -243,6 +261,10 @@ export class ServiceProxy {
     await this.close();
     this.#nft.deleteTable("inet", this.#table);
   }
+}
+
+function zoneOf(node: Stored<k8s.Node> | undefined): string | undefined {
+  return node?.metadata.labels?.["topology.kubernetes.io/zone"];
 }
 
 function* chunks<T>(all: readonly T[]): Generator<T[]> {

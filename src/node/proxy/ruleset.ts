@@ -118,13 +118,19 @@ function sets(family: 4 | 6): string {
 	set cluster-ips${family} {
 		type ${type}
 	}
+	set local-only${family} {
+		type ${type} . inet_proto . inet_service
+	}
+	set local-only-ports${family} {
+		type inet_proto . inet_service
+	}
 `;
 }
 
-function rangeSet(family: 4 | 6, ranges: readonly string[]): string {
+function rangeSet(name: string, family: 4 | 6, ranges: readonly string[]): string {
   const own = ranges.filter((range) => range.includes(":") === (family === 6));
   const elements = own.length > 0 ? `\t\telements = { ${own.join(", ")} }\n` : "";
-  return `	set ranges${family} {
+  return `	set ${name}${family} {
 		type ipv${family}_addr
 		flags interval
 		auto-merge
@@ -167,13 +173,14 @@ export function proxyRuleset(
   table: string,
   ranges: readonly string[] = [],
   servedElsewhere: readonly string[] = [],
+  pods: readonly string[] = [],
 ): string {
   const counts = [...Array.from({ length: EXACT_CHAINS }, (_, index) => index + 1), ...LARGE_CHAINS];
   return `table inet ${table} {
 }
 delete table inet ${table}
 table inet ${table} {
-${rangeSet(4, ranges)}${rangeSet(6, ranges)}${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affinityChains(false)}${affinityChains(true)}${counts.map(pickChains).join("")}	chain services {
+${rangeSet("ranges", 4, ranges)}${rangeSet("ranges", 6, ranges)}${rangeSet("pods", 4, pods)}${rangeSet("pods", 6, pods)}${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affinityChains(false)}${affinityChains(true)}${counts.map(pickChains).join("")}	chain services {
 		ip daddr . meta l4proto . th dport vmap @services4
 		ip6 daddr . meta l4proto . th dport vmap @services6
 		fib daddr type local meta nfproto ipv4 meta l4proto . th dport vmap @ports4
@@ -184,6 +191,10 @@ ${rangeSet(4, ranges)}${rangeSet(6, ranges)}${sets(4)}${sets(6)}${AFFINITY_MAPS}
 		ct state != new accept
 		ip daddr . meta l4proto . th dport @restricted4 ip daddr . meta l4proto . th dport . ip saddr != @sources4 drop
 		ip6 daddr . meta l4proto . th dport @restricted6 ip6 daddr . meta l4proto . th dport . ip6 saddr != @sources6 drop
+		ip saddr != @pods4 ip daddr . meta l4proto . th dport @local-only4 drop
+		ip6 saddr != @pods6 ip6 daddr . meta l4proto . th dport @local-only6 drop
+		fib daddr type local ip saddr != @pods4 meta l4proto . th dport @local-only-ports4 drop
+		fib daddr type local ip6 saddr != @pods6 meta l4proto . th dport @local-only-ports6 drop
 	}
 	chain prerouting {
 		type nat hook prerouting priority -100; policy accept;

@@ -1,6 +1,6 @@
 import { resources, type InformerFactory } from "../../../client/index.ts";
 import { hostNameServers } from "../../../engine/index.ts";
-import { ClusterDns, serviceOfSlice, ServiceProxy, SLICES_BY_SERVICE } from "../../../node/index.ts";
+import { ClusterDns, podRanges, serviceOfSlice, ServiceProxy, SLICES_BY_SERVICE } from "../../../node/index.ts";
 import type { Cluster } from "../../../apiserver/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
@@ -32,6 +32,8 @@ export function serviceProxyService(
           slices,
           nodeName: settings.nodeName,
           ranges: virtualCidrs(settings),
+          podRanges: podRanges(settings.ranges),
+          nodes: factory.for(resources.nodes),
           loadBalancerOnLocalhost: true,
           onLocalhostClash: localhostClashReporter(context, use(api).client, factory),
           servedHere: new Set([settings.dnsIp]),

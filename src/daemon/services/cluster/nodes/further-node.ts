@@ -9,6 +9,7 @@ import {
   overlayId,
   overlayNode,
   PodNet,
+  podRanges,
   serviceOfSlice,
   ServiceProxy,
   SLICES_BY_SERVICE,
@@ -156,6 +157,8 @@ function serviceProxy(
     slices: informers.for(resources.endpointSlices).addIndex(SLICES_BY_SERVICE, serviceOfSlice),
     nodeName,
     ranges: virtualCidrs(settings),
+    podRanges: podRanges(settings.ranges),
+    nodes: informers.for(resources.nodes),
     servedElsewhere: [settings.dnsIp],
     // localhost is the machine's own node's.
     loadBalancerOnLocalhost: false,
