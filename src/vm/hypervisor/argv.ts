@@ -22,6 +22,12 @@ export interface MachineSpec {
   /** Everything the console says is also written here. */
   readonly consoleLog?: string;
   readonly uuid?: string;
+  /** A file that is the machine's memory; absent: anonymous memory. Either is shared with the server of files. */
+  readonly memoryFile?: string;
+  /** Slots into which devices can be put while it runs: `slot0`, `slot1`… */
+  readonly slots?: number;
+  /** It waits for the state of a machine with the same devices (`migrate-incoming`), and stays stopped then. */
+  readonly incoming?: boolean;
 }
 
 export interface MachineDisk {
@@ -65,7 +71,9 @@ export function machineArgv(spec: MachineSpec, binary = "/usr/bin/qemu-system-x8
     "-m",
     `${Math.ceil(spec.memoryBytes / MiB)}M`,
     "-object",
-    `memory-backend-memfd,id=memory,size=${Math.ceil(spec.memoryBytes / MiB)}M,share=on`,
+    memory(spec),
+    ...slots(spec),
+    ...(spec.incoming ? ["-incoming", "defer", "-S"] : []),
     ...(spec.uuid ? ["-uuid", spec.uuid] : []),
     ...(spec.kernel
       ? ["-kernel", spec.kernel.image, "-initrd", spec.kernel.initramfs, "-append", spec.kernel.commandLine]
@@ -80,6 +88,21 @@ export function machineArgv(spec: MachineSpec, binary = "/usr/bin/qemu-system-x8
       : []),
   ];
 }
+
+function memory({ memoryBytes, memoryFile }: MachineSpec): string {
+  const backend = memoryFile ? "memory-backend-file" : "memory-backend-memfd";
+  const file = memoryFile ? `,mem-path=${memoryFile}` : "";
+  return `${backend},id=memory,size=${Math.ceil(memoryBytes / MiB)}M,share=on${file}`;
+}
+
+function slots({ slots: count = 0 }: MachineSpec): string[] {
+  return Array.from({ length: count }, (_none, index) => [
+    "-device",
+    `pcie-root-port,id=${slotOf(index)},chassis=${index + 1},slot=${index + 1}`,
+  ]).flat();
+}
+
+export const slotOf = (index: number): string => `slot${index}`;
 
 function accelerator({ accelerator: kind, memoryBytes }: MachineSpec): string {
   if (kind === "kvm") return "kvm";

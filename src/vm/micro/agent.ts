@@ -7,6 +7,8 @@ export const GUEST_ADDRESS = "169.254.77.2";
 export const AGENT_PORT = 1;
 
 const TIMEOUT_MS = 60_000;
+/** How long a guest may say nothing, be it that it cannot be reached or that a script takes its time. */
+const SILENCE_SECONDS = 60;
 
 export interface ScriptResult {
   readonly code: number;
@@ -16,18 +18,47 @@ export interface ScriptResult {
 /** Asks the agent of the machine in a network namespace. Scripts run as root under busybox, in the guest's own namespaces. */
 export class GuestAgent {
   readonly #netnsPath: string;
+  readonly #gone = new AbortController();
 
   constructor(netnsPath: string) {
     this.#netnsPath = netnsPath;
   }
 
+  /** The machine has ended: who still waits for an answer learns it at once. */
+  end(): void {
+    this.#gone.abort();
+  }
+
   /** Output and exit code of a script. Throws unavailable when the agent does not answer. */
-  async try(script: string, signal?: AbortSignal, timeoutMs = TIMEOUT_MS): Promise<ScriptResult> {
-    const argv = ["/usr/bin/nsenter", `--net=${this.#netnsPath}`, "--", "/usr/bin/busybox", "nc", "-w", "2"];
+  try(script: string, signal?: AbortSignal, timeoutMs = TIMEOUT_MS): Promise<ScriptResult> {
+    return this.#ask(`sh\n${script}\n`, signal, timeoutMs);
+  }
+
+  /** Tells a machine that was saved what it must not share with others: the time, and where its random numbers come from. */
+  async wake(nowMs: number, seed: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const nanos = Math.floor((nowMs % 1000) * 1e6);
+    const words = ["wake", Math.floor(nowMs / 1000), nanos, Buffer.from(seed).toString("hex")];
+    const { code } = await this.#ask(`${words.join(" ")}\n`, signal, TIMEOUT_MS);
+    if (code !== 0) throw internal("the restored microVM did not take its entropy");
+  }
+
+  async #ask(input: string, signal: AbortSignal | undefined, timeoutMs: number): Promise<ScriptResult> {
+    const argv = [
+      "/usr/bin/nsenter",
+      `--net=${this.#netnsPath}`,
+      "--",
+      "/usr/bin/busybox",
+      "nc",
+      "-w",
+      String(SILENCE_SECONDS),
+    ];
     const { stdout } = await run([...argv, GUEST_ADDRESS, String(AGENT_PORT)], {
-      input: `sh\n${script}\n`,
+      input,
       timeoutMs,
-      ...(signal ? { signal } : {}),
+      signal: signal ? AbortSignal.any([signal, this.#gone.signal]) : this.#gone.signal,
+    }).catch((error: unknown) => {
+      if (this.#gone.signal.aborted) throw unavailable("the microVM has ended");
+      throw error;
     });
     return parseAnswer(stdout);
   }

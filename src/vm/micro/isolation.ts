@@ -6,7 +6,9 @@ import { openKernel } from "../guest/index.ts";
 import { chooseAccelerator } from "../hypervisor/accelerator.ts";
 import { microInitramfs } from "./guest/initramfs.ts";
 import { makeHostRoot } from "./root.ts";
-import { MicroSandbox, type MicroHost } from "./sandbox.ts";
+import { MicroSandbox, type MicroGuest, type MicroHost } from "./sandbox.ts";
+import { forgetTemplateNetworks, saveTemplate, templateKey } from "./save.ts";
+import { Templates } from "./template.ts";
 
 /** Kernels, initramfs and what was found out about the host; shared by all instances. */
 const CACHE = "/var/cache/berth/vm";
@@ -47,6 +49,7 @@ export class MicroIsolation implements Isolation {
   async recover(): Promise<Sandbox[]> {
     if (!existsSync(this.#context.runtimeDir)) return [];
     const host = await this.#open();
+    forgetTemplateNetworks(this.#context);
     for (const inner of await host.process.recover()) {
       if (this.#sandboxes.has(inner.id)) continue;
       const sandbox = await MicroSandbox.recover(host, inner, this.#forget);
@@ -81,7 +84,7 @@ export class MicroIsolation implements Isolation {
       process: new ProcessIsolation(core),
       root,
       guest() {
-        guest ??= prepareGuest(context);
+        guest ??= prepareGuest(this, context);
         guest.catch(() => (guest = undefined));
         return guest;
       },
@@ -89,9 +92,16 @@ export class MicroIsolation implements Isolation {
   }
 }
 
-async function prepareGuest({ log }: InstanceContext) {
+async function prepareGuest(host: MicroHost, { clock, log }: InstanceContext): Promise<MicroGuest> {
   const kernel = await openKernel(CACHE);
   const initramfs = await microInitramfs(CACHE, kernel);
-  const guest = { image: kernel.image, initramfs };
-  return { ...guest, accelerator: await chooseAccelerator(CACHE, guest, log) };
+  const files = { image: kernel.image, initramfs };
+  const accelerator = await chooseAccelerator(CACHE, files, log);
+  const folder = path.join(CACHE, "templates", await templateKey(files, accelerator));
+  const guest: MicroGuest = {
+    ...files,
+    accelerator,
+    templates: new Templates(folder, { clock, log }, (size, target) => saveTemplate(host, guest, size, target)),
+  };
+  return guest;
 }

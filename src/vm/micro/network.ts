@@ -2,6 +2,7 @@ import { internal } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
 import { HOST_ADDRESS, quote } from "./agent.ts";
 import { VM_UID } from "./root.ts";
+import { GUEST_NAMESPACES } from "./spec.ts";
 
 /** What a network card of the guest takes over from the link that the engine made for the sandbox. */
 export interface GuestLink {
@@ -27,6 +28,9 @@ export interface GuestNetwork {
 export const RESOLVER_ADDRESS = "169.254.77.53";
 export const CONTROL_TAP = "ctl0";
 export const CONTROL_MAC = "02:be:77:00:00:02";
+const CONTROL_HOST_MAC = "02:be:77:00:00:01";
+/** Of a saved machine's card; whoever restores it gives it another. */
+export const TEMPLATE_CARD: GuestLink = { name: "eth0", macAddress: "02:be:77:00:00:10", mtu: 1500, addresses: [] };
 const RESOLVER_MAC = "02:be:77:00:00:53";
 const EMBEDDED_DNS = "127.0.0.11";
 
@@ -99,9 +103,11 @@ export function hostScript(network: GuestNetwork): string {
     "set -e",
     tap(CONTROL_TAP),
     `ip addr add ${HOST_ADDRESS}/30 dev ${CONTROL_TAP}`,
-    `ip link set ${CONTROL_TAP} up`,
+    // A machine that was saved knows the other end of its control link by this.
+    `ip link set ${CONTROL_TAP} address ${CONTROL_HOST_MAC} up`,
     "ip link set lo up",
   ];
+  if (network.links.length === 0) lines.push(tap(tapOf(0)));
   network.links.forEach(({ name, mtu }, index) => {
     const bridge = `br${index}`;
     lines.push(
@@ -136,19 +142,29 @@ export function hostScript(network: GuestNetwork): string {
   return lines.join("\n");
 }
 
-/** What the guest is told: its cards go to the namespace of its containers, by hardware address. Pure. */
-export function guestScript(network: GuestNetwork): string {
-  const lines: string[] = [];
+/** Moves the machine's cards into the namespace of its containers, known by hardware address. Pure. */
+export function cardsScript(links: readonly GuestLink[]): string {
   // In this order no name is taken: the first card of the machine is the control link.
-  for (const { name, macAddress } of network.links) {
-    lines.push(
-      `for d in /sys/class/net/*; do d=\${d##*/}; [ "$(cat /sys/class/net/$d/address)" = ${macAddress} ] || continue; ` +
+  return links
+    .map(
+      ({ name, macAddress }) =>
+        `for d in /sys/class/net/*; do d=\${d##*/}; read -r a </sys/class/net/$d/address; [ "$a" = ${macAddress} ] || continue; ` +
         `[ $d = ${name} ] || ip link set $d name ${name}; ip link set ${name} netns $holder; break; done`,
-    );
-  }
+    )
+    .join("\n");
+}
+
+/** Addresses, routes and resolver, set within the namespace of the containers. `card`: what the machine was saved with. Pure. */
+export function addressScript(network: GuestNetwork, card?: GuestLink): string {
   const inside = ["set -e", "ip link set lo up"];
-  for (const { name, mtu, addresses } of network.links) {
-    inside.push(`ip link set ${name} mtu ${mtu} up`, ...addresses.map((cidr) => `ip addr replace ${cidr} dev ${name}`));
+  if (card && network.links.length === 0) inside.push(`ip link set ${card.name} netns 1`);
+  for (const { name, mtu, addresses, macAddress } of network.links) {
+    if (card && card.name !== name) inside.push(`ip link set ${card.name} name ${name}`);
+    const address = card ? ` address ${macAddress}` : "";
+    inside.push(
+      `ip link set ${name} mtu ${mtu}${address} up`,
+      ...addresses.map((cidr) => `ip addr replace ${cidr} dev ${name}`),
+    );
   }
   for (const { destination, gateway, link } of network.routes) {
     if (gateway === undefined) inside.push(`ip route replace ${destination} dev ${link}`);
@@ -164,12 +180,10 @@ export function guestScript(network: GuestNetwork): string {
   if (network.links[0]?.addresses.some((cidr) => cidr.includes("."))) {
     inside.push(
       `ip route replace ${RESOLVER_ADDRESS}/32 dev ${network.links[0].name}`,
-      `ip neigh add ${RESOLVER_ADDRESS} lladdr ${RESOLVER_MAC} dev ${network.links[0].name} 2>/dev/null || ` +
-        `arp -i ${network.links[0].name} -s ${RESOLVER_ADDRESS} ${RESOLVER_MAC}`,
+      `arp -i ${network.links[0].name} -s ${RESOLVER_ADDRESS} ${RESOLVER_MAC}`,
     );
   }
-  lines.push(`nsenter --net=/proc/$holder/ns/net sh -c ${quote(inside.join("\n"))}`);
-  return lines.join("\n");
+  return `nsenter --net=${GUEST_NAMESPACES.net} sh -c ${quote(inside.join("\n"))}`;
 }
 
 /** resolv.conf as the guest must see it. */

@@ -1,7 +1,7 @@
-import { chown, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { OciResources } from "../../api/index.ts";
-import { alreadyExists, deadlineExceeded, unavailable, type InstanceContext } from "../../base/index.ts";
+import { alreadyExists, type InstanceContext } from "../../base/index.ts";
 import {
   readFacts,
   writeFacts,
@@ -11,23 +11,16 @@ import {
   type Sandbox,
   type SandboxRequest,
 } from "../../engine/index.ts";
-import { bindMount, mount, MS } from "../../host/index.ts";
-import { KERNEL_COMMAND_LINE, machineArgv, type MachineSpec } from "../hypervisor/argv.ts";
+import { bindMount } from "../../host/index.ts";
+import type { Accelerator } from "../hypervisor/argv.ts";
 import { GuestAgent } from "./agent.ts";
 import { MicroContainer, relayArgs } from "./container.ts";
 import { checkExecutable } from "./executable.ts";
-import {
-  CONTROL_MAC,
-  CONTROL_TAP,
-  guestResolvConf,
-  guestScript,
-  readNetwork,
-  takeOver,
-  tapOf,
-  type GuestNetwork,
-} from "./network.ts";
-import { hostSpec, USR_MOUNT, VM_UID } from "./root.ts";
+import { Machine, MACHINE, SHARE } from "./machine.ts";
+import { guestResolvConf, readNetwork, type GuestNetwork } from "./network.ts";
+import { hostSpec, USR_MOUNT } from "./root.ts";
 import { GUEST_NAMESPACES, guestFolder, guestSpec, machineSize } from "./spec.ts";
+import type { Templates } from "./template.ts";
 import { HostView, removeFolder, viewFolder } from "./view.ts";
 
 /** What all microVMs of an instance have in common, made when the first is asked for. */
@@ -37,7 +30,15 @@ export interface MicroHost {
   /** The engine's own isolation, in which everything of a machine runs on the host. */
   readonly process: { createSandbox(request: SandboxRequest): Promise<Sandbox> };
   readonly root: string;
-  guest(): Promise<Pick<MachineSpec, "accelerator"> & { readonly image: string; readonly initramfs: string }>;
+  guest(): Promise<MicroGuest>;
+}
+
+/** What machines boot, and what was saved of that. */
+export interface MicroGuest {
+  readonly accelerator: Accelerator;
+  readonly image: string;
+  readonly initramfs: string;
+  readonly templates: Templates;
 }
 
 interface MachineFacts {
@@ -47,16 +48,7 @@ interface MachineFacts {
   readonly ready: boolean;
 }
 
-const MACHINE = "machine";
-const SHARE = "share";
-/** A guest under emulation on a busy host takes its time. */
-const BOOT_MS = 30_000;
-const SHARE_MS = 10_000;
-const POLL_MS = 20;
 const SIGKILL = 9;
-const CONSOLE_LINES = 20;
-const LAST_WORDS = 3;
-const CONSOLE_MAX_BYTES = 1024 * 1024;
 
 /** A machine and its containers. The machine is started with the first container, whose limits say how big it must be. */
 export class MicroSandbox implements Sandbox {
@@ -68,6 +60,7 @@ export class MicroSandbox implements Sandbox {
   readonly #host: MicroHost;
   readonly #inner: Sandbox;
   readonly #containers = new Map<string, MicroContainer>();
+  readonly #machine: Machine;
   readonly #onDestroy: (id: string) => void;
   #booting: Promise<void> | undefined;
 
@@ -77,7 +70,9 @@ export class MicroSandbox implements Sandbox {
     this.id = request.id;
     this.request = request;
     this.#onDestroy = onDestroy;
-    this.agent = new GuestAgent(request.netnsPath!);
+    const netnsPath = request.netnsPath!;
+    this.agent = new GuestAgent(netnsPath);
+    this.#machine = new Machine({ host, inner, folder: machineFolder(host, inner.id), netnsPath, agent: this.agent });
     this.namespaces = { net: request.netnsPath, ipc: GUEST_NAMESPACES.ipc, uts: GUEST_NAMESPACES.uts };
   }
 
@@ -197,7 +192,7 @@ export class MicroSandbox implements Sandbox {
 
   #ready(resources: OciResources | undefined, signal?: AbortSignal): Promise<void> {
     this.#booting ??= this.#boot(resources, signal).catch(async (error: unknown) => {
-      const [machine, share] = await Promise.all([MACHINE, SHARE].map((name) => this.#lastLines(name)));
+      const [machine, share] = await Promise.all([MACHINE, SHARE].map((name) => this.#machine.lastLines(name)));
       this.#host.context.log.error("a microVM did not start", { sandbox: this.id, error, machine, share });
       throw error;
     });
@@ -207,148 +202,28 @@ export class MicroSandbox implements Sandbox {
   async #boot(resources: OciResources | undefined, signal?: AbortSignal): Promise<void> {
     const netnsPath = this.request.netnsPath!;
     const [guest, network] = await Promise.all([this.#host.guest(), readNetwork(netnsPath)]);
-    await Promise.all([takeOver(netnsPath, network), this.#serveShare()]);
-    const { memoryBytes, cpus } = machineSize(resources);
-    const machine = await this.#startHost(MACHINE, {
-      args: machineArgv({
-        accelerator: guest.accelerator,
-        memoryBytes,
-        cpus,
-        kernel: { image: "/machine/kernel", initramfs: "/machine/initramfs", commandLine: KERNEL_COMMAND_LINE },
-        shareSocket: "/machine/run/share.sock",
-        monitorSocket: "/machine/run/qmp.sock",
-        networks: [
-          { kind: "tap", name: CONTROL_TAP, macAddress: CONTROL_MAC },
-          ...network.links.map(({ macAddress }, index) => ({ kind: "tap" as const, name: tapOf(index), macAddress })),
-        ],
-      }),
-      files: [
-        ["/machine/kernel", guest.image],
-        ["/machine/initramfs", guest.initramfs],
-      ],
-      devices: [
-        { path: "/dev/net/tun", major: 10, minor: 200 },
-        ...(guest.accelerator === "kvm" ? [{ path: "/dev/kvm", major: 10, minor: 232 }] : []),
-      ],
-    });
-    this.#watch(machine);
-    await this.#answer(machine, signal);
-    await this.agent.run(setupScript(this.request, network), signal);
+    const size = machineSize(resources);
+    // A saved machine has one card.
+    const template = network.links.length <= 1 ? await guest.templates.find(size) : undefined;
+    const running = template
+      ? await this.#machine.restore(guest, template, network, this.request, signal).catch(async (error: unknown) => {
+          // The next one is booted.
+          if (!signal?.aborted) await guest.templates.forget(template);
+          throw error;
+        })
+      : await this.#machine.boot(guest, size, network, this.request, signal);
+    if (!template) void guest.templates.learn(size);
+    this.#watch(running);
     await writeFacts(this.#factsFile, { request: this.request, network, ready: true } satisfies MachineFacts);
-  }
-
-  /** virtiofsd over the folder in which root filesystems and volumes of the containers appear. */
-  async #serveShare(): Promise<void> {
-    await mkdir(path.join(this.#folder, "run"), { recursive: true, mode: 0o700 });
-    await chown(path.join(this.#folder, "run"), VM_UID, VM_UID);
-    await mkdir(this.#share, { recursive: true });
-    // Mounts made in it later must be seen by the server, which has a mount namespace of its own.
-    bindMount(this.#share, this.#share);
-    mount("none", this.#share, null, MS.SHARED);
-    await this.#startHost(SHARE, {
-      uid: 0,
-      confinesItself: true,
-      args: [
-        "/usr/lib/qemu/virtiofsd",
-        "--socket-path=/machine/run/share.sock",
-        "--rlimit-nofile=0",
-        "--thread-pool-size=0",
-        "-o",
-        "source=/share,sandbox=chroot,cache=auto,xattr,announce_submounts,no_posix_lock",
-      ],
-      capabilities: SHARE_CAPABILITIES,
-      mounts: [
-        { destination: "/var/run", type: "tmpfs", source: "tmpfs", options: ["mode=755", "size=64k"] },
-        { destination: "/share", type: "bind", source: this.#share, options: ["rbind", "rslave", "rw"] },
-      ],
-    });
-    const socket = path.join(this.#folder, "run/share.sock");
-    await this.#until(
-      SHARE_MS,
-      async () => "the file server of the microVM does not listen",
-      () =>
-        chown(socket, VM_UID, VM_UID).then(
-          () => true,
-          () => false,
-        ),
-    );
-  }
-
-  async #startHost(name: string, options: HostOptions): Promise<RuntimeContainer> {
-    const container = await this.#inner.createContainer({
-      id: `${this.id}-${name}`,
-      logPath: path.join(this.#folder, `${name}.log`),
-      logMaxBytes: CONSOLE_MAX_BYTES,
-      spec: hostSpec({
-        root: this.#host.root,
-        args: options.args,
-        cgroupsPath: this.#group(name),
-        confinesItself: options.confinesItself ?? false,
-        ...(options.capabilities ? { capabilities: options.capabilities } : {}),
-        ...(options.devices ? { devices: options.devices, netnsPath: this.request.netnsPath } : {}),
-        ...(options.uid === undefined ? {} : { uid: options.uid }),
-        mounts: [
-          USR_MOUNT,
-          { destination: "/machine", type: "tmpfs", source: "tmpfs", options: ["mode=755", "size=64k"] },
-          {
-            destination: "/machine/run",
-            type: "bind",
-            source: path.join(this.#folder, "run"),
-            options: ["rbind", "rw"],
-          },
-          ...(options.files ?? []).map(([destination, source]) => ({
-            destination,
-            type: "bind",
-            source,
-            options: ["bind", "ro"],
-          })),
-          ...(options.mounts ?? []),
-        ],
-      }),
-    });
-    await container.start();
-    return container;
-  }
-
-  /** Waits for the agent. */
-  async #answer(machine: RuntimeContainer, signal?: AbortSignal): Promise<void> {
-    await this.#until(
-      BOOT_MS,
-      async () => `the microVM's guest never came up${await this.#lastWords()}`,
-      async () => {
-        signal?.throwIfAborted();
-        if (machine.state === "exited")
-          throw unavailable(`the microVM ended while it started${await this.#lastWords()}`);
-        return (await this.#lastLines(MACHINE)).some((line) => line.includes("berth-agent-ready"));
-      },
-    );
-  }
-
-  /** What a process of the machine said last. */
-  async #lastLines(name: string): Promise<string[]> {
-    const text = await readFile(path.join(this.#folder, `${name}.log`), "utf8").catch(() => "");
-    return logText(text).split("\n").slice(-CONSOLE_LINES);
-  }
-
-  /** The end of the guest's console, for an error's message. */
-  async #lastWords(): Promise<string> {
-    const lines = (await this.#lastLines(MACHINE)).filter((line) => line.trim() !== "").slice(-LAST_WORDS);
-    return lines.length === 0 ? "" : `; its console ends with: ${lines.join(" | ")}`;
-  }
-
-  async #until(limitMs: number, what: () => Promise<string>, done: () => Promise<boolean>): Promise<void> {
-    const { clock } = this.#host.context;
-    const deadline = clock.monotonicMs() + limitMs;
-    while (!(await done())) {
-      if (clock.monotonicMs() > deadline) throw deadlineExceeded(`${await what()} within ${limitMs / 1000} s`);
-      await clock.sleep(POLL_MS);
-    }
   }
 
   /** Without its machine nothing of a container is left: its relay ends as if killed. */
   #watch(machine: RuntimeContainer): void {
     void machine.wait().then(
-      () => Promise.all(this.#inner.containers().map((container) => container.kill(SIGKILL).catch(() => {}))),
+      () => {
+        this.agent.end();
+        return Promise.all(this.#inner.containers().map((container) => container.kill(SIGKILL).catch(() => {})));
+      },
       () => {},
     );
   }
@@ -368,56 +243,6 @@ export class MicroSandbox implements Sandbox {
   }
 }
 
-interface HostOptions {
-  readonly args: readonly string[];
-  readonly uid?: number;
-  readonly confinesItself?: boolean;
-  readonly capabilities?: readonly string[];
-  readonly devices?: ReadonlyArray<{ readonly path: string; readonly major: number; readonly minor: number }>;
-  readonly files?: ReadonlyArray<readonly [destination: string, source: string]>;
-  readonly mounts?: ReadonlyArray<{ destination: string; type: string; source: string; options: string[] }>;
-}
-
-/** What a server needs that makes files of any owner and mode, confined to the shared folder by its own chroot. */
-const SHARE_CAPABILITIES = [
-  "CAP_CHOWN",
-  "CAP_DAC_OVERRIDE",
-  "CAP_FOWNER",
-  "CAP_FSETID",
-  "CAP_SETGID",
-  "CAP_SETUID",
-  "CAP_MKNOD",
-  "CAP_SETFCAP",
-  "CAP_SYS_CHROOT",
-  // To drop what it does not need.
-  "CAP_SETPCAP",
-];
-
-function machineFolder(host: MicroHost, id: string): string {
+export function machineFolder(host: MicroHost, id: string): string {
   return path.join(host.context.runtimeDir, "machines", id);
-}
-
-/** Makes the namespaces that the containers share and brings the share and the network in. Pure. */
-function setupScript({ hostname = "", sysctls = {} }: SandboxRequest, network: GuestNetwork): string {
-  return [
-    "set -e",
-    "mount -t virtiofs berth /share",
-    "mkdir -p /run/ns; for n in net ipc uts; do : >/run/ns/$n; done",
-    `unshare --net=${GUEST_NAMESPACES.net} --ipc=${GUEST_NAMESPACES.ipc} --uts=${GUEST_NAMESPACES.uts} sleep 2147483647 >/dev/null 2>&1 &`,
-    "holder=$!",
-    `until grep -q ${GUEST_NAMESPACES.uts} /proc/mounts; do :; done`,
-    ...(hostname ? [`nsenter --uts=${GUEST_NAMESPACES.uts} hostname ${hostname}`] : []),
-    ...Object.entries(sysctls).map(
-      ([name, value]) =>
-        `nsenter --net=${GUEST_NAMESPACES.net} --ipc=${GUEST_NAMESPACES.ipc} sysctl -w ${name}='${value}'`,
-    ),
-    guestScript(network),
-  ].join("\n");
-}
-
-/** What was written, from a log of the monitor's (`time stream P|F text`; P: the line goes on). Pure. */
-export function logText(log: string): string {
-  return log.replaceAll(/^\S+ \S+ ([PF]) ([^\n]*)\n/gm, (_line, kind: string, text: string) =>
-    kind === "P" ? text : `${text}\n`,
-  );
 }

@@ -9,8 +9,13 @@ const DEFAULT_MEMORY_BYTES = 256 * MiB;
 /** The guest's kernel, agent and runtime, on top of what the containers may use. */
 const GUEST_OVERHEAD_BYTES = 96 * MiB;
 
+export interface MachineSize {
+  readonly memoryBytes: number;
+  readonly cpus: number;
+}
+
 /** How big a machine is that shall give its containers these resources. Pure. */
-export function machineSize(resources: OciResources = {}): { memoryBytes: number; cpus: number } {
+export function machineSize(resources: OciResources = {}): MachineSize {
   const limit = resources.memory?.limit ?? 0;
   const { quota = 0, period = 100_000 } = resources.cpu ?? {};
   return {

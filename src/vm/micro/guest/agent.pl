@@ -1,6 +1,7 @@
 # The agent of a microVM, process 1. It listens on the control link (port 1), one line of header per connection:
 #
 #   sh                     a shell script follows until end of input; the answer is its output and a last line "exit CODE"
+#   wake SECONDS NANOS HEX the time and fresh entropy for a machine that was saved and is somebody else's now; the answer is "exit 0"
 #   io TOKEN               stdin and stdout of the process TOKEN
 #   err TOKEN              its stderr
 #   run TOKEN tty|pipe ROWSxCOLUMNS ...
@@ -10,6 +11,7 @@
 my ($AF_INET, $STREAM, $WNOHANG) = (2, 1, 1);
 my ($TIOCSPTLCK, $TIOCGPTN, $TIOCSWINSZ, $SYS_SETSID) = (0x40045431, 0x80045430, 0x5414, 112);
 my ($SYS_PIDFD_OPEN, $SYS_PIDFD_GETFD) = (434, 438);
+my ($RNDADDENTROPY, $RNDRESEEDCRNG, $SYS_CLOCK_SETTIME) = (0x40085203, 0x5207, 227);
 my ($TCGETS, $TCSETS) = (0x5401, 0x5402);
 my $MAX_HEADER = 65536;
 $SIG{PIPE} = 'IGNORE';
@@ -53,6 +55,7 @@ sub more {
 
 sub dispatch {
   my ($socket, $verb, $token, @rest) = @_;
+  if ($verb eq 'wake') { wake($socket, $token, @rest); return }
   if ($verb eq 'sh') { apart(sub { script($socket) }); return }
   return unless defined $token && $verb =~ /^(io|err|run)$/;
   my $set = $waiting{$token} ||= {};
@@ -61,6 +64,16 @@ sub dispatch {
   return unless $set->{io} && $set->{err} && $set->{run};
   delete $waiting{$token};
   apart(sub { serve($set->{io}, $set->{err}, $set->{run}, @{ $set->{argv} }) });
+}
+
+sub wake {
+  my ($socket, $seconds, $nanos, $hex) = @_;
+  my $seed = pack('H*', $hex);
+  open(my $random, '+<', '/dev/urandom');
+  my $added = ioctl($random, $RNDADDENTROPY, my $entropy = pack('i i a*', 8 * length $seed, length $seed, $seed));
+  my $reseeded = ioctl($random, $RNDRESEEDCRNG, my $none = pack('i', 0));
+  my $set = syscall($SYS_CLOCK_SETTIME, 0, my $time = pack('q q', $seconds, $nanos)) == 0;
+  syswrite($socket, "\nexit " . ($added && $reseeded && $set ? 0 : 1) . "\n");
 }
 
 # Runs a task in a child that holds none of the other connections.

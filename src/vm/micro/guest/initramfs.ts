@@ -18,7 +18,7 @@ const BUSYBOX = "/usr/bin/busybox";
 /** What init and the agent's scripts call. */
 const APPLETS = (
   "sh mount umount mkdir ln cat cp mv rm insmod ip kill ls poweroff reboot sleep grep sed head tail sync " +
-  "unshare nsenter arp hostname touch stty ps sysctl test true false echo chmod date"
+  "unshare nsenter arp hostname touch stty ps sysctl dd rmdir test true false echo chmod date"
 ).split(" ");
 /** From the host's own packages, with the libraries they need. */
 const PROGRAMS = ["/usr/bin/crun", "/usr/bin/perl"];
