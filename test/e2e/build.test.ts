@@ -6,9 +6,11 @@ import fs from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
+import { Readable } from "node:stream";
 import { after, afterEach, before, test } from "node:test";
 import type { Image } from "../../src/engine/image/index.ts";
 import { startBerth } from "../support/daemon.ts";
+import { startDebianRegistry } from "../support/image-engine.ts";
 import { importBusybox, startBuildEngine, type BuildEngine, type CliResult } from "../support/build-engine.ts";
 
 let engine: BuildEngine;
@@ -388,6 +390,29 @@ test("pruning gives the space back and leaves images whole", async () => {
   assert.ok(SpaceReclaimed >= 0);
   assert.equal(await built.look((root) => fs.statSync(`${root}/big`).size), 2 << 20);
   assert.deepEqual(await engine.builder.cache.list(), []);
+});
+
+test("a cache left in a registry or a folder serves a builder that has none, by the real CLI", async () => {
+  const registry = await startDebianRegistry(engine.directory);
+  try {
+    const from = context({
+      Dockerfile: "FROM busybox AS one\nRUN date +%N > /made\nFROM busybox\nCOPY --from=one /made /\n",
+    });
+    const folder = path.join(engine.directory, "left");
+    const cacheTo = [`type=registry,ref=${registry.address}/cache:1,mode=max`, `type=local,dest=${folder},mode=max`];
+    const tar = Readable.from([execFileSync("tar", ["-C", from, "-cf", "-", "."])]);
+    const first = await engine.builder.build({ context: tar, tags: ["left"], cacheTo }, AbortSignal.timeout(60_000));
+    for (const source of [`type=registry,ref=${registry.address}/cache:1`, `type=local,src=${folder}`]) {
+      await engine.images.remove("left", { force: true });
+      await engine.builder.cache.prune({ all: true });
+      const again = await engine.docker(["build", "-t", "left", "--cache-from", source, from]);
+      assert.equal(again.code, 0, again.stderr);
+      assert.equal(again.stdout.match(/Using cache/g)?.length, 2, again.stdout);
+      assert.equal((await engine.images.resolve("left")).id, first.imageId);
+    }
+  } finally {
+    await registry.stop();
+  }
 });
 
 test("kill -9 in the middle of a RUN: after the restart nothing of it runs or is mounted, and the steps before are cached", async () => {

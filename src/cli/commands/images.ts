@@ -60,6 +60,8 @@ export interface BuildFlags {
   readonly file?: string;
   readonly target?: string;
   readonly buildArg?: string[];
+  readonly cacheFrom?: string[];
+  readonly cacheTo?: string[];
   readonly cache?: boolean;
   readonly pull?: boolean;
   readonly quiet?: boolean;
@@ -83,6 +85,8 @@ export async function build(context: string, flags: BuildFlags): Promise<void> {
   });
   for (const name of flags.tag ?? []) query.append("t", name);
   if (flags.target) query.set("target", flags.target);
+  if (flags.cacheFrom) query.set("cachefrom", JSON.stringify(flags.cacheFrom.map(absoluteFolder)));
+  if (flags.cacheTo) query.set("cacheto", JSON.stringify(flags.cacheTo.map(absoluteFolder)));
   if (flags.pull) query.set("pull", "1");
   const lines = engine().lines<ProgressLine>("POST", `/build?${query.toString()}`, {
     body,
@@ -90,6 +94,14 @@ export async function build(context: string, flags: BuildFlags): Promise<void> {
   });
   const result = (await showProgress(lines, flags)) as { ID?: string } | undefined;
   if (flags.quiet && result?.ID) print(result.ID);
+}
+
+/** A cache's folder as the daemon, which works elsewhere, finds it. */
+function absoluteFolder(option: string): string {
+  return option.replace(
+    /\b(src|dest)=([^,]*)/,
+    (_, field: string, folder: string) => `${field}=${path.resolve(folder)}`,
+  );
 }
 
 function buildArguments(values: readonly string[]): Record<string, string | null> {

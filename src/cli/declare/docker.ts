@@ -13,6 +13,16 @@ export function declareDockerCommands(berth: Command): void {
     .option("-f, --file <dockerfile>", "path of the Dockerfile below the context")
     .option("--target <stage>", "stop at this stage")
     .option("--build-arg <name=value>", "set an ARG (may be repeated)", collect)
+    .option(
+      "--cache-from <cache>",
+      "use a cache: type=registry,ref=NAME or type=local,src=FOLDER (may be repeated)",
+      collect,
+    )
+    .option(
+      "--cache-to <cache>",
+      "leave the cache: type=inline, type=registry,ref=NAME or type=local,dest=FOLDER, mode=min|max",
+      collect,
+    )
     .option("--no-cache", "run every step anew")
     .option("--pull", "look for a newer base image")
     .option("-q, --quiet", "print only the image's id")

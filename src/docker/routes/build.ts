@@ -1,8 +1,8 @@
 /**
  * The build group: POST /build for the classic client (a tar in, JSON lines out), /build/prune, /build/cancel.
  *
- * Two headers of our own, which Docker's clients never send: `X-Berth-Progress: plain` gives BuildKit's form of progress, and
- * `X-Berth-Build-Secrets` carries `{"id": "base64"}`, base64url, for RUN --mount=type=secret.
+ * What Docker's clients never send: the header `X-Berth-Progress: plain` gives BuildKit's form of progress, `X-Berth-Build-Secrets` carries
+ * `{"id": "base64"}`, base64url, for RUN --mount=type=secret, and the parameter `cacheto` is a JSON array as `cachefrom` is.
  */
 import type { BuildCacheRecord, BuildPruneResponse, BuildUlimit } from "../../api/index.ts";
 import {
@@ -145,7 +145,8 @@ function readRequest(request: DockerRequest): BuildRequest {
     labels: textMap(query, "labels") as Record<string, string>,
     noCache: query.bool("nocache"),
     pull: query.bool("pull"),
-    cacheFrom: textList(query, "cachefrom"),
+    cacheFrom: rejoined(textList(query, "cachefrom")),
+    cacheTo: rejoined(textList(query, "cacheto")),
     extraHosts: query.all("extrahosts").filter((entry) => entry !== ""),
     resources: readResources(query),
     ...optional("target", query.text("target")),
@@ -181,6 +182,17 @@ function textList(query: Query, name: string): string[] {
   if (!Array.isArray(value) || value.some((entry) => typeof entry !== "string"))
     throw invalidArgument(`query parameter "${name}" is not a JSON array of texts`);
   return value as string[];
+}
+
+/** The classic client cuts `type=registry,ref=NAME` at its commas. An image's name has no equals sign, so the pieces are known. */
+function rejoined(options: readonly string[]): string[] {
+  const whole: string[] = [];
+  for (const option of options) {
+    const continues = option.includes("=") && !option.startsWith("type=") && whole.at(-1)?.includes("=");
+    if (continues) whole.push(`${whole.pop()},${option}`);
+    else whole.push(option);
+  }
+  return whole;
 }
 
 function readResources(query: Query): BuildResources {

@@ -349,6 +349,46 @@ test("the inline cache of an image serves a builder that has none", async () => 
   assert.deepEqual(ran, ["slow"]);
 });
 
+test("a cache left in a folder serves another builder, which fetches only what it uses", async () => {
+  const ran = logging();
+  const folder = path.join(root, "left");
+  const dockerfile = "FROM busybox AS tools\nRUN tool\nFROM busybox\nCOPY --from=tools /etc/passwd /\nRUN slow\n";
+  const forget = () => {
+    fs.rmSync(path.join(root, "build"), { recursive: true });
+    builder = open();
+    ran.length = 0;
+  };
+  await build(dockerfile, {}, { cacheTo: [`type=local,dest=${folder},mode=max`] });
+  forget();
+  const again = await build(dockerfile, {}, { cacheFrom: [`type=local,src=${folder}`] });
+  assert.deepEqual([ran, again.cached.length], [[], 3]);
+  assert.ok(worker.fetched.length > 0);
+  forget();
+  const other = await build("FROM busybox\nRUN other\n", {}, { cacheFrom: [`type=local,src=${folder}`] });
+  assert.deepEqual([ran, other.cached], [["other"], []]);
+
+  fs.rmSync(folder, { recursive: true });
+  await build(dockerfile, {}, { cacheTo: [`type=local,dest=${folder}`], noCache: true });
+  forget();
+  assert.equal((await build(dockerfile, {}, { cacheFrom: [`type=local,src=${folder}`] })).cached.length, 2);
+  assert.deepEqual(ran, ["tool"], "mode=min leaves out the other stages");
+});
+
+test("a cache that isn't there, or is damaged, is a warning; an option that means nothing is an error", async () => {
+  logging();
+  const from = (...cacheFrom: string[]) => build("FROM busybox\nRUN one\n", {}, { cacheFrom });
+  assert.match(
+    (await from(`type=local,src=${root}/nowhere`)).warnings.join(),
+    /nowhere could not be used: there is no cache yet/,
+  );
+  fs.writeFileSync(path.join(root, "index.json"), "{");
+  assert.match((await from(`type=local,src=${root}`)).warnings.join(), /index of the cache in .* is broken/);
+  await assert.rejects(from("type=gha"), /type=gha is not supported/);
+  await assert.rejects(from("type=local"), /needs src=/);
+  await assert.rejects(build("FROM busybox\n", {}, { cacheTo: ["type=local,dest=here"] }), /not an absolute path/);
+  await assert.rejects(build("FROM busybox\n", {}, { cacheTo: ["type=registry,ref=a,mode=some"] }), /min or max/);
+});
+
 test("prune takes what is old or too much, never a cache mount unless asked, and the layer goes with it", async () => {
   logging();
   await build("FROM busybox\nRUN --mount=type=cache,target=/c one\nRUN two\n");

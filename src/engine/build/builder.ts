@@ -5,14 +5,24 @@ import {
   codeOf,
   canceled,
   invalidArgument,
+  messageOf,
   rfc3339Nano,
   type Clock,
   type Logger,
   type Random,
 } from "../../base/index.ts";
-import { inlineRecords, parseCacheOption, unsupportedCache, withInlineCache } from "./cache/exchange.ts";
+import {
+  cachePlan,
+  inlineRecords,
+  withInlineCache,
+  type CachePlan,
+  type CacheSource,
+  type InlineRecord,
+} from "./cache/exchange.ts";
+import { LocalArtifacts } from "./cache/local.ts";
 import { CacheMounts } from "./cache/mounts.ts";
 import { planPrune, type CacheStore } from "./cache/store.ts";
+import { exportCache, RemoteCache } from "./cache/transfer.ts";
 import type { ExternalDecompressor } from "./context/decompress.ts";
 import { KnownFiles } from "./context/known.ts";
 import { loadContext, type LoadedContext } from "./context/load.ts";
@@ -23,6 +33,7 @@ import { parsePlatform, planStages } from "./graph/stages.ts";
 import type { StageState } from "./graph/state.ts";
 import type { Builder, BuildRequest, BuildResult, CacheRecord, CachePruneOptions, CachePruneResult } from "./types.ts";
 import type { Worker } from "./worker/worker.ts";
+import type { ArtifactPlace } from "../image/index.ts";
 
 export interface BuilderOptions {
   readonly worker: Worker;
@@ -112,7 +123,7 @@ class EngineBuilder implements Builder {
       targetPlatform,
       ...(request.target ? { target: request.target } : {}),
     });
-    const cacheTo = checkCacheOptions(request);
+    const cache = cachePlan(request);
     await using session = new BuildSession({
       services: this.#services,
       request,
@@ -123,15 +134,16 @@ class EngineBuilder implements Builder {
       epochMs: sourceDateEpoch(request),
     });
     for (const message of dockerfile.warnings) session.emit({ kind: "warning", message });
-    await this.#importCache(session);
+    await this.#importCache(session, cache);
     const { state, warnings } = await solve(session);
-    const result = await this.#publish(session, state, cacheTo);
+    const result = await this.#publish(session, state, cache.inline);
+    await this.#exportCache(session, state, cache);
     this.#log.info("image built", { imageId: result.id, tags: result.tags });
     return {
       imageId: result.id,
       tags: result.tags,
       config: result.config,
-      warnings: [...dockerfile.warnings, ...warnings],
+      warnings: [...dockerfile.warnings, ...session.warnings, ...warnings],
     };
   }
 
@@ -140,7 +152,7 @@ class EngineBuilder implements Builder {
     for (const [key, value] of Object.entries(request.labels ?? {})) state.setLabel(key, value);
     const created = session.epochMs === undefined ? state.history.at(-1)?.created : rfc3339Nano(session.epochMs);
     const image = { ...state.image(), created: created ?? rfc3339Nano(session.nowMs()) };
-    const config = inline ? withInlineCache(image, this.#inline(session)) : image;
+    const config = inline ? withInlineCache(image, this.#made(session)) : image;
     const { id, tags } = await services.worker.publish({
       config,
       chainId: state.chainId,
@@ -150,32 +162,58 @@ class EngineBuilder implements Builder {
     return { id, tags, config };
   }
 
-  #inline(session: BuildSession) {
+  /** What this build made or found, for others. */
+  #made(session: BuildSession): InlineRecord[] {
     return [...session.made].flatMap(([chainId, key]) => {
       const record = this.#services.cache.get(key);
       return record ? [{ key, chainId, description: record.description, createdAtMs: record.createdAtMs }] : [];
     });
   }
 
-  /** Records that images brought along; one that cannot be had is a warning, as with BuildKit. */
-  async #importCache(session: BuildSession): Promise<void> {
-    const { request, services, signal } = session;
-    for (const option of request.cacheFrom ?? []) {
-      const { options } = parseCacheOption(option);
-      const reference = options["ref"] ?? "";
+  /** Records from elsewhere; a cache that cannot be had is a warning, as with BuildKit. */
+  async #importCache(session: BuildSession, { from }: CachePlan): Promise<void> {
+    for (const source of from) {
       try {
-        const image = await services.worker.image(reference, {
-          platform: services.worker.platform,
-          pull: false,
-          signal,
-          ...(request.registryAuth ? { registryAuth: request.registryAuth } : {}),
-        });
-        for (const record of inlineRecords(image.config)) this.#adopt(record);
+        const remote =
+          source.type === "image" ? undefined : await RemoteCache.open(this.#place(session, source, false));
+        if (remote) session.remoteCaches.push(remote);
+        else if (source.type !== "local") await this.#importInline(session, source.name);
       } catch (error) {
-        if (signal.aborted) throw error;
-        session.emit({ kind: "warning", message: `cache-from ${reference} could not be used: ${String(error)}` });
+        if (session.signal.aborted) throw error;
+        session.warn(`cache-from ${source.name} could not be used: ${messageOf(error)}`);
       }
     }
+  }
+
+  /** An image that carries its records. */
+  async #importInline({ request, services, signal }: BuildSession, reference: string): Promise<void> {
+    const image = await services.worker.image(reference, {
+      platform: services.worker.platform,
+      pull: false,
+      signal,
+      ...(request.registryAuth ? { registryAuth: request.registryAuth } : {}),
+    });
+    for (const record of inlineRecords(image.config)) this.#adopt(record);
+  }
+
+  async #exportCache(session: BuildSession, state: StageState, { to }: CachePlan): Promise<void> {
+    const { worker } = session.services;
+    const own = new Set(state.chainId === undefined ? [] : worker.chain(state.chainId).map(({ chainId }) => chainId));
+    for (const target of to) {
+      const records = this.#made(session).filter(({ chainId }) => target.mode === "max" || own.has(chainId));
+      try {
+        await exportCache(this.#place(session, target, true), records, worker, session.signal);
+      } catch (error) {
+        if (session.signal.aborted || !target.ignoreError) throw error;
+        session.warn(`cache-to ${target.name} failed: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  #place({ request, services, signal }: BuildSession, { type, name }: CacheSource, write: boolean): ArtifactPlace {
+    if (type === "local") return new LocalArtifacts(name);
+    const { registryAuth } = request;
+    return services.worker.artifacts(name, { write, signal, ...(registryAuth && { registryAuth }) });
   }
 
   #adopt({ key, chainId, description, createdAtMs }: ReturnType<typeof inlineRecords>[number]): void {
@@ -224,21 +262,6 @@ class EngineBuilder implements Builder {
       reclaimedBytes: freed + mountRecords.reduce((sum, record) => sum + record.sizeBytes, 0),
     };
   }
-}
-
-/** True when the image shall carry its cache records. */
-function checkCacheOptions(request: BuildRequest): boolean {
-  for (const option of request.cacheFrom ?? []) {
-    const { type } = parseCacheOption(option);
-    if (type !== "registry") throw unsupportedCache("cache-from", type);
-  }
-  let inline = ["1", "true"].includes(request.buildArgs?.["BUILDKIT_INLINE_CACHE"] ?? "");
-  for (const option of request.cacheTo ?? []) {
-    const { type } = parseCacheOption(option);
-    if (type !== "inline") throw unsupportedCache("cache-to", type);
-    inline = true;
-  }
-  return inline;
 }
 
 /** https://reproducible-builds.org/specs/source-date-epoch/ as a build argument. */

@@ -49,9 +49,9 @@ export interface BuildRequest {
   readonly noCache?: boolean;
   /** Ask the registry even when the image is here. */
   readonly pull?: boolean;
-  /** Images (`name:tag`) or `type=local,src=DIR` whose cache records may be used. */
+  /** Caches that may be used: `NAME`, `type=registry,ref=NAME` (a cache, or an image with an inline one), `type=local,src=DIR`. */
   readonly cacheFrom?: readonly string[];
-  /** `type=inline` or `type=local,dest=DIR`. */
+  /** `type=inline`, `type=registry,ref=NAME` or `type=local,dest=DIR`, the latter with `mode=min|max` and `ignore-error=true`. */
   readonly cacheTo?: readonly string[];
   /** Network of RUN steps: `default`, `none`, `host` or a network's name. */
   readonly networkMode?: string;

@@ -19,10 +19,11 @@ import {
   type RegistryAuth,
   type RegistryConfig,
 } from "../registry/index.ts";
-import type { ExportOptions, OverlaySnapshotStore } from "../snapshot/index.ts";
+import type { ExportOptions, Layer, LayerBlob, OverlaySnapshotStore } from "../snapshot/index.ts";
 import { ArchiveFiles } from "./archive/files.ts";
 import { loadImages, type LoadedImage } from "./archive/load.ts";
 import { saveArchive, type SavedImage } from "./archive/save.ts";
+import { exportLayer, importLayer, RegistryArtifacts } from "./artifact.ts";
 import { Catalog } from "./catalog.ts";
 import {
   commitContainer,
@@ -43,6 +44,7 @@ import { pushLayers, pushSmall, type PushEnvironment } from "./transfer/push.ts"
 import { inspectRemote } from "./transfer/remote.ts";
 import { SharedRuns } from "./transfer/shared.ts";
 import type {
+  ArtifactPlace,
   CommitOptions,
   CreateImageOptions,
   HistoryItem,
@@ -51,6 +53,7 @@ import type {
   ImageUser,
   ImportOptions,
   OnProgress,
+  PackedLayer,
   PruneOptions,
   RemovedItem,
   SearchResult,
@@ -281,6 +284,30 @@ export class Images implements ImageService {
     const reference = parseReference(name);
     const session = new RegistrySession(this.#client, reference, options.auth, "pull");
     return inspectRemote(session, reference, options.signal);
+  }
+
+  artifacts(name: string, options: TransferOptions & { readonly write: boolean }): ArtifactPlace {
+    const reference = parseReference(name);
+    const actions = options.write ? "pull,push" : "pull";
+    const session = new RegistrySession(this.#client, reference, options.auth, actions);
+    return new RegistryArtifacts(session, reference.digest ?? reference.tag!, options.signal);
+  }
+
+  exportLayer(chainId: Digest, signal?: AbortSignal): Promise<PackedLayer> {
+    return exportLayer(this.#options.content, this.#options.snapshots, chainId, signal);
+  }
+
+  async importLayer(
+    parent: Digest | undefined,
+    packed: LayerBlob & { readonly diffId: Digest },
+    source: () => Promise<Readable>,
+    options: { readonly signal?: AbortSignal; readonly keep: (layer: Layer) => void },
+  ): Promise<Layer> {
+    const { content, snapshots } = this.#options;
+    await using _lease = content.lease();
+    const layer = await importLayer(content, snapshots, parent, packed, source, options.signal);
+    options.keep(layer);
+    return layer;
   }
 
   login(serverAddress: string, auth: RegistryAuth): Promise<void> {

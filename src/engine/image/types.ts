@@ -1,7 +1,7 @@
 import type { Readable } from "node:stream";
 import type { OciDescriptor, OciHistory, OciImageConfig, OciImageRunConfig, OciPlatform } from "../../api/index.ts";
 import type { Digest } from "../content/index.ts";
-import type { Layer } from "../snapshot/index.ts";
+import type { Layer, LayerBlob } from "../snapshot/index.ts";
 import type { RegistryAuth } from "../registry/index.ts";
 
 /** An image in the store. `id` is the digest of its configuration, as Docker's classic store has it. */
@@ -120,6 +120,23 @@ export interface SearchResult {
   readonly is_automated: boolean;
 }
 
+/** A manifest under a name, and the blobs it speaks of: in a registry, or a folder of the same layout. */
+export interface ArtifactPlace {
+  /** Undefined when the name stands for nothing. */
+  manifest(): Promise<{ readonly descriptor: OciDescriptor; readonly bytes: Buffer } | undefined>;
+  /** Not verified: the reader does. */
+  blob(digest: Digest): Promise<Readable>;
+  /** Nothing is sent that is there already; `open` is called for each attempt. */
+  putBlob(descriptor: OciDescriptor, open: () => Promise<Readable>): Promise<void>;
+  putManifest(mediaType: string, bytes: Buffer): Promise<void>;
+}
+
+/** A layer in the form in which it travels. */
+export interface PackedLayer extends LayerBlob {
+  readonly diffId: Digest;
+  open(): Promise<Readable>;
+}
+
 export interface ImageService {
   /**
    * By name (`busybox`, `busybox:1`, `host/repo@sha256:…`), id, or unique id prefix. `notFound` with Docker's words when there is none.
@@ -156,6 +173,16 @@ export interface ImageService {
     name: string,
     options?: TransferOptions,
   ): Promise<{ descriptor: OciDescriptor; platforms: OciPlatform[] }>;
+  /** A place in a registry for something that is no image (a build's cache). */
+  artifacts(name: string, options: TransferOptions & { readonly write: boolean }): ArtifactPlace;
+  exportLayer(chainId: Digest, signal?: AbortSignal): Promise<PackedLayer>;
+  /** A layer on `parent` from its packed form; `source` is opened unless the blob is here. The layer is kept if `keep` says so before it returns. */
+  importLayer(
+    parent: Digest | undefined,
+    packed: LayerBlob & { readonly diffId: Digest },
+    source: () => Promise<Readable>,
+    options: { readonly signal?: AbortSignal; readonly keep: (layer: Layer) => void },
+  ): Promise<Layer>;
   /** Docker Hub's search. */
   search(term: string, options?: { limit?: number; signal?: AbortSignal }): Promise<SearchResult[]>;
   /** The bytes behind an http(s) address, through the configured proxies and authorities. */

@@ -1,10 +1,12 @@
 /**
- * Cache records that travel: inline in an image's configuration (`BUILDKIT_INLINE_CACHE=1`, `--cache-to type=inline`), read back by `--cache-from`.
+ * What `--cache-from` and `--cache-to` say, and cache records that travel inline in an image's configuration (`BUILDKIT_INLINE_CACHE=1`,
+ * `type=inline`). `transfer.ts` has those that travel on their own.
  *
  * Keys are made of content only (chain IDs, file digests, command lines), so they mean the same on every machine.
  */
 import type { OciImageConfig } from "../../../api/index.ts";
 import { invalidArgument, notImplemented } from "../../../base/index.ts";
+import type { BuildRequest } from "../types.ts";
 
 export interface InlineRecord {
   readonly key: string;
@@ -43,7 +45,7 @@ function isRecord(value: unknown): value is InlineRecord {
 
 /** `--cache-from` and `--cache-to`: a plain image name, or `type=…,key=value`. */
 export function parseCacheOption(text: string): { type: string; options: Record<string, string> } {
-  if (!text.includes("=")) return { type: "registry", options: { ref: text } };
+  if (!text.includes("=")) return { type: "image", options: { ref: text } };
   const options: Record<string, string> = {};
   for (const part of text.split(",")) {
     const equals = part.indexOf("=");
@@ -57,11 +59,54 @@ export function parseCacheOption(text: string): { type: string; options: Record<
   return { type, options: rest };
 }
 
-export function unsupportedCache(direction: "cache-to" | "cache-from", type: string) {
-  return notImplemented(`--${direction} type=${type} is not supported yet`, {
-    hint:
-      direction === "cache-to"
-        ? "type=inline is: the records travel in the image."
-        : "Name an image that was built with type=inline.",
-  });
+/** A cache elsewhere. */
+export interface CacheSource {
+  /** `image`: one that is here or can be pulled, with an inline cache. `registry`: a cache of its own, or such an image. */
+  readonly type: "image" | "registry" | "local";
+  /** Reference or folder. */
+  readonly name: string;
+}
+
+export interface CacheTarget extends CacheSource {
+  /** `min`: the steps of the image itself; `max`: of all stages. */
+  readonly mode: "min" | "max";
+  /** A failure is a warning. */
+  readonly ignoreError: boolean;
+}
+
+/** What a build takes from elsewhere, and what it leaves there. */
+export interface CachePlan {
+  readonly from: readonly CacheSource[];
+  readonly to: readonly CacheTarget[];
+  /** The image carries its records. */
+  readonly inline: boolean;
+}
+
+export function cachePlan(request: Pick<BuildRequest, "cacheFrom" | "cacheTo" | "buildArgs">): CachePlan {
+  const targets = (request.cacheTo ?? []).map(parseCacheOption);
+  const inline = ["1", "true"].includes(request.buildArgs?.["BUILDKIT_INLINE_CACHE"] ?? "");
+  return {
+    from: (request.cacheFrom ?? []).map((text) => sourceOf("cache-from", parseCacheOption(text))),
+    to: targets.filter(({ type }) => type !== "inline").map(targetOf),
+    inline: inline || targets.some(({ type }) => type === "inline"),
+  };
+}
+
+type CacheOption = ReturnType<typeof parseCacheOption>;
+
+function sourceOf(direction: "cache-to" | "cache-from", { type, options }: CacheOption): CacheSource {
+  if (type !== "registry" && type !== "local" && !(type === "image" && direction === "cache-from"))
+    throw notImplemented(`--${direction} type=${type} is not supported`, {
+      hint: "type=registry,ref=NAME and type=local are; --cache-to knows type=inline, too",
+    });
+  const field = type !== "local" ? "ref" : direction === "cache-from" ? "src" : "dest";
+  const name = options[field];
+  if (!name) throw invalidArgument(`--${direction} type=${type} needs ${field}=`);
+  return { type, name };
+}
+
+function targetOf(option: CacheOption): CacheTarget {
+  const { mode = "min", "ignore-error": ignore = "false" } = option.options;
+  if (mode !== "min" && mode !== "max") throw invalidArgument(`--cache-to mode=${mode}: it is min or max`);
+  return { ...sourceOf("cache-to", option), mode, ignoreError: ignore === "true" };
 }

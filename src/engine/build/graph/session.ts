@@ -7,6 +7,7 @@ import {
   codeOf,
   errnoOf,
   KeyedMutex,
+  messageOf,
   randomHex,
   resourceExhausted,
   Semaphore,
@@ -15,6 +16,7 @@ import {
 } from "../../../base/index.ts";
 import type { CacheMounts } from "../cache/mounts.ts";
 import type { CacheStore } from "../cache/store.ts";
+import type { RemoteCache } from "../cache/transfer.ts";
 import type { ExternalDecompressor } from "../context/decompress.ts";
 import type { FileTree } from "../context/tree.ts";
 import { MAX_PARALLEL_RUNS } from "../limits.ts";
@@ -66,6 +68,9 @@ export class BuildSession implements AsyncDisposable {
   readonly scratch: string;
   /** Which input gave which layer in this build, by chain ID: what an inline cache tells others. */
   readonly made = new Map<string, string>();
+  readonly warnings: string[] = [];
+  /** Caches elsewhere that this build may use. */
+  readonly remoteCaches: RemoteCache[] = [];
   readonly #abort = new AbortController();
   /** SOURCE_DATE_EPOCH. */
   readonly epochMs: number | undefined;
@@ -93,6 +98,12 @@ export class BuildSession implements AsyncDisposable {
 
   emit(event: BuildEvent): void {
     this.request.onProgress?.(event);
+  }
+
+  /** Tells it now, and once more with the result. */
+  warn(message: string): void {
+    this.warnings.push(message);
+    this.emit({ kind: "warning", message });
   }
 
   /** Stops every stage that still works. */
@@ -154,7 +165,7 @@ export class BuildSession implements AsyncDisposable {
     const key = this.keyOf([parent ?? "scratch", input]);
     const made = await layerLocks.run(key, async () => {
       this.signal.throwIfAborted();
-      const hit = this.cached(key);
+      const hit = this.cached(key) ?? (await this.#fetched(key, parent));
       if (hit) return hit;
       onStart?.();
       const layer = await this.#make(parent, make);
@@ -178,6 +189,26 @@ export class BuildSession implements AsyncDisposable {
     }
     this.services.cache.used(key);
     return { layer, createdMs: record.createdAtMs, cached: true };
+  }
+
+  /** The layer of a cache elsewhere. One that cannot be had is made here: a cache that fails costs time, not the build. */
+  async #fetched(key: string, parent: string | undefined): Promise<MadeLayer | undefined> {
+    if (this.request.noCache) return undefined;
+    for (const remote of this.remoteCaches) {
+      const entry = remote.entry(key);
+      if (!entry) continue;
+      try {
+        const layer = await remote.fetch(entry, this.services.worker, this.signal);
+        const facts = { parent, description: entry.description, type: "regular" as const };
+        this.services.cache.put(key, layer, facts, entry.createdAtMs);
+        this.services.worker.keep(layer.chainId);
+        return { layer, createdMs: entry.createdAtMs, cached: true };
+      } catch (error) {
+        if (this.signal.aborted) throw error;
+        this.warn(`a cached layer could not be fetched: ${messageOf(error)}`);
+      }
+    }
+    return undefined;
   }
 
   async #make(parent: string | undefined, make: (draft: Draft) => Promise<void>): Promise<Layer> {

@@ -1,15 +1,25 @@
 /** Joins the builder to the engine: images, snapshots, networks, and the runtime core for RUN. */
 import fs from "node:fs";
 import path from "node:path";
+import type { Readable } from "node:stream";
 import type { OciMount, OciPlatform, OciResources } from "../../../api/index.ts";
 import { kernelName, type InstanceContext } from "../../../base/index.ts";
 import type { RunOnce } from "../../container/index.ts";
-import type { ImageService } from "../../image/index.ts";
+import type { ArtifactPlace, ImageService, PackedLayer } from "../../image/index.ts";
 import type { NetworkService } from "../../network/index.ts";
 import type { SnapshotStore } from "../../snapshot/index.ts";
 import { buildPlaces, DRAFT_PREFIX } from "./places.ts";
 import type { BuildResources, Layer, Platform, RegistryAuth } from "../types.ts";
-import type { Draft, PublishRequest, ResolveOptions, RunSpec, View, Worker } from "./worker.ts";
+import type {
+  ArtifactOptions,
+  Draft,
+  PublishRequest,
+  ResolveOptions,
+  RunSpec,
+  TravelingLayer,
+  View,
+  Worker,
+} from "./worker.ts";
 
 export interface EngineWorkerOptions {
   readonly context: InstanceContext;
@@ -90,6 +100,28 @@ class EngineWorker implements Worker {
 
   async restack(layer: Layer, parent: string | undefined): Promise<Layer> {
     return await this.#options.snapshots.restack(layer.chainId, parent);
+  }
+
+  chain(chainId: string): readonly Layer[] {
+    return this.#options.snapshots.chain(chainId);
+  }
+
+  pack(chainId: string, signal: AbortSignal): Promise<PackedLayer> {
+    return this.#options.images.exportLayer(chainId, signal);
+  }
+
+  unpack(
+    parent: string | undefined,
+    packed: TravelingLayer,
+    source: () => Promise<Readable>,
+    signal: AbortSignal,
+  ): Promise<Layer> {
+    const keep = (layer: Layer) => this.keep(layer.chainId);
+    return this.#options.images.importLayer(parent, packed, source, { signal, keep });
+  }
+
+  artifacts(reference: string, { write, signal, registryAuth }: ArtifactOptions): ArtifactPlace {
+    return this.#options.images.artifacts(reference, { write, signal, ...authFor(reference, registryAuth) });
   }
 
   async publish({ config, chainId, parent, tags }: PublishRequest) {
@@ -201,6 +233,7 @@ async function openNetwork({ networks, context }: EngineWorkerOptions, spec: Run
   };
   try {
     if (!host) await networks.connect(spec.id, spec.network);
+    await networks.settled(spec.id);
     const ready = networks.sandbox(spec.id) ?? sandbox;
     const mounts = [
       ["/etc/hosts", ready.hostsFile],

@@ -2,10 +2,21 @@
 import { createHash, randomUUID } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
+import { Readable } from "node:stream";
 import type { OciImageConfig } from "../../../api/index.ts";
 import { notFound } from "../../../base/index.ts";
+import type { PackedLayer } from "../../image/index.ts";
 import type { Layer, Platform } from "../types.ts";
-import type { BaseImage, Draft, PublishRequest, ResolveOptions, RunSpec, View, Worker } from "./worker.ts";
+import type {
+  BaseImage,
+  Draft,
+  PublishRequest,
+  ResolveOptions,
+  RunSpec,
+  TravelingLayer,
+  View,
+  Worker,
+} from "./worker.ts";
 
 /** What a fake RUN does; answers with its exit code. */
 export type FakeCommand = (spec: RunSpec, root: string, signal: AbortSignal) => number | Promise<number>;
@@ -21,7 +32,9 @@ export class FakeWorker implements Worker {
   /** Drafts and views that are open: none may be after a build. */
   open = 0;
   command: FakeCommand = () => 0;
-  readonly #layers = new Map<string, Layer & { root: string }>();
+  /** Blobs that were unpacked. */
+  readonly fetched: string[] = [];
+  readonly #layers = new Map<string, Layer & { root: string; parent: string | undefined }>();
   readonly #root: string;
 
   constructor(root: string) {
@@ -101,6 +114,43 @@ export class FakeWorker implements Worker {
     return this.#store(root, parent);
   }
 
+  chain(chainId: string): readonly Layer[] {
+    const layer = this.#layers.get(chainId)!;
+    return [...(layer.parent === undefined ? [] : this.chain(layer.parent)), layer];
+  }
+
+  /** Here a layer travels with all that is below it, as a list of files. */
+  async pack(chainId: string): Promise<PackedLayer> {
+    const root = this.rootOf(chainId);
+    const names = fs.readdirSync(root, { recursive: true, encoding: "utf8" });
+    const files = names.filter((name) => fs.lstatSync(path.join(root, name)).isFile());
+    const bytes = Buffer.from(
+      JSON.stringify(files.map((name) => [name, fs.readFileSync(path.join(root, name), "utf8")])),
+    );
+    return {
+      digest: `sha256:${sha(bytes.toString())}`,
+      sizeBytes: bytes.length,
+      mediaType: "application/json",
+      diffId: this.layer(chainId)!.diffId,
+      open: async () => Readable.from([bytes]),
+    };
+  }
+
+  async unpack(parent: string | undefined, packed: TravelingLayer, source: () => Promise<Readable>): Promise<Layer> {
+    this.fetched.push(packed.digest);
+    const root = this.#directory();
+    const text = Buffer.concat(await (await source()).toArray()).toString();
+    for (const [name, content] of JSON.parse(text) as [string, string][]) {
+      fs.mkdirSync(path.dirname(path.join(root, name)), { recursive: true });
+      fs.writeFileSync(path.join(root, name), content);
+    }
+    return this.#store(root, parent);
+  }
+
+  artifacts(): never {
+    throw notFound("a fake has no registry");
+  }
+
   async publish(request: PublishRequest) {
     this.published.push(request);
     return { id: `sha256:${sha(JSON.stringify([request.config, request.chainId]))}`, tags: request.tags };
@@ -133,7 +183,7 @@ export class FakeWorker implements Worker {
       return [name, stat.mode, stat.isFile() ? fs.readFileSync(path.join(root, name), "utf8") : ""];
     });
     const diffId = `sha256:${sha(JSON.stringify(facts))}`;
-    const layer = { diffId, chainId: `sha256:${sha(`${parent} ${diffId}`)}`, sizeBytes: entries.length, root };
+    const layer = { diffId, chainId: `sha256:${sha(`${parent} ${diffId}`)}`, sizeBytes: entries.length, root, parent };
     this.#layers.set(layer.chainId, layer);
     return layer;
   }

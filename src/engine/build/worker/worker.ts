@@ -2,7 +2,9 @@
  * What the builder needs from the machine it builds on. The parser, the graph and the solver know nothing else, so that they are tested with a
  * fake; `engine.ts` joins the interface to the engine's own images, snapshots, networks and containers.
  */
+import type { Readable } from "node:stream";
 import type { OciImageConfig, OciMount } from "../../../api/index.ts";
+import type { ArtifactPlace, PackedLayer } from "../../image/index.ts";
 import type { BuildResources, Layer, Platform, RegistryAuth } from "../types.ts";
 
 export interface BaseImage {
@@ -65,6 +67,15 @@ export interface PublishRequest {
   readonly tags: readonly string[];
 }
 
+/** What a cache says of a layer. */
+export type TravelingLayer = Pick<PackedLayer, "digest" | "sizeBytes" | "mediaType" | "diffId">;
+
+export interface ArtifactOptions {
+  readonly write: boolean;
+  readonly registryAuth?: Readonly<Record<string, RegistryAuth>>;
+  readonly signal: AbortSignal;
+}
+
 export interface Worker {
   readonly platform: Platform;
   /** A directory of the builder's own, on the same file system as the layers, so that files can be linked into them. */
@@ -79,6 +90,19 @@ export interface Worker {
   begin(parent: string | undefined): Promise<Draft>;
   /** The same layer on another parent (`COPY --link`). */
   restack(layer: Layer, parent: string | undefined): Promise<Layer>;
+  /** The layer and those below it, the lowest first. */
+  chain(chainId: string): readonly Layer[];
+  /** A layer in the form in which it travels. */
+  pack(chainId: string, signal: AbortSignal): Promise<PackedLayer>;
+  /** Takes in a layer that came from elsewhere, verified, and keeps it; what is here already isn't fetched. */
+  unpack(
+    parent: string | undefined,
+    packed: TravelingLayer,
+    source: () => Promise<Readable>,
+    signal: AbortSignal,
+  ): Promise<Layer>;
+  /** A name in a registry as a place for a cache. */
+  artifacts(reference: string, options: ArtifactOptions): ArtifactPlace;
   /** Makes the image and names it. */
   publish(request: PublishRequest): Promise<{ readonly id: string; readonly tags: readonly string[] }>;
   /** Keeps a layer (and those below) from the garbage collector until it is forgotten. */
