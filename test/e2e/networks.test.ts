@@ -80,6 +80,7 @@ async function container(
   const id = `c${serial++}`;
   await service.createSandbox({ id, name: id, hostname: id });
   const endpoint = await service.connect(id, network, { aliases: options.aliases ?? [] });
+  await service.settled(id);
   const ports = await service.publish(id, options.ports ?? []);
   const { netnsPath } = service.sandbox(id)!;
   await serveIn(netnsPath, 5000, id, options.host);
@@ -157,6 +158,10 @@ test("names and aliases resolve on user-defined networks, over UDP and TCP, and 
   const ask = (...words: string[]) => digIn(web.netnsPath, "@127.0.0.11", ...words);
   assert.equal(await ask("db"), db.address);
   assert.equal(await ask("+tcp", `${db.id}.app`), db.address);
+  // A container that serves DNS itself, on all of its addresses, takes nothing away from the resolver.
+  await serveIn(web.netnsPath, 53, "own");
+  assert.equal(await ask("db"), db.address);
+  assert.equal(await ask("+tcp", "db"), db.address);
   assert.equal(await ask("-x", db.address), `${db.id}.app.`);
   assert.match(await fetchIn(web.netnsPath, `${db.address}:5000`), new RegExp(`^${db.id} `));
   const replica = await container("app", { aliases: ["db"] });

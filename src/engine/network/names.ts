@@ -9,12 +9,13 @@ import {
   RCODE,
   readQuestion,
   type NetnsHost,
+  type NftHost,
   type SocketHost,
 } from "../../host/index.ts";
 import { EMBEDDED_DNS } from "./files.ts";
+import { resolverRuleset } from "./ruleset.ts";
 import type { Endpoint, Sandbox } from "./types.ts";
 
-const PORT = 53;
 const TYPE_A = 1;
 const TYPE_PTR = 12;
 const TYPE_AAAA = 28;
@@ -35,22 +36,27 @@ export interface NameLookup {
 export interface EmbeddedDnsOptions {
   readonly netns: NetnsHost;
   readonly sockets: SocketHost;
+  readonly nft: NftHost;
   readonly lookup: NameLookup;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
 }
 
-/** A resolver at 127.0.0.11 in each sandbox on a user-defined network, served by this process over sockets opened in the sandbox's namespace. */
+/**
+ * A resolver at 127.0.0.11 in each sandbox on a user-defined network, served by this process over sockets opened in the sandbox's namespace. They have
+ * ports of their own, to which a rule in the namespace leads port 53, as with dockerd: a container may serve DNS itself on every address it has.
+ */
 export class EmbeddedDns {
   readonly #options: EmbeddedDnsOptions;
   readonly #servers = new Map<string, Promise<DnsServer | undefined>>();
+  readonly #rules = new Map<string, Promise<void>>();
 
   constructor(options: EmbeddedDnsOptions) {
     this.#options = options;
   }
 
-  /** Opens the resolver of a sandbox, unless it is open. A port that the container has taken itself is no error: it has chosen its own DNS. */
+  /** Opens the resolver of a sandbox, unless it is open. `settled` says when its rule stands too. */
   async open(sandbox: Sandbox): Promise<void> {
     const { id } = sandbox.spec;
     if (this.#servers.has(id)) return;
@@ -62,7 +68,13 @@ export class EmbeddedDns {
     await opening;
   }
 
+  /** Resolves when a sandbox's resolver can be asked. */
+  async settled(sandboxId: string): Promise<void> {
+    await this.#rules.get(sandboxId);
+  }
+
   async close(sandboxId: string): Promise<void> {
+    this.#rules.delete(sandboxId);
     const server = this.#servers.get(sandboxId);
     this.#servers.delete(sandboxId);
     await (await server)?.[Symbol.asyncDispose]();
@@ -73,16 +85,20 @@ export class EmbeddedDns {
   }
 
   async #listen(id: string, netnsPath: string): Promise<DnsServer> {
-    const { netns, sockets, lookup, clock, random } = this.#options;
+    const { netns, sockets, nft, lookup, clock, random, log } = this.#options;
     const bound = netns.enter(netnsPath, () => {
-      const udp = sockets.bind({ protocol: "udp", address: EMBEDDED_DNS, port: PORT });
+      const udp = sockets.bind({ protocol: "udp", address: EMBEDDED_DNS, port: 0 });
       try {
-        return { udp, tcp: sockets.bind({ protocol: "tcp", address: EMBEDDED_DNS, port: PORT, backlog: 16 }) };
+        return { udp, tcp: sockets.bind({ protocol: "tcp", address: EMBEDDED_DNS, port: 0, backlog: 16 }) };
       } catch (error) {
         udp.close();
         throw error;
       }
     });
+    const rule = nft
+      .load(resolverRuleset(bound.udp.port, bound.tcp.port), undefined, netnsPath)
+      .catch((error: unknown) => log.warn("no embedded DNS in a sandbox", { sandbox: id, error }));
+    this.#rules.set(id, rule);
     const forwarder = new DnsForwarder({ servers: () => lookup.servers(id), clock, random });
     const handler = (query: Buffer, transport: "udp" | "tcp") =>
       answerLocally(query, id, lookup, random) ??

@@ -1,3 +1,4 @@
+import { EMBEDDED_DNS } from "./files.ts";
 import {
   nftAddress,
   nftInterface,
@@ -137,4 +138,20 @@ export function portElements(
     const value = nftKey(nftAddress(target), nftPort(port.containerPort));
     return [{ op, set: `ports${six ? 6 : 4}${any ? "" : "at"}`, elements: [{ key, value }] }];
   });
+}
+
+/** The one rule in a container's own namespace: the resolver's address and port lead to where it listens. */
+export function resolverRuleset(udpPort: number, tcpPort: number): string {
+  const table = "ip berth_resolver";
+  return `table ${table} {
+}
+delete table ${table}
+table ${table} {
+	chain output {
+		type nat hook output priority -100; policy accept;
+		ip daddr ${EMBEDDED_DNS} udp dport 53 dnat to ${EMBEDDED_DNS}:${udpPort}
+		ip daddr ${EMBEDDED_DNS} tcp dport 53 dnat to ${EMBEDDED_DNS}:${tcpPort}
+	}
+}
+`;
 }

@@ -132,6 +132,7 @@ class Networks implements NetworkService {
     this.#dns = new EmbeddedDns({
       netns: hosts.netns,
       sockets: hosts.sockets,
+      nft: hosts.nft,
       lookup: registryLookup(this.#registry, (sandbox) =>
         sandbox.spec.dns?.length ? sandbox.spec.dns : reachableServers(this.#files.resolvConf().servers),
       ),
@@ -222,6 +223,10 @@ class Networks implements NetworkService {
     if (servesNames(network) && sandbox.netnsPath) await this.#dns.open(sandbox);
     this.#publishEvent("connect", network, sandboxId);
     return endpoint;
+  }
+
+  settled(sandboxId: string): Promise<void> {
+    return this.#dns.settled(sandboxId);
   }
 
   async disconnect(sandboxId: string, ref: string): Promise<void> {

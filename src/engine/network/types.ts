@@ -168,6 +168,8 @@ export interface NetworkService {
   sandbox(id: string): Sandbox | undefined;
   /** `network` is an id or a name. The first call gives `eth0`. Throws alreadyExists when the sandbox is on it already. */
   connect(sandboxId: string, network: string, spec?: EndpointSpec): Promise<Endpoint>;
+  /** Resolves when names can be asked for in the sandbox: await it before its first program starts. */
+  settled(sandboxId: string): Promise<void>;
   disconnect(sandboxId: string, network: string): Promise<void>;
   /**
    * Makes ports of the sandbox reachable on the host. Replaces what was published before. Throws conflict, with "port is already allocated", for a

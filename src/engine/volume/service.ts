@@ -10,7 +10,7 @@ import {
   randomHex,
   type InstanceContext,
 } from "../../base/index.ts";
-import { copyTree, listMounts, mount, unmount } from "../../host/index.ts";
+import { copyTree, ensureDirectory, listMounts, mount, unmount } from "../../host/index.ts";
 import type { EventBus } from "../events/index.ts";
 import { RecordFolder } from "../records.ts";
 import { checkVolume, mountPlan } from "./options.ts";
@@ -22,6 +22,8 @@ interface VolumeRecord {
   readonly holders: readonly string[];
   /** Anonymous volumes: the container in whose creation it was made, as long as that holds it. */
   readonly madeFor?: string;
+  /** Its files are going or gone. */
+  readonly removing?: boolean;
 }
 
 /** Who has a volume mounted, kept where a reboot clears it. */
@@ -48,6 +50,8 @@ class Volumes implements VolumeService {
   readonly #holders = new Map<string, Set<string>>();
   readonly #madeFor = new Map<string, string>();
   readonly #users = new Map<string, Set<string>>();
+  /** Removals that a crash cut short. */
+  readonly #unfinished: Volume[] = [];
   readonly #locks = new KeyedMutex();
 
   constructor(ctx: InstanceContext, { events }: VolumeOptions) {
@@ -56,7 +60,11 @@ class Volumes implements VolumeService {
     this.#root = path.join(ctx.dataDir, "volumes");
     this.#records = new RecordFolder(path.join(ctx.dataDir, "volume-records"));
     this.#mountRecords = new RecordFolder(path.join(ctx.runtimeDir, "volume-mounts"));
-    for (const { volume, holders, madeFor } of this.#records.readAll()) {
+    for (const { volume, holders, madeFor, removing } of this.#records.readAll()) {
+      if (removing) {
+        this.#unfinished.push(volume);
+        continue;
+      }
       if (madeFor !== undefined) this.#madeFor.set(volume.name, madeFor);
       this.#volumes.set(volume.name, volume);
       this.#holders.set(volume.name, new Set(holders));
@@ -72,7 +80,6 @@ class Volumes implements VolumeService {
       const found = this.#volumes.get(name);
       if (found) return sameOptions(found, options);
       const mountpoint = path.join(this.#root, name, "_data");
-      await mkdir(mountpoint, { recursive: true, mode: 0o755 });
       const volume: Volume = {
         name,
         driver: "local",
@@ -87,7 +94,14 @@ class Volumes implements VolumeService {
         this.#holders.set(name, new Set([spec.holder]));
         if (volume.anonymous) this.#madeFor.set(name, spec.holder);
       }
+      // The record first: a directory that nobody has noted would stay for ever after a crash.
       this.#save(name);
+      try {
+        await mkdir(mountpoint, { recursive: true, mode: 0o755 });
+      } catch (error) {
+        this.#forget(name);
+        throw error;
+      }
       this.#publish("create", volume);
       return volume;
     });
@@ -113,11 +127,10 @@ class Volumes implements VolumeService {
       const holders = this.holders(name);
       if (holders.length > 0) throw conflict(`remove ${name}: volume is in use - [${holders.join(", ")}]`);
       this.#unmountNow(volume);
+      // Noted before the first file goes: half a volume must not come back after a crash.
+      this.#records.write(name, { volume, holders: [], removing: true });
       await rm(path.dirname(volume.mountpoint), { recursive: true, force: true });
-      this.#volumes.delete(name);
-      this.#holders.delete(name);
-      this.#madeFor.delete(name);
-      this.#records.remove(name);
+      this.#forget(name);
       this.#publish("destroy", volume);
     });
   }
@@ -164,6 +177,7 @@ class Volumes implements VolumeService {
     return this.#locks.run(name, () => {
       const volume = this.get(name);
       const users = this.#users.get(name) ?? new Set();
+      ensureDirectory(volume.mountpoint);
       const plan = mountPlan(volume.options);
       if (plan && !isMounted(volume.mountpoint)) {
         try {
@@ -244,9 +258,21 @@ class Volumes implements VolumeService {
       for (const user of gone) await this.unmount(name, user);
     }
     for (const [name] of orphans) await this.remove(name);
+    for (const { name, mountpoint } of this.#unfinished.splice(0)) {
+      if (this.#volumes.has(name)) continue;
+      await rm(path.dirname(mountpoint), { recursive: true, force: true });
+      this.#records.remove(name);
+    }
   }
 
   async close(): Promise<void> {}
+
+  #forget(name: string): void {
+    this.#volumes.delete(name);
+    this.#holders.delete(name);
+    this.#madeFor.delete(name);
+    this.#records.remove(name);
+  }
 
   #save(name: string): void {
     this.#records.write(name, {

@@ -140,3 +140,17 @@ test("an anonymous volume of a creation that a crash cut short goes at the next 
   assert.deepEqual(new Set(again.list().map(({ name }) => name)), new Set([kept, used, "named"]));
   assert.deepEqual(again.holders(used), ["c1"]);
 });
+
+test("a removal that a crash cut short is finished at the next start", async () => {
+  const ctx = context();
+  const volumes = await openVolumes(ctx);
+  const { mountpoint } = await volumes.create({ name: "data" });
+  const file = path.join(ctx.dataDir, "volume-records", "data.json");
+  const record = JSON.parse(readFileSync(file, "utf8")) as object;
+  writeFileSync(file, JSON.stringify({ ...record, removing: true }));
+  const again = await openVolumes(ctx);
+  assert.deepEqual(again.list(), []);
+  await again.recover(new Set());
+  assert.equal(statSync(mountpoint, { throwIfNoEntry: false }), undefined);
+  assert.equal(statSync(file, { throwIfNoEntry: false }), undefined);
+});

@@ -5,11 +5,17 @@ import type { NftChange, NftElement, NftFamily, NftHost } from "./types.ts";
 export class FakeNft implements NftHost {
   /** Rulesets loaded, in order. */
   readonly rulesets: string[] = [];
+  /** Those loaded into other network namespaces. */
+  readonly inside: Array<{ netns: string; ruleset: string }> = [];
   /** Elements by `family/table/set`, then by key in hex. */
   sets = new Map<string, Map<string, NftElement>>();
   readonly #tables = new Set<string>();
 
-  load(ruleset: string): Promise<void> {
+  load(ruleset: string, _signal?: AbortSignal, netns?: string): Promise<void> {
+    if (netns !== undefined) {
+      this.inside.push({ netns, ruleset });
+      return Promise.resolve();
+    }
     this.rulesets.push(ruleset);
     for (const [, word, family, table] of ruleset.matchAll(/^(delete table|table) (\w+) (\S+)/gm)) {
       if (word === "delete table") this.deleteTable(family as NftFamily, table!);

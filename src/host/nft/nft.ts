@@ -6,9 +6,10 @@ import type { NftChange, NftFamily, NftHost } from "./types.ts";
 const MAX_MESSAGE_BYTES = 4096;
 
 export class LinuxNft implements NftHost {
-  load(ruleset: string, signal?: AbortSignal): Promise<void> {
+  load(ruleset: string, signal?: AbortSignal, netns?: string): Promise<void> {
+    const [program, ...args] = [...(netns === undefined ? [] : ["nsenter", `--net=${netns}`]), "nft", "-f", "-"];
     return new Promise((resolve, reject) => {
-      const child = spawn("nft", ["-f", "-"], { stdio: ["pipe", "ignore", "pipe"], signal });
+      const child = spawn(program!, args, { stdio: ["pipe", "ignore", "pipe"], signal });
       let message = "";
       child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
         message = (message + chunk).slice(0, MAX_MESSAGE_BYTES);

@@ -27,8 +27,8 @@ export interface NftChange {
 }
 
 export interface NftHost {
-  /** Loads a ruleset in one transaction. Throws internal with nft's own message. */
-  load(ruleset: string, signal?: AbortSignal): Promise<void>;
+  /** Loads a ruleset in one transaction, into the network namespace pinned at `netns` or our own. Throws internal with nft's own message. */
+  load(ruleset: string, signal?: AbortSignal, netns?: string): Promise<void>;
   /**
    * Adds and deletes elements of one table's sets in one transaction: all or nothing. An element that is added twice with the same value is no error;
    * deleting one that is not there throws notFound.

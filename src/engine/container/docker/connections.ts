@@ -17,7 +17,10 @@ export async function connectNetwork(
     throw invalidArgument("container cannot be disconnected from host network or connected to host network");
   await parts.lock.run(record.id, async () => {
     refuseRunningMachine(parts, record);
-    if (networks.sandbox(record.id)) await networks.connect(record.id, network, endpointSpec(record, settings));
+    if (networks.sandbox(record.id)) {
+      await networks.connect(record.id, network, endpointSpec(record, settings));
+      await networks.settled(record.id);
+    }
     record.endpoints[name] = settings;
     await parts.store.save(record);
     await refreshFiles(parts, record);

@@ -29,6 +29,7 @@ export interface ContainerDeps {
     | "rename"
     | "destroySandbox"
     | "netnsPath"
+    | "settled"
   >;
   readonly volumes: Pick<
     VolumeService,

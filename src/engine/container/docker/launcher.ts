@@ -78,6 +78,7 @@ export class Launcher {
       stdinOnce: record.config.StdinOnce,
       logPath: this.logPath(record),
     });
+    await this.#deps.networks.settled(record.id);
     undo.commit();
     return { container, sandbox, warnings };
   }
