@@ -3,6 +3,7 @@ import { BerthError, messageOf } from "../base/index.ts";
 import { declareDaemonCommands } from "./declare/daemon.ts";
 import { declareDockerCommands } from "./declare/docker.ts";
 import { declareKubernetesCommands } from "./declare/kubernetes.ts";
+import { declareVmCommands } from "./declare/vm.ts";
 import { declareNodeCommands } from "./declare/node.ts";
 
 /** Declares every command; what a command does is loaded only when it is called. */
@@ -19,6 +20,7 @@ function program(): Command {
   declareDaemonCommands(berth);
   declareDockerCommands(berth);
   declareKubernetesCommands(berth);
+  declareVmCommands(berth);
   declareNodeCommands(berth);
   return berth;
 }

@@ -18,4 +18,6 @@ export interface EngineOptions {
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
   /** Ways to isolate besides `process`; the daemon injects the VM room's. */
   readonly isolations?: readonly Isolation[];
+  /** Network sandboxes that others than the engine's containers own, and which outlive a restart: those of virtual machines. */
+  readonly claimedSandboxes?: () => readonly string[];
 }

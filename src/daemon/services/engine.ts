@@ -2,6 +2,7 @@ import { openEngine, type Engine } from "../../engine/index.ts";
 import type { DaemonContext } from "../context.ts";
 import type { Service } from "../supervisor.ts";
 import { vmIsolation } from "./vm.ts";
+import { machineSandboxes } from "./vm-api.ts";
 
 export function engineService(context: DaemonContext): Service<Engine> {
   return {
@@ -14,6 +15,7 @@ export function engineService(context: DaemonContext): Service<Engine> {
         ...config,
         ...docker,
         isolations: [vmIsolation(engineContext)],
+        claimedSandboxes: () => machineSandboxes(context),
       });
       return { value: engine, stop: () => engine.close() };
     },

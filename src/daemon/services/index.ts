@@ -4,6 +4,7 @@ import { composeCluster } from "./cluster/index.ts";
 import { dockerApiService } from "./docker-api.ts";
 import { engineService } from "./engine.ts";
 import { registryService } from "./registry.ts";
+import { vmApiService } from "./vm-api.ts";
 
 /** The one place where the daemon is put together: one file per service, each listed after those it depends on. */
 export function composeServices(context: DaemonContext): Service[] {
@@ -13,5 +14,5 @@ export function composeServices(context: DaemonContext): Service[] {
   const dockerApi = dockerApiService(context, engine);
   const registry = config.registryListen ? [registryService(context, engine)] : [];
   const cluster = config.kubernetes ? composeCluster(context, engine) : [];
-  return [engine, dockerApi, ...registry, ...cluster];
+  return [engine, dockerApi, vmApiService(context, engine), ...registry, ...cluster];
 }

@@ -1,1 +1,3 @@
 export { openKernel, type Kernel } from "./kernel.ts";
+export { machineInitramfs } from "./initramfs.ts";
+export { GuestAgentClient, type GuestExecResult } from "./qga.ts";

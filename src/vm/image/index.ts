@@ -1,0 +1,1 @@
+export { Catalogue, RECIPES } from "./catalogue.ts";

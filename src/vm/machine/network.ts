@@ -1,0 +1,140 @@
+import type { vm } from "../../api/index.ts";
+import { internal } from "../../base/index.ts";
+import type { NetworkService } from "../../engine/index.ts";
+import { run } from "../../host/index.ts";
+import type { SeedInterface } from "../cloud-init/index.ts";
+import { readNetwork, type GuestNetwork } from "../micro/network.ts";
+import { VM_UID } from "../micro/root.ts";
+import type { MachineRecord } from "./record.ts";
+
+/** The guest asks here for names; it is led to the engine's resolver on the namespace's loopback. */
+export const NAME_SERVER = "169.254.77.53";
+/** The guest's own address beside the name server's: no route needs to be told. */
+const NAME_CLIENT = "169.254.77.54/24";
+const BRIDGE_MAC = "02:be:77:00:00:53";
+const EMBEDDED_DNS = "127.0.0.11";
+
+/** What a running machine has of the engine's networks. */
+export interface MachineNetwork {
+  readonly netnsPath: string;
+  readonly taps: ReadonlyArray<{ readonly name: string; readonly macAddress: string }>;
+  readonly addresses: readonly vm.VmAddress[];
+  readonly ports: MachineRecord["publishedPorts"];
+  readonly interfaces: readonly SeedInterface[];
+}
+
+/** Connects a machine that is about to start to its networks, as a container would be, and puts a tap behind each link. Leaves nothing when it fails. */
+export async function connectMachine(networks: NetworkService, record: MachineRecord): Promise<MachineNetwork> {
+  const { id, name, spec } = record;
+  await networks.destroySandbox(sandboxId(id));
+  const sandbox = await networks.createSandbox({ id: sandboxId(id), name, hostname: spec.hostname });
+  try {
+    for (const link of spec.networks) await networks.connect(sandbox.spec.id, link.network, endpoint(record, link));
+    const endpoints = networks.sandbox(sandbox.spec.id)!.endpoints;
+    const published = await networks.publish(sandbox.spec.id, spec.ports.map(binding));
+    const guest = await readNetwork(sandbox.netnsPath);
+    await script(sandbox.netnsPath, tapScript(guest));
+    return {
+      netnsPath: sandbox.netnsPath,
+      taps: guest.links.map(({ macAddress }, index) => ({ name: tapName(index), macAddress })),
+      addresses: endpoints.map(({ networkName, macAddress, ipv4Address }) => ({
+        network: networkName,
+        macAddress,
+        ipv4Address,
+      })),
+      ports: published.map((port) => ({
+        guestPort: port.containerPort,
+        protocol: port.protocol as "tcp" | "udp",
+        hostAddress: port.hostAddress,
+        hostPort: port.hostPort,
+      })),
+      interfaces: seedInterfaces(guest, nameServers(networks.sandbox(sandbox.spec.id)!.resolvConf)),
+    };
+  } catch (error) {
+    await networks.destroySandbox(sandbox.spec.id);
+    throw error;
+  }
+}
+
+/** The engine's network sandbox of a machine. */
+export const sandboxId = (id: string): string => `vm-${id}`;
+const tapName = (index: number): string => `tap${index}`;
+
+function endpoint(record: MachineRecord, link: vm.VmNetworkSpec) {
+  return {
+    macAddress: link.macAddress,
+    ...(link.ipv4Address ? { ipv4Address: link.ipv4Address } : {}),
+    aliases: [record.spec.hostname],
+  };
+}
+
+function binding(port: vm.VmPort) {
+  return {
+    containerPort: port.guestPort,
+    protocol: port.protocol,
+    ...(port.hostAddress ? { hostAddress: port.hostAddress } : {}),
+    ...(port.hostPort ? { hostPortFirst: port.hostPort, hostPortLast: port.hostPort } : {}),
+  };
+}
+
+/** Behind each link of the namespace a bridge with a tap, the link's addresses left to the guest. Pure. */
+export function tapScript(network: GuestNetwork): string {
+  const lines = ["set -e", "ip link set lo up"];
+  network.links.forEach(({ name, mtu }, index) => {
+    const [bridge, tap] = [`br${index}`, tapName(index)];
+    lines.push(
+      `ip addr flush dev ${name}`,
+      `ip link add ${bridge} address ${BRIDGE_MAC} mtu ${mtu} type bridge`,
+      `ip link set ${bridge} addrgenmode none`,
+      `ip link set ${name} address 02:be:77:01:00:${index.toString(16).padStart(2, "0")}`,
+      `ip link set ${name} addrgenmode none master ${bridge}`,
+      `ip tuntap add ${tap} mode tap user ${VM_UID}`,
+      `ip link set ${tap} addrgenmode none mtu ${mtu} master ${bridge} up`,
+      `ip link set ${bridge} up`,
+    );
+  });
+  if (network.links.length === 0) return lines.join("\n");
+  lines.push(
+    `ip addr add ${NAME_SERVER}/24 dev br0`,
+    ...network.links[0]!.addresses.filter((cidr) => cidr.includes(".")).map(
+      (cidr) => `ip route replace ${cidr.split("/")[0]} dev br0`,
+    ),
+    "echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet",
+    "nft -f - <<'RULES'",
+    "table ip berthvm {",
+    "  chain names {",
+    "    type nat hook prerouting priority dstnat;",
+    `    iifname "br0" ip daddr ${NAME_SERVER} meta l4proto { tcp, udp } th dport 53 dnat to ${EMBEDDED_DNS}`,
+    "  }",
+    "}",
+    "RULES",
+  );
+  return lines.join("\n");
+}
+
+/** The guest's network in cloud-init's terms. Pure. */
+export function seedInterfaces(network: GuestNetwork, servers: readonly string[]): SeedInterface[] {
+  return network.links.map((link, index) => {
+    const gateway = network.routes.find(
+      (route) => route.link === link.name && route.destination === "0.0.0.0/0",
+    )?.gateway;
+    return {
+      macAddress: link.macAddress,
+      addresses: [...link.addresses, ...(index === 0 ? [NAME_CLIENT] : [])],
+      ...(gateway ? { gateway } : {}),
+      ...(index === 0 && servers.length > 0 ? { nameServers: servers } : {}),
+      ...(link.mtu === 1500 ? {} : { mtu: link.mtu }),
+    };
+  });
+}
+
+/** Whom the guest asks for names, from what a container would be told. Pure. */
+export function nameServers(resolvConf: string): string[] {
+  const found = [...resolvConf.matchAll(/^nameserver (\S+)$/gm)].map((match) => match[1]!);
+  return found.map((server) => (server === EMBEDDED_DNS ? NAME_SERVER : server));
+}
+
+async function script(netnsPath: string, text: string): Promise<void> {
+  const { code, stderr } = await run(["/usr/bin/nsenter", `--net=${netnsPath}`, "--", "/bin/sh", "-c", text]);
+  if (code !== 0) throw internal(`cannot lead the machine's network to it: ${stderr.trim()}`);
+}

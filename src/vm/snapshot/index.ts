@@ -1,0 +1,1 @@
+export { deleteSnapshot, listSnapshots, revertTo, takeSnapshot, withoutSnapshot } from "./snapshots.ts";
