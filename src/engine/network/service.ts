@@ -6,6 +6,7 @@ import {
   LinuxNetns,
   LinuxNft,
   LinuxSockets,
+  run,
   type NetlinkHost,
   type NetnsHost,
   type NftHost,
@@ -15,6 +16,7 @@ import type { EventBus } from "../events/index.ts";
 import type { AddressPool } from "./ipam.ts";
 import { dnsNames, Endpoints } from "./endpoints.ts";
 import { reachableServers, readHostResolvConf } from "./files.ts";
+import { Forwarding, type RunProgram } from "./forwarding.ts";
 import { NetworkKernel } from "./kernel.ts";
 import { EmbeddedDns } from "./names.ts";
 import { PublishedPorts } from "./published.ts";
@@ -46,6 +48,8 @@ export interface NetworkHosts {
   readonly relay?: typeof relayTcp;
   /** Text of the host's resolv.conf. */
   readonly resolvConf?: () => string;
+  /** Runs iptables, where other software's chains are looked after; left out: nobody's are. */
+  readonly programs?: RunProgram;
 }
 
 export interface NetworkOptions {
@@ -71,6 +75,7 @@ function linuxHosts(): NetworkHosts {
     nft: new LinuxNft(),
     sockets: new LinuxSockets(),
     relay: relayTcp,
+    programs: run,
   };
 }
 
@@ -89,6 +94,7 @@ class Networks implements NetworkService {
   readonly #table: NetworkTable;
   readonly #endpoints: Endpoints;
   readonly #segments: Segments;
+  readonly #forwarding: Forwarding | undefined;
   readonly #files: SandboxFiles;
   readonly #sandboxRecords: RecordFolder<SandboxRecord>;
   readonly #dns: EmbeddedDns;
@@ -103,6 +109,7 @@ class Networks implements NetworkService {
     this.#events = events;
     this.#kernel = new NetworkKernel(ctx.instance, hosts.netlink, hosts.netns);
     this.#table = new NetworkTable(ctx.instance, hosts.nft);
+    this.#forwarding = hosts.programs && new Forwarding(ctx, hosts.programs);
     this.#endpoints = new Endpoints(ctx, this.#registry, this.#kernel);
     this.#sandboxRecords = new RecordFolder(path.join(ctx.runtimeDir, "network", "sandboxes"));
     this.#files = new SandboxFiles(this.#registry, {
@@ -151,6 +158,7 @@ class Networks implements NetworkService {
     for (const record of sandboxes) this.#adopt(record);
     this.#segments.bringAllUp();
     for (const sandbox of this.#registry.sandboxes.values()) this.#ports.restore(sandbox);
+    this.#forwarding?.keep();
   }
 
   create(spec: NetworkSpec): Promise<Network> {
@@ -187,6 +195,7 @@ class Networks implements NetworkService {
   }
 
   async createSandbox(spec: SandboxSpec): Promise<Sandbox> {
+    if (!spec.host) this.#forwarding?.keep();
     return this.#locks.run(spec.id, () => {
       const found = this.#registry.sandboxes.get(spec.id);
       if (found) return found;
@@ -320,6 +329,7 @@ class Networks implements NetworkService {
     for (const network of this.list()) this.#kernel.deleteLink(network.driver === "bridge" ? network.linkName : "");
     for (const name of this.#kernel.ownLinks()) this.#kernel.deleteLink(name);
     this.#table.remove();
+    await this.#forwarding?.remove();
     await this.close();
   }
 
