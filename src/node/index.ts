@@ -7,6 +7,7 @@ export * from "./podnet/index.ts";
 export * from "./dns/index.ts";
 export * from "./proxy/index.ts";
 export * from "./policy/index.ts";
+export { StreamingServer } from "./streaming/index.ts";
 export * from "./volumes/index.ts";
 export * from "./ingress/index.ts";
 export * from "./overlay/index.ts";

@@ -14,6 +14,14 @@ export interface PodNetwork {
   recover(ids: ReadonlySet<string>): Promise<void>;
 }
 
+/** Where the streams of the CRI socket's Exec, Attach and PortForward are served: each call answers a URL. Implemented in node/streaming. */
+export interface CriStreaming {
+  exec(containerId: string, request: cri.ExecRequest): Promise<string>;
+  attach(containerId: string, request: cri.AttachRequest): Promise<string>;
+  portForward(podSandboxId: string, ports: readonly number[]): Promise<string>;
+  close(): Promise<void>;
+}
+
 export interface PodAddresses {
   readonly netnsPath: string;
   /** The main address first. */

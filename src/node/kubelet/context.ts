@@ -14,6 +14,8 @@ export interface KubeletContext {
   readonly nodeName: string;
   readonly machine: MachineFacts;
   readonly runtime: cri.RuntimeService;
+  /** `berth`, or what else the runtime calls itself. */
+  readonly runtimeName: string;
   readonly api: KubeletApi;
   readonly clock: Clock;
   readonly log: Logger;

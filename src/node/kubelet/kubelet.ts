@@ -72,7 +72,7 @@ export class Kubelet {
     for (const folder of [this.#options.dataDir, this.#options.runtimeDir])
       await mkdir(folder, { recursive: true, mode: 0o711 });
     const machine = await host.machine();
-    this.#context = this.#makeContext(machine);
+    this.#context = this.#makeContext(machine, (await runtime.version()).runtimeName);
     this.#upkeep = new Upkeep({
       ...this.#options,
       pods: () => api.pods(),
@@ -149,7 +149,7 @@ export class Kubelet {
     return this.#options.api.pods().find((pod) => pod.metadata.namespace === namespace && pod.metadata.name === name);
   }
 
-  #makeContext(machine: MachineFacts): KubeletContext {
+  #makeContext(machine: MachineFacts, runtimeName: string): KubeletContext {
     const { api, host, runtime, images, clock, log, nodeName, dataDir, dns } = this.#options;
     const event: KubeletContext["event"] = (pod, container, type, reason, message) => {
       const fieldPath = container && fieldPathOf(pod, container);
@@ -181,6 +181,7 @@ export class Kubelet {
       nodeName,
       machine,
       runtime,
+      runtimeName,
       api,
       clock,
       log,

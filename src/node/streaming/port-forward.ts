@@ -1,21 +1,27 @@
 import type { Duplex } from "node:stream";
 import { messageOf } from "../../base/index.ts";
+import { serveChannels } from "./port-channels.ts";
 import { SpdyConnection, type SpdyStream } from "./spdy/connection.ts";
 import { acceptWebSocket, type Upgrade } from "./upgrade.ts";
 
 const PROTOCOL = "portforward.k8s.io";
 /** kubectl's newer form: the same SPDY bytes inside a WebSocket. */
 const TUNNEL_PROTOCOL = `SPDY/3.1+${PROTOCOL}`;
+/** The older form inside a WebSocket, for ports named beforehand: a channel each for data and errors, one connection to each port. */
+const CHANNEL_PROTOCOL = "v4.channel.k8s.io";
 /** Half-open pairs, whose second stream has not come yet. */
 const MAX_HALF_PAIRS = 100;
 
 export type Dial = (port: number) => Promise<Duplex>;
 
 /** kubectl port-forward: for each connection a pair of SPDY streams, `data` and `error`, joined by their requestID. */
-export function servePortForward(upgrade: Upgrade, dial: Dial): void {
-  void accept(upgrade)
-    .then(({ socket, head }) => serve(socket, head, dial))
-    .catch(() => upgrade.socket.destroy());
+export function servePortForward(upgrade: Upgrade, dial: Dial, ports: readonly number[] = []): void {
+  const offered = (upgrade.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
+  const served =
+    ports.length > 0 && offered.includes(CHANNEL_PROTOCOL)
+      ? acceptWebSocket(upgrade, [CHANNEL_PROTOCOL]).then((socket) => serveChannels(socket, dial, ports))
+      : accept(upgrade).then(({ socket, head }) => serve(socket, head, dial));
+  void served.catch(() => upgrade.socket.destroy());
 }
 
 async function accept(upgrade: Upgrade): Promise<{ socket: Duplex; head: Uint8Array }> {

@@ -185,7 +185,9 @@ async function webSocketChannels(upgrade: Upgrade, command: RemoteCommand): Prom
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   socket.on("error", () => {});
   const stdin = new PassThrough();
-  let resize: (columns: number, rows: number) => void = () => {};
+  // The first size comes with the connection, before the process is there to be told.
+  let size: [columns: number, rows: number] | undefined;
+  let resize: (columns: number, rows: number) => void = (...first) => (size = first);
   socket.on("message", (data: Buffer, isBinary: boolean) => {
     const message =
       base64 && !isBinary
@@ -214,7 +216,10 @@ async function webSocketChannels(upgrade: Upgrade, command: RemoteCommand): Prom
     stdout: command.stdout ? output(STDOUT) : undefined,
     stderr: command.stderr && !command.tty ? output(STDERR) : undefined,
     closed,
-    onResize: (listener) => (resize = listener),
+    onResize: (listener) => {
+      resize = listener;
+      if (size) listener(...size);
+    },
     finish: async (status) => {
       await new Promise<void>((resolve) => send(ERROR, Buffer.from(JSON.stringify(status)), () => resolve()));
       socket.close(1000);

@@ -1,7 +1,9 @@
 import path from "node:path";
+import type { cri } from "../../../api/index.ts";
 import type { Cluster } from "../../../apiserver/index.ts";
 import type { InformerFactory } from "../../../client/index.ts";
 import { CriImages, CriRuntime, listenCri, type CriDeps, type Engine, type PodNetwork } from "../../../engine/index.ts";
+import { kubeletConfiguration, StreamingServer } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import { AgentSwitch } from "./nodes/agent-switch.ts";
@@ -44,10 +46,24 @@ export function criService(
         path.join(context.runtimeDir, "cri.sock"),
         runtime,
         new CriImages(context, images),
+        new StreamingServer({ runtime, clock: context.clock, random: context.random }),
         context.log.with({ service: "cri" }),
       );
       return { value: runtime, stop: () => socket.close() };
     },
+  };
+}
+
+/** Another container runtime, where the kubelet's settings name its socket. Its code is loaded only then: gRPC costs memory. */
+async function remoteRuntime(
+  context: DaemonContext,
+): Promise<{ runtime: cri.RuntimeService; images: cri.ImageService } | undefined> {
+  const { containerRuntimeEndpoint, imageServiceEndpoint } = kubeletConfiguration(context.config.kubelet);
+  if (containerRuntimeEndpoint === undefined) return undefined;
+  const { RemoteImages, RemoteRuntime } = await import("../../../node/remote-runtime/index.ts");
+  return {
+    runtime: new RemoteRuntime(containerRuntimeEndpoint, context.clock),
+    images: new RemoteImages(imageServiceEndpoint ?? containerRuntimeEndpoint, context.clock),
   };
 }
 
@@ -68,14 +84,11 @@ export function kubeletService(
     name: "kubelet",
     dependsOn: [engine, cri, api, informers],
     async start(use) {
-      const agentParts = {
-        client: use(api).client,
-        informers: use(informers),
-        runtime: use(cri),
-        images: new CriImages(context, use(engine).images),
-      };
+      const own = { runtime: use(cri), images: new CriImages(context, use(engine).images) };
+      const used = (await remoteRuntime(context)) ?? own;
+      const agentParts = { client: use(api).client, informers: use(informers), ...used };
       const identity = { name: settings.nodeName, podCidr: settings.podCidr };
-      const agent = new AgentSwitch(use(cri), () => startAgent(context, agentParts, identity, settings));
+      const agent = new AgentSwitch(used.runtime, () => startAgent(context, agentParts, identity, settings));
       if (!roster.find(settings.nodeName)?.stopped) await agent.on();
       return { value: agent, drain: () => agent.drain(), stop: () => agent.off() };
     },

@@ -1,9 +1,9 @@
-import path from "node:path";
 import type net from "node:net";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import { codeOf, messageOf, notImplemented, type ErrorCode } from "../../../base/index.ts";
-import type { cri } from "../../../api/index.ts";
+import { codeOf, failedPrecondition, messageOf, type ErrorCode } from "../../../base/index.ts";
+import { RUNTIME_PROTO, type cri } from "../../../api/index.ts";
+import type { CriStreaming } from "../types.ts";
 import { containerConfig, filter, resources, sandboxConfig, type Wire } from "./from-wire.ts";
 import { containerStats, containerStatus, filesystem, image, podStats, sandboxStatus } from "./to-wire.ts";
 
@@ -31,8 +31,12 @@ export interface CriServer {
 }
 
 /** CRI v1 over gRPC: the runtime and image services as `crictl` and kubelets of others speak to them. */
-export function createCriServer(runtime: cri.RuntimeService, images: cri.ImageService): CriServer {
-  const definition = loadSync(path.join(import.meta.dirname, "runtime.proto"), {
+export function createCriServer(
+  runtime: cri.RuntimeService,
+  images: cri.ImageService,
+  streaming: CriStreaming,
+): CriServer {
+  const definition = loadSync(RUNTIME_PROTO, {
     longs: Number,
     enums: String,
     defaults: true,
@@ -42,7 +46,7 @@ export function createCriServer(runtime: cri.RuntimeService, images: cri.ImageSe
   };
   const server = new grpc.Server();
   server.addService(loaded.v1.RuntimeService.service, {
-    ...implementation(runtimeMethods(runtime)),
+    ...implementation(runtimeMethods(runtime, streaming)),
     getContainerEvents: (call: grpc.ServerWritableStream<Wire, object>) => void sendEvents(runtime, call),
   });
   server.addService(loaded.v1.ImageService.service, implementation(imageMethods(images)));
@@ -71,11 +75,12 @@ function implementation(methods: Record<string, Method>): grpc.UntypedServiceImp
   );
 }
 
-function runtimeMethods(runtime: cri.RuntimeService): Record<string, Method> {
-  const streaming: Method = async () => {
-    throw notImplemented("the CRI socket has no streaming server", {
-      hint: "use execSync, `kubectl exec` or `docker exec`",
-    });
+function runtimeMethods(runtime: cri.RuntimeService, streaming: CriStreaming): Record<string, Method> {
+  // Said now rather than when the URL is opened.
+  const running = async (containerId: string): Promise<string> => {
+    const { id, state } = await runtime.containerStatus(containerId);
+    if (state !== "CONTAINER_RUNNING") throw failedPrecondition(`container ${id} is not running`);
+    return id;
   };
   return {
     version: async () => ({ version: "0.1.0", ...(await runtime.version()) }),
@@ -111,9 +116,15 @@ function runtimeMethods(runtime: cri.RuntimeService): Record<string, Method> {
       done(runtime.updatePodSandboxResources(request["podSandboxId"], resources(request["resources"]))),
     reopenContainerLog: async ({ containerId }) => done(runtime.reopenContainerLog(containerId)),
     execSync: async ({ containerId, cmd, timeout }) => runtime.execSync(containerId, cmd, timeout),
-    exec: streaming,
-    attach: streaming,
-    portForward: streaming,
+    exec: async ({ containerId, cmd, tty, stdin, stdout, stderr }) => ({
+      url: await streaming.exec(await running(containerId), { command: cmd, tty, stdin, stdout, stderr }),
+    }),
+    attach: async ({ containerId, tty, stdin, stdout, stderr }) => ({
+      url: await streaming.attach(await running(containerId), { tty, stdin, stdout, stderr }),
+    }),
+    portForward: async ({ podSandboxId, port }) => ({
+      url: await streaming.portForward((await runtime.podSandboxStatus(podSandboxId)).id, port),
+    }),
     containerStats: async ({ containerId }) => ({ stats: containerStats(await runtime.containerStats(containerId)) }),
     listContainerStats: async (request) => ({
       stats: (await runtime.listContainerStats(filter(request["filter"]))).map(containerStats),

@@ -2,6 +2,7 @@ import { chmod, rm } from "node:fs/promises";
 import net from "node:net";
 import type { cri } from "../../../api/index.ts";
 import { messageOf, type Logger } from "../../../base/index.ts";
+import type { CriStreaming } from "../types.ts";
 import type { CriServer } from "./server.ts";
 
 /**
@@ -11,6 +12,7 @@ export async function listenCri(
   file: string,
   runtime: cri.RuntimeService,
   images: cri.ImageService,
+  streaming: CriStreaming,
   log: Logger,
 ): Promise<{ close(): Promise<void> }> {
   await rm(file, { force: true });
@@ -20,7 +22,7 @@ export async function listenCri(
     sockets.add(socket);
     socket.on("error", () => {});
     socket.once("close", () => sockets.delete(socket));
-    loading ??= import("./server.ts").then(({ createCriServer }) => createCriServer(runtime, images));
+    loading ??= import("./server.ts").then(({ createCriServer }) => createCriServer(runtime, images, streaming));
     loading.then(
       (loaded) => loaded.serve(socket),
       (error: unknown) => {
@@ -39,6 +41,7 @@ export async function listenCri(
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       (await loading?.catch(() => undefined))?.close();
       for (const socket of sockets) socket.destroy();
+      await streaming.close();
       await closed;
     },
   };

@@ -52,6 +52,7 @@ export class Reporter {
       const current = history[0];
       return {
         history,
+        runtimeName: context.runtimeName,
         waiting: verdict.waiting.get(name),
         ready: current !== undefined && context.prober.isReady(current.id),
         started: current !== undefined && context.prober.started.has(current.id),

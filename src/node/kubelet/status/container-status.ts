@@ -17,9 +17,9 @@ export interface ContainerFacts {
   readonly ready: boolean;
   readonly started: boolean;
   readonly terminationMessage: (containerId: string) => string;
+  /** The scheme of container ids. */
+  readonly runtimeName: string;
 }
-
-export const CONTAINER_ID_SCHEME = "berth://";
 
 export function nanosToTime(nanos: number): string {
   return rfc3339(Math.floor(nanos / 1e6));
@@ -48,7 +48,7 @@ export function containerStatus(
     imageID: current?.imageRef ?? old?.imageID ?? "",
     started: running ? facts.started : false,
   };
-  if (current) status.containerID = CONTAINER_ID_SCHEME + current.id;
+  if (current) status.containerID = `${facts.runtimeName}://${current.id}`;
   else if (old?.containerID) status.containerID = old.containerID;
 
   if (running) {
@@ -95,6 +95,6 @@ function terminated(status: cri.ContainerStatus, facts: ContainerFacts): NonNull
     ...(message ? { message } : {}),
     startedAt: nanosToTime(status.startedAt),
     finishedAt: nanosToTime(status.finishedAt),
-    containerID: CONTAINER_ID_SCHEME + status.id,
+    containerID: `${facts.runtimeName}://${status.id}`,
   };
 }

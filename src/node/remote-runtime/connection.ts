@@ -1,0 +1,112 @@
+import * as grpc from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { RUNTIME_PROTO } from "../../api/index.ts";
+import {
+  conflict,
+  alreadyExists,
+  deadlineExceeded,
+  failedPrecondition,
+  hasCode,
+  internal,
+  invalidArgument,
+  notFound,
+  notImplemented,
+  permissionDenied,
+  unauthenticated,
+  unavailable,
+  type BerthError,
+  type Clock,
+} from "../../base/index.ts";
+
+// eslint-disable-next-line typescript/no-explicit-any -- Messages as the .proto has them; `from-wire.ts` makes this project's types of them.
+export type Wire = Record<string, any>;
+
+export interface CallOptions {
+  /** 0: for as long as it takes. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Upstream's --runtime-request-timeout. */
+const REQUEST_TIMEOUT_MS = 120_000;
+
+const ERRORS: Readonly<Partial<Record<grpc.status, (message: string, options: { cause: unknown }) => BerthError>>> = {
+  [grpc.status.NOT_FOUND]: notFound,
+  [grpc.status.ALREADY_EXISTS]: alreadyExists,
+  [grpc.status.ABORTED]: conflict,
+  [grpc.status.INVALID_ARGUMENT]: invalidArgument,
+  [grpc.status.FAILED_PRECONDITION]: failedPrecondition,
+  [grpc.status.PERMISSION_DENIED]: permissionDenied,
+  [grpc.status.UNAUTHENTICATED]: unauthenticated,
+  [grpc.status.UNAVAILABLE]: unavailable,
+  [grpc.status.UNIMPLEMENTED]: notImplemented,
+  [grpc.status.DEADLINE_EXCEEDED]: deadlineExceeded,
+};
+
+/** One of the two services of a CRI v1 socket. */
+export class CriConnection {
+  readonly #client: grpc.Client;
+  readonly #clock: Clock;
+
+  /** `unix:///run/containerd/containerd.sock`. Connects with the first call. */
+  constructor(endpoint: string, service: "RuntimeService" | "ImageService", clock: Clock) {
+    this.#clock = clock;
+    const definition = loadSync(RUNTIME_PROTO, { longs: Number, enums: String, defaults: true });
+    const { runtime } = grpc.loadPackageDefinition(definition) as unknown as {
+      runtime: { v1: Record<string, grpc.ServiceClientConstructor> };
+    };
+    this.#client = new runtime.v1[service]!(endpoint, grpc.credentials.createInsecure(), {
+      "grpc.max_receive_message_length": 64 * 1024 * 1024,
+    });
+  }
+
+  /** Throws this project's errors, with the runtime's own words. */
+  call(method: string, request: object, { timeoutMs = REQUEST_TIMEOUT_MS, signal }: CallOptions = {}): Promise<Wire> {
+    return new Promise((resolve, reject) => {
+      const invoke = (this.#client as unknown as Record<string, UnaryMethod>)[method]!.bind(this.#client);
+      const options = timeoutMs === 0 ? {} : { deadline: this.#clock.nowMs() + timeoutMs };
+      const call = invoke(request, options, (error, answer) => (error ? reject(fromGrpc(error)) : resolve(answer)));
+      signal?.addEventListener("abort", () => call.cancel(), { once: true });
+    });
+  }
+
+  /** A stream of answers, until the signal. */
+  async *stream(method: string, request: object, signal: AbortSignal): AsyncGenerator<Wire, void, undefined> {
+    const invoke = (this.#client as unknown as Record<string, StreamMethod>)[method]!.bind(this.#client);
+    const call = invoke(request);
+    const cancel = () => call.cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      for await (const message of call) yield message as Wire;
+    } catch (error) {
+      if (!signal.aborted) throw fromGrpc(error as grpc.ServiceError);
+    } finally {
+      signal.removeEventListener("abort", cancel);
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+type UnaryMethod = (
+  request: object,
+  options: grpc.CallOptions,
+  callback: (error: grpc.ServiceError | null, answer: Wire) => void,
+) => grpc.ClientUnaryCall;
+type StreamMethod = (request: object) => grpc.ClientReadableStream<Wire>;
+
+function fromGrpc(error: grpc.ServiceError): BerthError {
+  return (ERRORS[error.code] ?? internal)(error.details || error.message, { cause: error });
+}
+
+/** What a call answers, or the other value where the runtime has no such call. */
+export async function orWithout<T>(answer: Promise<T>, without: T): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (hasCode(error, "notImplemented")) return without;
+    throw error;
+  }
+}

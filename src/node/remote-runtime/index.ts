@@ -1,0 +1,2 @@
+export { RemoteImages } from "./remote-images.ts";
+export { RemoteRuntime } from "./remote-runtime.ts";
