@@ -1,11 +1,13 @@
 import type { k8s } from "../api/index.ts";
-import { parseMilli } from "../base/index.ts";
+import { parseDurationMs, parseMilli } from "../base/index.ts";
 import { formatSelector, type KubeClient } from "../client/index.ts";
 import type { MetricsSource, PodUsage } from "./metrics.ts";
 
 interface PodMetricsList {
   readonly items: ReadonlyArray<{
     metadata: { name: string };
+    timestamp?: string;
+    window?: string;
     containers: ReadonlyArray<{ name: string; usage: Readonly<Record<string, string>> }>;
   }>;
 }
@@ -33,7 +35,12 @@ export function apiMetrics(client: KubeClient): MetricsSource {
       const { items } = await read<PodMetricsList>(path, query, signal);
       return items.map((item): PodUsage => {
         const used = item.containers.map(({ name, usage }) => [name, parseMilli(usage[resource] ?? "0")] as const);
-        return { pod: item.metadata.name, milliByContainer: Object.fromEntries(used) };
+        return {
+          pod: item.metadata.name,
+          milliByContainer: Object.fromEntries(used),
+          atMs: item.timestamp === undefined ? undefined : Date.parse(item.timestamp),
+          windowMs: parseDurationMs(item.window ?? ""),
+        };
       });
     },
     async pods(namespace, metric, selector, signal) {

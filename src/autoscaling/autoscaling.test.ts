@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { k8s } from "../api/index.ts";
 import { bound, replicasFor, type Sample, type Target } from "./plan.ts";
+import { isSettled, selectorOf } from "./pods.ts";
 
 const pod = (value: number | undefined, ready = true): Sample => ({ pod: "p", value, request: 1000, ready });
 const half: Target = { kind: "utilization", percent: 50 };
@@ -43,4 +44,39 @@ test("a wish is held back by rates, windows and the range", () => {
   });
   assert.equal(bound(slow, 10, 3, [], [], 0).replicas, 9);
   assert.equal(bound(slow, 9, 3, [], [{ atMs: 30_000, change: -1 }], 60_000).replicas, 9);
+});
+
+test("what a young Pod's CPU says counts when it was measured after it became ready; an old one's, if it ever was ready", () => {
+  const at = (seconds: number) => Date.UTC(2026, 0, 1) + seconds * 1000;
+  const started = (readyAtS: number, status: string, phase = "Running"): k8s.Pod => ({
+    metadata: {},
+    status: {
+      phase,
+      startTime: new Date(at(0)).toISOString(),
+      conditions: [{ type: "Ready", status, lastTransitionTime: new Date(at(readyAtS)).toISOString() }],
+    },
+  });
+  const usage = (atS: number) => ({ pod: "p", milliByContainer: {}, atMs: at(atS), windowMs: 10_000 });
+  const rows: [pod: k8s.Pod, measuredS: number, nowS: number, resource: string, counts: boolean][] = [
+    [started(5, "True"), 14, 15, "cpu", false],
+    [started(5, "True"), 15, 15, "cpu", true],
+    [started(5, "False"), 60, 60, "cpu", false],
+    [started(5, "False"), 60, 60, "memory", true],
+    [started(5, "True", "Pending"), 60, 60, "memory", false],
+    [started(20, "False"), 400, 400, "cpu", false],
+    [started(100, "False"), 400, 400, "cpu", true],
+    [started(399, "True"), 400, 400, "cpu", true],
+  ];
+  for (const [row, measuredS, nowS, resource, counts] of rows)
+    assert.equal(isSettled(row, resource, usage(measuredS), at(nowS)), counts, `${resource} at ${nowS}`);
+});
+
+test("a Scale's selector as text", () => {
+  const text = "app=web,tier in (a,b),zone!=x,!old,new";
+  assert.deepEqual(
+    selectorOf({ metadata: {}, status: { replicas: 1, selector: text } }).matchExpressions?.map(
+      ({ key, operator, values }) => `${key} ${operator} ${values?.join("|") ?? ""}`.trim(),
+    ),
+    ["app In web", "tier In a|b", "zone NotIn x", "old DoesNotExist", "new Exists"],
+  );
 });

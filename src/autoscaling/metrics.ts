@@ -5,6 +5,9 @@ export interface PodUsage {
   readonly pod: string;
   /** Thousandths of the resource's unit, by container. */
   readonly milliByContainer: Readonly<Record<string, number>>;
+  /** When it was measured, and over how long before that. */
+  readonly atMs?: number;
+  readonly windowMs?: number;
 }
 
 /** Where the autoscaler gets its numbers; the node's statistics behind metrics.k8s.io, or a simulation. All values in thousandths. */

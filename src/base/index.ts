@@ -1,5 +1,6 @@
 export * from "./clock.ts";
 export * from "./disposal.ts";
+export * from "./durations.ts";
 export * from "./errors.ts";
 export * from "./instance.ts";
 export * from "./ip-range.ts";

@@ -73,14 +73,14 @@ test("a Deployment grows under load and shrinks when the load is gone", async ()
   };
   await kubectl("", "patch", "hpa", "busy", "--type=merge", "-p", JSON.stringify({ spec: { behavior } }));
   await run("touch", [path.join(load, "on")]);
-  await until("3 replicas under load", 40_000, async () => (await replicas()) === 3);
+  await until("3 replicas under load", 90_000, async () => (await replicas()) === 3);
   await kubectl("", "rollout", "status", "deployment/busy", "--timeout=30s");
   await until("the autoscaler to see 3 replicas", 15_000, async () =>
     /Deployment\/busy +cpu: \d+%\/50% +1 +3 +3/.test(await kubectl("", "get", "hpa", "busy")),
   );
   assert.match(await kubectl("", "top", "pod", "--no-headers"), /busy-\S+ +\d+m +\d+Mi/);
   await run("rm", [path.join(load, "on")]);
-  await until("1 replica without load", 40_000, async () => (await replicas()) === 1);
+  await until("1 replica without load", 90_000, async () => (await replicas()) === 1);
   const events = await kubectl("", "get", "events", "--field-selector=reason=SuccessfulRescale");
   assert.match(events, /New size: 1; reason: All metrics below target/);
 });

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { invalidArgument, type Clock } from "../../base/index.ts";
+import { invalidArgument, parseDurationMs, type Clock } from "../../base/index.ts";
 import { parseReference, type Image, type ImageService } from "../../engine/index.ts";
 import type { Filters } from "../query.ts";
 
@@ -53,30 +53,11 @@ export function until(filters: Filters, clock: Clock): number | undefined {
   const text = values[0];
   if (text === undefined) return undefined;
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
-  const duration = durationMs(text);
+  const duration = parseDurationMs(text);
   if (duration !== undefined) return clock.nowMs() - duration;
   const date = Date.parse(text);
   if (Number.isNaN(date)) throw invalidArgument(`invalid until filter: "${text}" is no time`);
   return date;
-}
-
-const UNITS: Readonly<Record<string, number>> = {
-  h: 3_600_000,
-  m: 60_000,
-  s: 1000,
-  ms: 1,
-  us: 1e-3,
-  µs: 1e-3,
-  ns: 1e-6,
-};
-
-/** Go's durations: `1h30m`. */
-function durationMs(text: string): number | undefined {
-  if (!/^(?:\d+(?:\.\d+)?(?:h|ms|m|us|µs|ns|s))+$/.test(text)) return undefined;
-  let total = 0;
-  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|us|µs|ns|s)/g))
-    total += Number(number) * UNITS[unit!]!;
-  return total;
 }
 
 function hasLabel(image: Image, label: string): boolean {

@@ -1,4 +1,4 @@
-import { invalidArgument } from "../../base/index.ts";
+import { invalidArgument, parseDurationMs } from "../../base/index.ts";
 
 /**
  * What a kubelet is told, by the names of upstream's KubeletConfiguration (kubelet.config.k8s.io/v1beta1): the `kubelet` object of the daemon's
@@ -119,16 +119,12 @@ function duration(raw: Raw, key: string): number | undefined {
   return raw[key] === undefined ? undefined : durationMs(raw[key], key);
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
-
 /** Go's notation, `1m30s`. */
 function durationMs(value: unknown, key: string): number {
-  const written = String(value);
-  if (written === "0") return 0;
-  const parts = [...written.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
-  if (parts.length === 0 || parts.map(([part]) => part).join("") !== written)
+  const ms = parseDurationMs(String(value));
+  if (ms === undefined)
     throw invalidArgument(`kubelet configuration: ${key}: ${JSON.stringify(value)} is no duration such as "1m30s"`);
-  return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * UNIT_MS[unit!]!, 0);
+  return ms;
 }
 
 /** As the command line's form, `SIGNAL<QUANTITY,…`, which `eviction/thresholds.ts` reads. */

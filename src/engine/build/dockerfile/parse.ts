@@ -1,5 +1,5 @@
 /** From logical lines to typed instructions: the form of each is checked here, its meaning in graph/. */
-import { BerthError, messageOf } from "../../../base/index.ts";
+import { BerthError, messageOf, parseDurationMs } from "../../../base/index.ts";
 import { Flags, parseMount, readFlags, skipBlanks, type FlagKinds } from "./flags.ts";
 import type {
   CommandLine,
@@ -415,14 +415,8 @@ class LineParser {
   }
 }
 
-const UNITS: Record<string, number> = { ns: 1, us: 1e3, µs: 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };
-
 /** Go's time.ParseDuration; undefined when it isn't one. */
 export function parseDurationNanos(text: string): number | undefined {
-  if (text === "0") return 0;
-  if (!/^(?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+$/.test(text)) return undefined;
-  let total = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)/g))
-    total += Number(amount) * UNITS[unit!]!;
-  return Math.round(total);
+  const ms = parseDurationMs(text);
+  return ms === undefined ? undefined : Math.round(ms * 1e6);
 }
