@@ -1,6 +1,6 @@
 import type { InstanceContext } from "../base/index.ts";
 import type { DaemonConfig } from "./config.ts";
-import type { ControlHandler } from "./services/control.ts";
+import type { ControlHandler } from "./control-handler.ts";
 
 /** What every service is made from. */
 export interface DaemonContext extends InstanceContext {

@@ -17,17 +17,6 @@ export interface DaemonStatus {
   readonly services: readonly ServiceStatus[];
 }
 
-/** What a service is asked over the control socket. */
-export interface ControlRequest {
-  readonly method: string;
-  /** Behind the service's own name: `["berth-2", "stop"]` of `/nodes/berth-2/stop`. */
-  readonly path: readonly string[];
-  readonly query: URLSearchParams;
-}
-
-/** Answers with what becomes JSON; throws BerthErrors. */
-export type ControlHandler = (request: ControlRequest) => Promise<unknown>;
-
 /** The socket by which `berth status` and `berth down` speak to the daemon itself, apart from any service. Root only. */
 export function controlService(
   context: DaemonContext,

@@ -4,7 +4,7 @@ import { failedPrecondition, invalidArgument, notFound } from "../../../base/ind
 import { backupSqliteStore, openEtcdStore, openSqliteStore, type Store } from "../../../storage/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
-import type { ControlHandler } from "../control.ts";
+import type { ControlHandler } from "../../control-handler.ts";
 import { etcdOptions } from "./api-server-flags.ts";
 
 /** The cluster's state: one file on this machine, or the etcd that the configuration names. */

@@ -6,7 +6,7 @@ import { networkOfHost } from "../../../../host/index.ts";
 import { Overlay, overlayId, overlayNode, Underlay } from "../../../../node/index.ts";
 import type { DaemonContext } from "../../../context.ts";
 import type { Service } from "../../../supervisor.ts";
-import type { ControlRequest } from "../../control.ts";
+import type { ControlRequest } from "../../../control-handler.ts";
 import type { ClusterSettings } from "../settings.ts";
 import type { AgentSwitch } from "./agent-switch.ts";
 import { LocalNodes } from "./local-nodes.ts";
