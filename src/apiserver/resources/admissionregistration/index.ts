@@ -1,6 +1,7 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, integer, nameColumn, text } from "../shared/columns.ts";
 import type { GroupKinds, Peculiarities } from "../shared/peculiarities.ts";
+import { validateBinding, validatePolicy, validateWebhooks } from "./validation.ts";
 
 type Config = k8s.ValidatingWebhookConfiguration;
 type Policy = k8s.ValidatingAdmissionPolicy;
@@ -8,6 +9,7 @@ type Binding = k8s.ValidatingAdmissionPolicyBinding;
 
 const webhookConfiguration = (reinvocation: boolean): Peculiarities => ({
   hasGeneration: true,
+  validate: validateWebhooks,
   fillDefaults(object) {
     for (const hook of (object as Config).webhooks ?? []) {
       hook.failurePolicy ??= "Fail";
@@ -36,6 +38,8 @@ export const admissionregistrationKinds: GroupKinds = {
   validatingwebhookconfigurations: webhookConfiguration(false),
   validatingadmissionpolicies: {
     hasGeneration: true,
+    validate: validatePolicy,
+    validateUpdate: (object, _old, { subresource }) => (subresource === "status" ? [] : validatePolicy(object)),
     fillDefaults(object) {
       const spec = ((object as Policy).spec ??= {});
       spec.failurePolicy ??= "Fail";
@@ -52,6 +56,7 @@ export const admissionregistrationKinds: GroupKinds = {
   },
   validatingadmissionpolicybindings: {
     hasGeneration: true,
+    validate: validateBinding,
     fillDefaults: (object) => fillMatch((object as Binding).spec?.matchResources),
     columns: [
       nameColumn,

@@ -1,17 +1,16 @@
 import type { k8s, KubeObject } from "../../../api/index.ts";
-import type { FieldError } from "../../machinery/kind.ts";
 import { ageColumn, integer, nameColumn, text } from "../shared/columns.ts";
-import { invalid, nonNegative, required } from "../shared/field-errors.ts";
 import type { GroupKinds, Peculiarities } from "../shared/peculiarities.ts";
 import { hpaFromV1, hpaToV1 } from "./conversion.ts";
 import { formatTargets } from "./metrics.ts";
+import { validateAutoscaler } from "./validation.ts";
 
 type Hpa = k8s.HorizontalPodAutoscaler;
 
 const common: Peculiarities = {
   shortNames: ["hpa"],
   categories: ["all"],
-  validate,
+  validate: validateAutoscaler,
   prepareForCreate(object) {
     object["status"] = { desiredReplicas: 0, currentReplicas: 0 };
   },
@@ -26,20 +25,6 @@ const columns = [
   integer<Hpa>("Replicas", ({ status }) => status?.currentReplicas ?? 0),
   ageColumn,
 ];
-
-function validate(object: KubeObject): FieldError[] {
-  const spec = (object as Hpa).spec;
-  const errors: FieldError[] = [];
-  errors.push(...nonNegative("spec.minReplicas", spec?.minReplicas));
-  if (spec?.minReplicas === 0) errors.push(invalid("spec.minReplicas", 0, "must be greater than or equal to 1"));
-  if (!(Number(spec?.maxReplicas) >= 1))
-    errors.push(invalid("spec.maxReplicas", spec?.maxReplicas ?? 0, "must be greater than 0"));
-  else if (Number(spec?.maxReplicas) < Number(spec?.minReplicas))
-    errors.push(invalid("spec.maxReplicas", spec!.maxReplicas, "must be greater than or equal to `minReplicas`"));
-  if (!spec?.scaleTargetRef?.kind) errors.push(required("spec.scaleTargetRef.kind"));
-  if (!spec?.scaleTargetRef?.name) errors.push(required("spec.scaleTargetRef.name"));
-  return errors;
-}
 
 /** v1 knows CPU only; objects are stored as v2. */
 export const autoscalingV1Kinds: GroupKinds = {

@@ -15,7 +15,7 @@ import {
 } from "../shared/columns.ts";
 import { invalid, nonNegative, oneOf, required } from "../shared/field-errors.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
-import { validateJobSpec } from "./job.ts";
+import { validateJobSpec } from "./job-validation.ts";
 import { checkSchedule } from "./schedule.ts";
 
 type CronJob = k8s.CronJob;
@@ -62,17 +62,27 @@ function validateSpec(spec: k8s.CronJobSpec | undefined, name = ""): FieldError[
   if (name.length > 52) errors.push(invalid("metadata.name", name, "must be no more than 52 characters"));
   if (!spec?.schedule) errors.push(required("spec.schedule"));
   else {
-    const problem = checkSchedule(spec.schedule);
+    const problem = /TZ=/.test(spec.schedule)
+      ? "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+      : checkSchedule(spec.schedule);
     if (problem !== undefined) errors.push(invalid("spec.schedule", spec.schedule, problem));
   }
   errors.push(...nonNegative("spec.startingDeadlineSeconds", spec?.startingDeadlineSeconds));
   errors.push(...oneOf("spec.concurrencyPolicy", spec?.concurrencyPolicy, ["Allow", "Forbid", "Replace"]));
-  if (spec?.timeZone !== undefined && !isTimeZone(spec.timeZone))
-    errors.push(invalid("spec.timeZone", spec.timeZone, `unknown time zone ${spec.timeZone}`));
+  errors.push(...validateTimeZone(spec?.timeZone));
   errors.push(...validateJobSpec(spec?.jobTemplate?.spec, "spec.jobTemplate.spec"));
   errors.push(...nonNegative("spec.successfulJobsHistoryLimit", spec?.successfulJobsHistoryLimit));
   errors.push(...nonNegative("spec.failedJobsHistoryLimit", spec?.failedJobsHistoryLimit));
   return errors;
+}
+
+function validateTimeZone(name: string | undefined): FieldError[] {
+  const at = "spec.timeZone";
+  if (name === undefined) return [];
+  if (name === "") return [invalid(at, name, "timeZone must be nil or non-empty string")];
+  if (name.toLowerCase() === "local")
+    return [invalid(at, name, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")];
+  return isTimeZone(name) ? [] : [invalid(at, name, `unknown time zone ${name}`)];
 }
 
 function isTimeZone(name: string): boolean {

@@ -1,9 +1,9 @@
 import type { k8s } from "../../../api/index.ts";
 import type { FieldError } from "../../machinery/kind.ts";
 import { defaultPodTemplate } from "../core/pod-defaults.ts";
-import { validatePodTemplate } from "../core/pod-template.ts";
 import { ageColumn, humanDuration, nameColumn, text } from "../shared/columns.ts";
-import { deepEqual, immutable, invalid, nonNegative, notSupported, oneOf, required } from "../shared/field-errors.ts";
+import { deepEqual, immutable } from "../shared/field-errors.ts";
+import { validateJobSpec } from "./job-validation.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
 import { workloadWideColumns } from "../apps/workload.ts";
 
@@ -73,40 +73,6 @@ function generateSelector(it: Job): void {
     "job-name": name,
   };
   it.spec!.selector ??= { matchLabels: { "batch.kubernetes.io/controller-uid": uid } };
-}
-
-export function validateJobSpec(spec: JobSpec | undefined, at: string): FieldError[] {
-  const errors: FieldError[] = [];
-  const counts = [
-    "parallelism",
-    "completions",
-    "activeDeadlineSeconds",
-    "backoffLimit",
-    "ttlSecondsAfterFinished",
-  ] as const;
-  for (const name of counts) errors.push(...nonNegative(`${at}.${name}`, spec?.[name]));
-  errors.push(...oneOf(`${at}.completionMode`, spec?.completionMode, ["Indexed", "NonIndexed"]));
-  if (spec?.completionMode === "Indexed" && spec.completions === undefined)
-    errors.push(required(`${at}.completions`, "when completion mode is Indexed"));
-  if (spec?.backoffLimitPerIndex !== undefined && spec.completionMode !== "Indexed")
-    errors.push(invalid(`${at}.backoffLimitPerIndex`, spec.backoffLimitPerIndex, "requires indexed completion mode"));
-  if (spec?.template === undefined) return [...errors, required(`${at}.template`)];
-  errors.push(...validatePodTemplate(spec.template, `${at}.template`));
-  const policy = spec.template.spec?.restartPolicy;
-  if (policy === undefined || policy === "Always")
-    errors.push({
-      ...notSupported(`${at}.template.spec.restartPolicy`, policy ?? "", ["OnFailure", "Never"]),
-      type: "FieldValueNotSupported",
-    });
-  else if (spec.podFailurePolicy !== undefined && policy !== "Never")
-    errors.push(
-      invalid(
-        `${at}.template.spec.restartPolicy`,
-        policy,
-        'only "Never" is supported when podFailurePolicy is specified',
-      ),
-    );
-  return errors;
 }
 
 function validateKept(now: JobSpec | undefined, old: JobSpec | undefined): FieldError[] {

@@ -1,5 +1,6 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, nameColumn, text } from "../shared/columns.ts";
+import { validateEndpoints } from "./endpoints-validation.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
 
 type Endpoints = k8s.Endpoints;
@@ -13,6 +14,7 @@ export const endpoints: Peculiarities = {
     for (const subset of (object as Endpoints).subsets ?? [])
       for (const port of subset.ports ?? []) port.protocol ??= "TCP";
   },
+  validate: validateEndpoints,
   columns: [nameColumn, text<Endpoints>("Endpoints", format), ageColumn],
 };
 

@@ -1,6 +1,6 @@
 import type { k8s } from "../../../api/index.ts";
 import { createdAtColumn, nameColumn } from "../shared/columns.ts";
-import { oneOf } from "../shared/field-errors.ts";
+import { validateLimitRange } from "./limits-validation.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
 
 type LimitRange = k8s.LimitRange;
@@ -17,11 +17,6 @@ export const limitRange: Peculiarities = {
       if (Object.keys(item.defaultRequest).length === 0) delete item.defaultRequest;
     }
   },
-  validate: (object) =>
-    ((object as LimitRange).spec?.limits ?? []).flatMap(({ type }, index) =>
-      type.includes("/")
-        ? []
-        : oneOf(`spec.limits[${index}].type`, type, ["Container", "PersistentVolumeClaim", "Pod"]),
-    ),
+  validate: validateLimitRange,
   columns: [nameColumn, createdAtColumn],
 };

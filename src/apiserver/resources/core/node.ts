@@ -1,7 +1,6 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, nameColumn, orNone, text, wide } from "../shared/columns.ts";
-import { forbidden } from "../shared/field-errors.ts";
-import type { FieldError } from "../../machinery/kind.ts";
+import { validateNode, validateNodeChange } from "./node-validation.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
 
 type Node = k8s.Node;
@@ -12,8 +11,8 @@ export const node: Peculiarities = {
   prepareForCreate(object) {
     object["status"] ??= {};
   },
-  validate: () => [],
-  validateUpdate: (object, old) => validateKept(object as Node, old as Node),
+  validate: validateNode,
+  validateUpdate: (object, old) => validateNodeChange(object as Node, old as Node),
   selectableFields: { "spec.unschedulable": (object) => String((object as Node).spec?.unschedulable ?? false) },
   columns: [
     nameColumn,
@@ -28,15 +27,6 @@ export const node: Peculiarities = {
     wide(text<Node>("Container-Runtime", ({ status }) => status?.nodeInfo?.containerRuntimeVersion || "<unknown>")),
   ],
 };
-
-function validateKept(now: Node, old: Node): FieldError[] {
-  const errors: FieldError[] = [];
-  if (old.spec?.providerID && now.spec?.providerID !== old.spec.providerID)
-    errors.push(forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid'));
-  if (old.spec?.podCIDR && now.spec?.podCIDR !== old.spec.podCIDR)
-    errors.push(forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'));
-  return errors;
-}
 
 function statusOf({ spec, status }: Node): string {
   const ready = status?.conditions?.find(({ type }) => type === "Ready");

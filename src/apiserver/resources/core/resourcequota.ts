@@ -1,17 +1,16 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, nameColumn, text } from "../shared/columns.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
-import { validateQuantity } from "../shared/checks.ts";
+import { validateQuota, validateQuotaChange } from "./limits-validation.ts";
 
 type ResourceQuota = k8s.ResourceQuota;
 
 export const resourceQuota: Peculiarities = {
   shortNames: ["quota"],
   returnDeletedObject: true,
-  validate: (object) =>
-    Object.entries((object as ResourceQuota).spec?.hard ?? {}).flatMap(([name, quantity]) =>
-      validateQuantity(`spec.hard[${name}]`, quantity),
-    ),
+  validate: validateQuota,
+  validateUpdate: (object, old, { subresource }) =>
+    subresource === "status" ? [] : validateQuotaChange(object as ResourceQuota, old as ResourceQuota),
   columns: [
     nameColumn,
     text<ResourceQuota>("Request", (object) => format(object, (name) => !name.startsWith("limits."))),

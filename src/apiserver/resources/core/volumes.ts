@@ -1,9 +1,9 @@
 import type { k8s } from "../../../api/index.ts";
-import type { FieldError } from "../../machinery/kind.ts";
 import { ageColumn, nameColumn, text, wide } from "../shared/columns.ts";
-import { deepEqual, forbidden, notSupported, required } from "../shared/field-errors.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
-import { validateQuantity } from "../shared/checks.ts";
+import { validateClaimSpec } from "./claim-validation.ts";
+import { validateClaimChange } from "./claim-change.ts";
+import { validateVolumeChange, validateVolumeSpec } from "./volume-validation.ts";
 
 type Volume = k8s.PersistentVolume;
 type Claim = k8s.PersistentVolumeClaim;
@@ -35,7 +35,9 @@ export const persistentVolume: Peculiarities = {
   prepareForCreate(object) {
     object["status"] = { phase: "Pending" };
   },
-  validate: (object) => validateVolume((object as Volume).spec),
+  validate: (object) => validateVolumeSpec(object as Volume),
+  validateUpdate: (object, old, { subresource }) =>
+    subresource === "status" ? [] : validateVolumeChange(object as Volume, old as Volume),
   columns: [
     nameColumn,
     text<Volume>("Capacity", ({ spec }) => spec?.capacity?.["storage"] ?? ""),
@@ -64,8 +66,9 @@ export const persistentVolumeClaim: Peculiarities = {
   prepareForCreate(object) {
     object["status"] = { phase: "Pending" };
   },
-  validate: (object) => validateClaim((object as Claim).spec, "spec"),
-  validateUpdate: (object, old) => validateClaimKept(object as Claim, old as Claim),
+  validate: (object) => validateClaimSpec((object as Claim).spec, "spec"),
+  validateUpdate: (object, old, { subresource }) =>
+    subresource === "status" ? [] : validateClaimChange(object as Claim, old as Claim),
   columns: [
     nameColumn,
     text<Claim>("Status", ({ status, metadata }) =>
@@ -80,66 +83,3 @@ export const persistentVolumeClaim: Peculiarities = {
     wide(text<Claim>("VolumeMode", ({ spec }) => spec?.volumeMode ?? unset)),
   ],
 };
-
-function validateModes(given: readonly string[] | undefined, at: string): FieldError[] {
-  if ((given ?? []).length === 0) return [required(at, "at least 1 access mode is required")];
-  return given!.filter((mode) => !(mode in modes)).map((mode) => notSupported(at, mode, Object.keys(modes).sort()));
-}
-
-const notSources = new Set([
-  "accessModes",
-  "capacity",
-  "claimRef",
-  "mountOptions",
-  "nodeAffinity",
-  "persistentVolumeReclaimPolicy",
-  "storageClassName",
-  "volumeAttributesClassName",
-  "volumeMode",
-]);
-
-function validateVolume(spec: k8s.PersistentVolumeSpec | undefined): FieldError[] {
-  const errors = validateModes(spec?.accessModes, "spec.accessModes");
-  const size = spec?.capacity?.["storage"];
-  if (size === undefined) errors.push(required("spec.capacity"));
-  else errors.push(...validateQuantity("spec.capacity[storage]", size));
-  const sources = Object.keys(spec ?? {}).filter((key) => !notSources.has(key));
-  if (sources.length === 0) errors.push(required("spec", "must specify a volume type"));
-  for (const extra of sources.slice(1))
-    errors.push(forbidden(`spec.${extra}`, "may not specify more than 1 volume type"));
-  return errors;
-}
-
-function validateClaim(spec: k8s.PersistentVolumeClaimSpec | undefined, at: string): FieldError[] {
-  const errors = validateModes(spec?.accessModes, `${at}.accessModes`);
-  const size = spec?.resources?.requests?.["storage"];
-  if (size === undefined) errors.push(required(`${at}.resources[storage]`));
-  else errors.push(...validateQuantity(`${at}.resources[storage]`, size));
-  return errors;
-}
-
-function validateClaimKept(now: Claim, old: Claim): FieldError[] {
-  const errors = validateClaim(now.spec, "spec");
-  const comparable = ({ spec }: Claim) => ({
-    ...spec,
-    resources: undefined,
-    volumeName: undefined,
-    volumeAttributesClassName: undefined,
-    storageClassName: spec?.storageClassName || undefined,
-  });
-  const bound = old.spec?.volumeName ? now.spec?.volumeName === old.spec.volumeName : true;
-  const classKept =
-    old.spec?.storageClassName === undefined || now.spec?.storageClassName === old.spec.storageClassName;
-  const before =
-    old.spec?.storageClassName === undefined
-      ? { ...comparable(old), storageClassName: comparable(now).storageClassName }
-      : comparable(old);
-  if (!bound || !classKept || !deepEqual(comparable(now), before))
-    errors.push(
-      forbidden(
-        "spec",
-        "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n",
-      ),
-    );
-  return errors;
-}

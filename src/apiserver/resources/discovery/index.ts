@@ -1,7 +1,8 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, nameColumn, text } from "../shared/columns.ts";
-import { immutable, notSupported } from "../shared/field-errors.ts";
+import { immutable } from "../shared/field-errors.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
+import { validateSlice } from "./slice-validation.ts";
 
 type Slice = k8s.EndpointSlice;
 const shownAtMost = 3;
@@ -15,12 +16,11 @@ export const discoveryKinds: GroupKinds = {
         port.name ??= "";
       }
     },
-    validate: (object) =>
-      ["FQDN", "IPv4", "IPv6"].includes((object as Slice).addressType)
-        ? []
-        : [notSupported("addressType", (object as Slice).addressType, ["FQDN", "IPv4", "IPv6"])],
-    validateUpdate: (object, old) =>
-      immutable("addressType", (object as Slice).addressType, (old as Slice).addressType),
+    validate: validateSlice,
+    validateUpdate: (object, old) => [
+      ...immutable("addressType", (object as Slice).addressType, (old as Slice).addressType),
+      ...validateSlice(object),
+    ],
     columns: [
       nameColumn,
       text<Slice>("AddressType", ({ addressType }) => addressType),

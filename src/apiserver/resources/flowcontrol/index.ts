@@ -1,6 +1,7 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, integer, nameColumn, text } from "../shared/columns.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
+import { validateFlowSchema, validatePriorityLevel } from "./validation.ts";
 
 type Flow = k8s.FlowSchema;
 type Level = k8s.PriorityLevelConfiguration;
@@ -11,6 +12,7 @@ const orNone = (value: number | undefined): string => (value === undefined ? "<n
 export const flowcontrolKinds: GroupKinds = {
   flowschemas: {
     hasGeneration: true,
+    validate: validateFlowSchema,
     fillDefaults(object) {
       ((object as Flow).spec ??= {} as k8s.FlowSchemaSpec).matchingPrecedence ??= 1000;
     },
@@ -28,6 +30,7 @@ export const flowcontrolKinds: GroupKinds = {
   },
   prioritylevelconfigurations: {
     hasGeneration: true,
+    validate: validatePriorityLevel,
     fillDefaults(object) {
       const limited = (object as Level).spec?.limited;
       if (limited === undefined) return;

@@ -2,7 +2,9 @@ import type { k8s } from "../../../api/index.ts";
 import { ageColumn, formatSelector, nameColumn, orNone, text } from "../shared/columns.ts";
 import { immutable } from "../shared/field-errors.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
-import { ingress } from "./ingress.ts";
+import { ingress, validateIngressClass } from "./ingress.ts";
+import { validateNetworkPolicy } from "./network-policy.ts";
+import { validateIpAddress, validateServiceCidr, validateServiceCidrChange } from "./service-cidr.ts";
 
 type Class = k8s.IngressClass;
 type Policy = k8s.NetworkPolicy;
@@ -13,8 +15,11 @@ export const networkingKinds: GroupKinds = {
   ingresses: ingress,
   ingressclasses: {
     hasGeneration: true,
-    validateUpdate: (object, old) =>
-      immutable("spec.controller", (object as Class).spec?.controller, (old as Class).spec?.controller),
+    validate: validateIngressClass,
+    validateUpdate: (object, old) => [
+      ...immutable("spec.controller", (object as Class).spec?.controller, (old as Class).spec?.controller),
+      ...validateIngressClass(object),
+    ],
     columns: [
       nameColumn,
       text<Class>("Controller", ({ spec }) => spec?.controller ?? ""),
@@ -24,6 +29,9 @@ export const networkingKinds: GroupKinds = {
   },
   ipaddresses: {
     shortNames: ["ip"],
+    validate: validateIpAddress,
+    validateUpdate: (object, old) =>
+      immutable("spec.parentRef", (object as Address).spec?.parentRef, (old as Address).spec?.parentRef),
     columns: [
       nameColumn,
       text<Address>("ParentRef", ({ spec }) => {
@@ -42,9 +50,12 @@ export const networkingKinds: GroupKinds = {
       for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])])
         for (const port of rule.ports ?? []) port.protocol ??= "TCP";
     },
+    validate: validateNetworkPolicy,
     columns: [nameColumn, text<Policy>("Pod-Selector", ({ spec }) => formatSelector(spec?.podSelector)), ageColumn],
   },
   servicecidrs: {
+    validate: validateServiceCidr,
+    validateUpdate: (object, old) => validateServiceCidrChange(object as Cidr, old as Cidr),
     columns: [nameColumn, text<Cidr>("CIDRs", ({ spec }) => orNone((spec?.cidrs ?? []).join(","))), ageColumn],
   },
 };

@@ -1,7 +1,8 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, integer, nameColumn, text } from "../shared/columns.ts";
-import { invalid } from "../shared/field-errors.ts";
+import { invalid, oneOf } from "../shared/field-errors.ts";
 import { validateIntOrPercent } from "../shared/int-or-percent.ts";
+import { validateLabelSelector } from "../shared/object-meta.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
 
 type Budget = k8s.PodDisruptionBudget;
@@ -20,6 +21,11 @@ export const policyKinds: GroupKinds = {
       return [
         ...validateIntOrPercent("spec.minAvailable", spec?.minAvailable),
         ...validateIntOrPercent("spec.maxUnavailable", spec?.maxUnavailable),
+        ...validateLabelSelector(spec?.selector, "spec.selector"),
+        ...oneOf("spec.unhealthyPodEvictionPolicy", spec?.unhealthyPodEvictionPolicy, [
+          "AlwaysAllow",
+          "IfHealthyBudget",
+        ]),
       ];
     },
     columns: [

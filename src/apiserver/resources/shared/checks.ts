@@ -97,6 +97,21 @@ export const unreservedPath = (at: string, path: string): FieldError[] => [
     : []),
 ];
 
+/** `acme.io/foo`: apimachinery's IsDomainPrefixedPath. */
+export function domainPath(at: string, value: string | undefined): FieldError[] {
+  if (!value) return [required(at)];
+  const slash = value.indexOf("/");
+  const [host, path] = slash < 0 ? ["", ""] : [value.slice(0, slash), value.slice(slash + 1)];
+  if (host === "" || path === "") return [invalid(at, value, 'must be a domain-prefixed path (such as "acme.io/foo")')];
+  const pattern = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+  return [
+    ...named(at, host, isDns1123Subdomain),
+    ...(/^[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$/.test(path)
+      ? []
+      : [invalid(at, path, `Invalid path (regex used for validation is '${pattern}')`)]),
+  ];
+}
+
 /** In billionths; undefined for what is no quantity. */
 export function nano(quantity: string | number | undefined): bigint | undefined {
   if (quantity === undefined) return undefined;

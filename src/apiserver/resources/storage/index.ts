@@ -1,7 +1,19 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, boolean, integer, nameColumn, text } from "../shared/columns.ts";
-import { forbidden, deepEqual, required } from "../shared/field-errors.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
+import {
+  validateAttachment,
+  validateAttachmentChange,
+  validateAttributesClass,
+  validateAttributesClassChange,
+  validateCapacity,
+  validateCapacityChange,
+  validateCsiDriver,
+  validateCsiDriverChange,
+  validateCsiNode,
+  validateStorageClass,
+  validateStorageClassChange,
+} from "./validation.ts";
 
 type Class = k8s.StorageClass;
 type Driver = k8s.CSIDriver;
@@ -25,6 +37,8 @@ export const storageKinds: GroupKinds = {
       spec.requiresRepublish ??= false;
       spec.seLinuxMount ??= false;
     },
+    validate: validateCsiDriver,
+    validateUpdate: (object, old) => validateCsiDriverChange(object as Driver, old as Driver),
     columns: [
       nameColumn,
       boolean<Driver>("AttachRequired", ({ spec }) => spec.attachRequired ?? true),
@@ -40,9 +54,14 @@ export const storageKinds: GroupKinds = {
     ],
   },
   csinodes: {
+    validate: validateCsiNode,
     columns: [nameColumn, integer<k8s.CSINode>("Drivers", ({ spec }) => spec.drivers?.length ?? 0), ageColumn],
   },
-  csistoragecapacities: {},
+  csistoragecapacities: {
+    validate: validateCapacity,
+    validateUpdate: (object, old) =>
+      validateCapacityChange(object as k8s.CSIStorageCapacity, old as k8s.CSIStorageCapacity),
+  },
   storageclasses: {
     shortNames: ["sc"],
     fillDefaults(object) {
@@ -50,18 +69,8 @@ export const storageKinds: GroupKinds = {
       it.reclaimPolicy ??= "Delete";
       it.volumeBindingMode ??= "Immediate";
     },
-    validate: (object) => ((object as Class).provisioner ? [] : [required("provisioner")]),
-    validateUpdate(object, old) {
-      const [now, before] = [object as Class, old as Class];
-      const errors = deepEqual(now.parameters, before.parameters)
-        ? []
-        : [forbidden("parameters", "updates to parameters are forbidden.")];
-      if (now.provisioner !== before.provisioner)
-        errors.push(forbidden("provisioner", "updates to provisioner are forbidden."));
-      if (now.reclaimPolicy !== before.reclaimPolicy)
-        errors.push(forbidden("reclaimPolicy", "updates to reclaimPolicy are forbidden."));
-      return errors;
-    },
+    validate: validateStorageClass,
+    validateUpdate: (object, old) => validateStorageClassChange(object as Class, old as Class),
     columns: [
       { ...nameColumn, cell: (object) => marked(object) },
       text<Class>("Provisioner", ({ provisioner }) => provisioner),
@@ -72,6 +81,9 @@ export const storageKinds: GroupKinds = {
     ],
   },
   volumeattachments: {
+    validate: validateAttachment,
+    validateUpdate: (object, old, { subresource }) =>
+      subresource === "status" ? [] : validateAttachmentChange(object as Attachment, old as Attachment),
     columns: [
       nameColumn,
       text<Attachment>("Attacher", ({ spec }) => spec.attacher),
@@ -83,6 +95,9 @@ export const storageKinds: GroupKinds = {
   },
   volumeattributesclasses: {
     shortNames: ["vac"],
+    validate: validateAttributesClass,
+    validateUpdate: (object, old) =>
+      validateAttributesClassChange(object as k8s.VolumeAttributesClass, old as k8s.VolumeAttributesClass),
     columns: [nameColumn, text<k8s.VolumeAttributesClass>("DriverName", ({ driverName }) => driverName), ageColumn],
   },
 };
