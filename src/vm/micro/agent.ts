@@ -34,12 +34,12 @@ export class GuestAgent {
     return this.#ask(`sh\n${script}\n`, signal, timeoutMs);
   }
 
-  /** Tells a machine that was saved what it must not share with others: the time, and where its random numbers come from. */
-  async wake(nowMs: number, seed: Uint8Array, signal?: AbortSignal): Promise<void> {
+  /** Tells a machine that was saved what it must not share with others, the time and where its random numbers come from, and runs a script. */
+  async wake(nowMs: number, seed: Uint8Array, script: string, signal?: AbortSignal): Promise<void> {
     const nanos = Math.floor((nowMs % 1000) * 1e6);
     const words = ["wake", Math.floor(nowMs / 1000), nanos, Buffer.from(seed).toString("hex")];
-    const { code } = await this.#ask(`${words.join(" ")}\n`, signal, TIMEOUT_MS);
-    if (code !== 0) throw internal("the restored microVM did not take its entropy");
+    const { code, output } = await this.#ask(`${words.join(" ")}\n${script}\n`, signal, TIMEOUT_MS);
+    if (code !== 0) throw internal(`the restored microVM did not take its identity: ${output.trim()}`);
   }
 
   async #ask(input: string, signal: AbortSignal | undefined, timeoutMs: number): Promise<ScriptResult> {

@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { OciProcess, OciResources } from "../../api/index.ts";
 import { failedPrecondition, notFound, notImplemented, type Clock } from "../../base/index.ts";
@@ -23,7 +23,8 @@ import { parseStats, STATS_SCRIPT } from "./stats.ts";
 const SIGKILL = 9;
 const PS_TITLES = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
 /** How long the guest's runtime may take to bring a container up. */
-const START_SECONDS = 60;
+const START_MS = 60_000;
+const START_POLL_MS = 5;
 
 export interface MicroContainerParts {
   readonly request: ContainerRequest;
@@ -84,16 +85,17 @@ export class MicroContainer implements RuntimeContainer {
   /** Resolves when the guest's runtime has started the process, or it has ended already. */
   async start(): Promise<void> {
     await this.#parts.relay.start();
-    const started = `${guestFolder(this.id)}/pid`;
     const ended = new AbortController();
-    const waiting = this.#parts.agent
-      .try(
-        `n=0; until [ -s ${started} ] || [ $n -ge ${START_SECONDS * 20} ]; do n=$((n+1)); sleep 0.05; done`,
-        ended.signal,
-      )
-      .catch(() => {});
-    await Promise.race([waiting, this.#parts.relay.wait()]);
-    ended.abort();
+    const ends = this.#parts.relay.wait().finally(() => ended.abort());
+    // The guest writes it into the folder that both sides see.
+    const file = path.join(this.#parts.folder, "pid");
+    const { clock } = this.#parts;
+    const deadline = clock.monotonicMs() + START_MS;
+    while (!ended.signal.aborted && clock.monotonicMs() < deadline) {
+      const { size = 0 } = (await stat(file).catch(() => undefined)) ?? {};
+      if (size > 0) return;
+      await Promise.race([ends, clock.sleep(START_POLL_MS)]);
+    }
   }
 
   async kill(signal: number, all = false): Promise<void> {

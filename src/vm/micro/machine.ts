@@ -113,8 +113,8 @@ export class Machine {
       id: "share",
     });
     await monitor.execute("cont");
-    await this.#parts.agent.wake(clock.nowMs(), randomBytes(SEED_BYTES), signal);
-    await this.#parts.agent.run(identityScript(request, network, TEMPLATE_CARD), signal);
+    const script = identityScript(request, network, TEMPLATE_CARD);
+    await this.#parts.agent.wake(clock.nowMs(), randomBytes(SEED_BYTES), script, signal);
     return machine;
   }
 

@@ -98,37 +98,38 @@ export const tapOf = (index: number): string => `tap${index}`;
  * sandbox' loopback for names is reached by an address of its own. Pure.
  */
 export function hostScript(network: GuestNetwork): string {
-  const tap = (name: string) => `ip tuntap add ${name} mode tap user ${VM_UID}`;
+  const tap = (name: string) => `tuntap add ${name} mode tap user ${VM_UID}`;
   const lines = [
-    "set -e",
     tap(CONTROL_TAP),
-    `ip addr add ${HOST_ADDRESS}/30 dev ${CONTROL_TAP}`,
+    `addr add ${HOST_ADDRESS}/30 dev ${CONTROL_TAP}`,
     // A machine that was saved knows the other end of its control link by this.
-    `ip link set ${CONTROL_TAP} address ${CONTROL_HOST_MAC} up`,
-    "ip link set lo up",
+    `link set ${CONTROL_TAP} address ${CONTROL_HOST_MAC} up`,
+    "link set lo up",
   ];
   if (network.links.length === 0) lines.push(tap(tapOf(0)));
   network.links.forEach(({ name, mtu }, index) => {
     const bridge = `br${index}`;
     lines.push(
-      `ip addr flush dev ${name}`,
-      `ip link add ${bridge} address ${RESOLVER_MAC} mtu ${mtu} type bridge`,
-      `ip link set ${bridge} addrgenmode none`,
+      `addr flush dev ${name}`,
+      `link add ${bridge} address ${RESOLVER_MAC} mtu ${mtu} type bridge`,
+      `link set ${bridge} addrgenmode none`,
       // The guest has the link's own address now; this one is never seen outside.
-      `ip link set ${name} address 02:be:77:01:00:${index.toString(16).padStart(2, "0")}`,
-      `ip link set ${name} addrgenmode none master ${bridge}`,
+      `link set ${name} address 02:be:77:01:00:${index.toString(16).padStart(2, "0")}`,
+      `link set ${name} addrgenmode none master ${bridge}`,
       // The engine's bridge hands a broadcast back (hairpin): learnt here, the guest's own address would seem to be outside.
-      `ip link set ${name} type bridge_slave learning off`,
+      `link set ${name} type bridge_slave learning off`,
       tap(tapOf(index)),
-      `ip link set ${tapOf(index)} addrgenmode none mtu ${mtu} master ${bridge} up`,
-      `ip link set ${bridge} up`,
+      `link set ${tapOf(index)} addrgenmode none mtu ${mtu} master ${bridge} up`,
+      `link set ${bridge} up`,
     );
   });
   const first = network.links[0]?.addresses.find((cidr) => cidr.includes("."));
-  if (first === undefined) return lines.join("\n");
-  lines.push(
-    `ip addr add ${RESOLVER_ADDRESS}/32 dev br0`,
-    `ip route replace ${first.split("/")[0]} dev br0`,
+  const batch = (commands: readonly string[]) => ["ip -batch - <<'LINKS'", ...commands, "LINKS"];
+  if (first === undefined) return ["set -e", ...batch(lines)].join("\n");
+  lines.push(`addr add ${RESOLVER_ADDRESS}/32 dev br0`, `route replace ${first.split("/")[0]} dev br0`);
+  return [
+    "set -e",
+    ...batch(lines),
     "echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet",
     `nft -f - <<'RULES'`,
     "table ip berthvm {",
@@ -138,8 +139,7 @@ export function hostScript(network: GuestNetwork): string {
     "  }",
     "}",
     "RULES",
-  );
-  return lines.join("\n");
+  ].join("\n");
 }
 
 /** Moves the machine's cards into the namespace of its containers, known by hardware address. Pure. */
@@ -156,7 +156,7 @@ export function cardsScript(links: readonly GuestLink[]): string {
 
 /** Addresses, routes and resolver, set within the namespace of the containers. `card`: what the machine was saved with. Pure. */
 export function addressScript(network: GuestNetwork, card?: GuestLink): string {
-  const inside = ["set -e", "ip link set lo up"];
+  const inside = ["set -e"];
   if (card && network.links.length === 0) inside.push(`ip link set ${card.name} netns 1`);
   for (const { name, mtu, addresses, macAddress } of network.links) {
     if (card && card.name !== name) inside.push(`ip link set ${card.name} name ${name}`);

@@ -12,6 +12,7 @@ export function namespacesScript(links: readonly GuestLink[]): string {
     `unshare --net=${GUEST_NAMESPACES.net} --ipc=${GUEST_NAMESPACES.ipc} --uts=${GUEST_NAMESPACES.uts} sleep 2147483647 >/dev/null 2>&1 &`,
     "holder=$!",
     `until grep -q ${GUEST_NAMESPACES.uts} /proc/mounts; do :; done`,
+    `nsenter --net=${GUEST_NAMESPACES.net} ip link set lo up`,
     cardsScript(links),
   ].join("\n");
 }

@@ -1,7 +1,7 @@
 # The agent of a microVM, process 1. It listens on the control link (port 1), one line of header per connection:
 #
 #   sh                     a shell script follows until end of input; the answer is its output and a last line "exit CODE"
-#   wake SECONDS NANOS HEX the time and fresh entropy for a machine that was saved and is somebody else's now; the answer is "exit 0"
+#   wake SECONDS NANOS HEX the time and fresh entropy for a machine that was saved and is somebody else's now; then as sh
 #   io TOKEN               stdin and stdout of the process TOKEN
 #   err TOKEN              its stderr
 #   run TOKEN tty|pipe ROWSxCOLUMNS ...
@@ -13,7 +13,12 @@ my ($TIOCSPTLCK, $TIOCGPTN, $TIOCSWINSZ, $SYS_SETSID) = (0x40045431, 0x80045430,
 my ($SYS_PIDFD_OPEN, $SYS_PIDFD_GETFD) = (434, 438);
 my ($RNDADDENTROPY, $RNDRESEEDCRNG, $SYS_CLOCK_SETTIME) = (0x40085203, 0x5207, 227);
 my ($TCGETS, $TCSETS) = (0x5401, 0x5402);
+my ($SYS_MEMFD_CREATE, $MFD_ALLOW_SEALING, $F_ADD_SEALS, $ALL_SEALS) = (319, 2, 1033, 15);
 my $MAX_HEADER = 65536;
+# Kept over exec, unlike what is opened later.
+$^F = 1000;
+my $runtime = seal('/bin/crun');
+$^F = 2;
 $SIG{PIPE} = 'IGNORE';
 
 socket(my $listener, $AF_INET, $STREAM, 0) or die "socket: $!";
@@ -55,7 +60,7 @@ sub more {
 
 sub dispatch {
   my ($socket, $verb, $token, @rest) = @_;
-  if ($verb eq 'wake') { wake($socket, $token, @rest); return }
+  if ($verb eq 'wake') { return unless wake($token, @rest); $verb = 'sh' }
   if ($verb eq 'sh') { apart(sub { script($socket) }); return }
   return unless defined $token && $verb =~ /^(io|err|run)$/;
   my $set = $waiting{$token} ||= {};
@@ -67,13 +72,13 @@ sub dispatch {
 }
 
 sub wake {
-  my ($socket, $seconds, $nanos, $hex) = @_;
+  my ($seconds, $nanos, $hex) = @_;
   my $seed = pack('H*', $hex);
   open(my $random, '+<', '/dev/urandom');
   my $added = ioctl($random, $RNDADDENTROPY, my $entropy = pack('i i a*', 8 * length $seed, length $seed, $seed));
   my $reseeded = ioctl($random, $RNDRESEEDCRNG, my $none = pack('i', 0));
   my $set = syscall($SYS_CLOCK_SETTIME, 0, my $time = pack('q q', $seconds, $nanos)) == 0;
-  syswrite($socket, "\nexit " . ($added && $reseeded && $set ? 0 : 1) . "\n");
+  return $added && $reseeded && $set;
 }
 
 # Runs a task in a child that holds none of the other connections.
@@ -133,13 +138,26 @@ sub serve {
   pump($pid, $io, $err, $control, $in_write, $out_read, $err_read);
 }
 
+# The runtime copies itself into sealed memory each time it starts, that no container may overwrite it: ours is there from the beginning.
+sub seal {
+  my ($file) = @_;
+  open(my $from, '<', $file) or die "$file: $!";
+  my $name = "runtime\0";
+  my $fd = syscall($SYS_MEMFD_CREATE, $name, $MFD_ALLOW_SEALING);
+  open(my $to, '+<&=', $fd) or die "memfd: $!";
+  while (sysread($from, my $chunk, 65536)) { syswrite($to, $chunk) }
+  fcntl($to, $F_ADD_SEALS, $ALL_SEALS) or die "seal: $!";
+  return $to;
+}
+
 sub become {
   my ($in, $out, $err, @argv) = @_;
   open(STDIN, '<&', $in);
   open(STDOUT, '>&', $out);
   open(STDERR, '>&', $err);
   $SIG{PIPE} = 'DEFAULT';
-  exec(@argv) or exit(127);
+  my $program = $argv[0] eq 'crun' ? '/proc/self/fd/' . fileno($runtime) : $argv[0];
+  exec({ $program } @argv) or exit(127);
 }
 
 sub pump {
