@@ -218,6 +218,37 @@ test("import takes a tar from standard input, with changes", async () => {
   assert.deepEqual(inspected.Config.Env, ["A=b"]);
 });
 
+test("pull -a brings all tags of a repository", async () => {
+  for (const tag of ["a", "b"]) {
+    await docker("tag", "busybox", `${debian.address}/many:${tag}`);
+    await docker("push", `${debian.address}/many:${tag}`);
+    await docker("rmi", `${debian.address}/many:${tag}`);
+  }
+  await docker("pull", "-q", "-a", `${debian.address}/many`);
+  const names = ["a", "b"].map((tag) => `${debian.address}/many:${tag}`);
+  const { repoTags } = await engine.images.resolve("busybox");
+  assert.deepEqual(
+    names.filter((name) => repoTags.includes(name)),
+    names,
+  );
+});
+
+test("archives packed with bzip2 and xz are loaded and imported; a damaged one is refused", async () => {
+  const plain = path.join(directory, "packed.tar");
+  await docker("save", "-o", plain, "busybox");
+  for (const program of ["bzip2", "xz"]) {
+    fs.writeFileSync(`${plain}.${program}`, execFileSync(program, ["-c", plain], { maxBuffer: 64 << 20 }));
+    assert.match(await docker("load", "-i", `${plain}.${program}`), /Loaded image: busybox:latest/);
+    const tree = execFileSync("sh", ["-c", `tar -C /etc -cf - hostname | ${program} -c`]);
+    fs.writeFileSync(path.join(directory, "rootfs"), tree);
+    await docker("import", path.join(directory, "rootfs"), `packed:${program}`);
+    assert.equal((await engine.images.resolve(`packed:${program}`)).layers.length, 1);
+    fs.writeFileSync(path.join(directory, "rootfs"), tree.subarray(0, tree.length - 20));
+    const damaged = await engine.docker("import", path.join(directory, "rootfs"));
+    assert.match(damaged.stderr, new RegExp(`the ${program} archive is damaged`));
+  }
+});
+
 test("errors are Docker's: unknown images, bad names, wrong archives, unreachable registries", async () => {
   assert.match((await engine.docker("image", "inspect", "nope")).stderr, /No such image: nope:latest/i);
   assert.match((await engine.docker("tag", "busybox", "a/UPPER")).stderr, /lowercase|invalid reference/i);

@@ -42,10 +42,21 @@ export function imageTransferRoutes(images: ImageService): Route[] {
 
 function pull(images: ImageService, request: DockerRequest) {
   const { query, headers, signal } = request;
-  const name = withTag(query.required("fromImage"), query.text("tag"));
+  const repository = query.required("fromImage");
+  const name = withTag(repository, query.text("tag"));
   parseReference(name);
+  // Docker's meaning of no tag, which `docker pull -a` relies on: all of them.
+  const all = name === repository && !hasTag(repository);
   const options = { auth: registryAuth(headers), platform: platformOf(request), signal };
-  return jsonLines(progress(async (onProgress) => void (await images.pull(name, { ...options, onProgress }))));
+  const work = async (onProgress: OnProgress): Promise<void> => {
+    await (all ? images.pullAll(name, { ...options, onProgress }) : images.pull(name, { ...options, onProgress }));
+  };
+  return jsonLines(progress(work));
+}
+
+/** Whether a name says which of a repository's images it means. */
+function hasTag(name: string): boolean {
+  return /[:@]/.test(name.slice(name.lastIndexOf("/") + 1));
 }
 
 function push(images: ImageService, { params, query, headers, signal }: DockerRequest) {

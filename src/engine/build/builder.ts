@@ -23,7 +23,7 @@ import { LocalArtifacts } from "./cache/local.ts";
 import { CacheMounts } from "./cache/mounts.ts";
 import { planPrune, type CacheStore } from "./cache/store.ts";
 import { exportCache, RemoteCache } from "./cache/transfer.ts";
-import type { ExternalDecompressor } from "./context/decompress.ts";
+import type { ExternalDecompressor } from "../snapshot/index.ts";
 import { KnownFiles } from "./context/known.ts";
 import { loadContext, type LoadedContext } from "./context/load.ts";
 import { parseDockerfile } from "./dockerfile/index.ts";

@@ -8,7 +8,7 @@ import type { InstanceContext } from "../../base/index.ts";
 import type { RunOnce } from "../container/index.ts";
 import type { ImageService } from "../image/index.ts";
 import type { NetworkService } from "../network/index.ts";
-import type { SnapshotStore } from "../snapshot/index.ts";
+import { externalDecompressor, type SnapshotStore } from "../snapshot/index.ts";
 import { CacheStore } from "./cache/store.ts";
 import type { Builder } from "./types.ts";
 import { buildPlaces, reclaimBuilds } from "./worker/places.ts";
@@ -29,10 +29,9 @@ export async function openBuilder(options: OpenBuilderOptions): Promise<Builder>
   const kept = new Set(cache.records().map((record) => record.chainId));
   images.addRoots(() => ({ layers: kept }));
   const load = async (): Promise<Builder> => {
-    const [{ createBuilder }, { createEngineWorker }, { externalDecompressor }] = await Promise.all([
+    const [{ createBuilder }, { createEngineWorker }] = await Promise.all([
       import("./builder.ts"),
       import("./worker/engine.ts"),
-      import("./context/external.ts"),
     ]);
     for (const directory of [places.mounts, places.secrets, places.files])
       fs.mkdirSync(directory, { recursive: true, mode: 0o700 });

@@ -19,7 +19,13 @@ import {
   type RegistryAuth,
   type RegistryConfig,
 } from "../registry/index.ts";
-import type { ExportOptions, Layer, LayerBlob, OverlaySnapshotStore } from "../snapshot/index.ts";
+import {
+  withoutRarePacking,
+  type ExportOptions,
+  type Layer,
+  type LayerBlob,
+  type OverlaySnapshotStore,
+} from "../snapshot/index.ts";
 import { ArchiveFiles } from "./archive/files.ts";
 import { loadImages, type LoadedImage } from "./archive/load.ts";
 import { saveArchive, type SavedImage } from "./archive/save.ts";
@@ -156,6 +162,15 @@ export class Images implements ImageService {
     return this.#pulls.run(key, options, (shared) => this.#pull(reference, { ...options, ...shared }));
   }
 
+  async pullAll(repository: string, options: TransferOptions = {}): Promise<Image[]> {
+    const reference = parseReference(repository);
+    const session = new RegistrySession(this.#client, reference, options.auth, "pull");
+    const images = [];
+    for (const tag of await session.tags(options.signal))
+      images.push(await this.pull(`${familiarRepository(reference)}:${tag}`, options));
+    return images;
+  }
+
   async ensure(name: string, options: TransferOptions = {}): Promise<Image> {
     const there = await this.find(name);
     if (there) return this.resolve(name, options);
@@ -254,7 +269,7 @@ export class Images implements ImageService {
     const { content, snapshots, context } = this.#options;
     const created = rfc3339Nano(context.clock.nowMs());
     await using _lease = content.lease();
-    const blob = await content.ingest(tar, { signal: options.signal });
+    const blob = await content.ingest(await withoutRarePacking(tar), { signal: options.signal });
     const layer = await snapshots.importBlob(undefined, blob.digest, { signal: options.signal });
     return this.create({
       config: {

@@ -152,6 +152,8 @@ export interface ImageService {
   remove(refOrId: string, options?: { force?: boolean; noPrune?: boolean }): Promise<RemovedItem[]>;
   /** From a registry; concurrent pulls of one name share the work. */
   pull(name: string, options?: TransferOptions): Promise<Image>;
+  /** Every tag of a repository (`docker pull -a`), one after the other. */
+  pullAll(repository: string, options?: TransferOptions): Promise<Image[]>;
   /** Resolves locally, else pulls: what `FROM`, `docker run` and the kubelet's IfNotPresent want. */
   ensure(name: string, options?: TransferOptions): Promise<Image>;
   push(name: string, options?: TransferOptions): Promise<{ digest: Digest; sizeBytes: number; tag: string }>;

@@ -191,6 +191,16 @@ test("a limit on requests is said plainly", async () => {
   });
 });
 
+test("tags are asked for page by page, from the same host only", async () => {
+  answer = (request, response) => {
+    const last = request.url!.includes("last=b");
+    const link = last ? '<https://elsewhere.example/v2/>; rel="next"' : '</v2/a/b/tags/list?last=b>; rel="next"';
+    response.setHeader("link", link);
+    response.end(JSON.stringify({ name: "a/b", tags: last ? ["c"] : ["a", "b"] }));
+  };
+  assert.deepEqual(await open().session.tags(), ["a", "b", "c"]);
+});
+
 test("a manifest with another digest than asked for is refused", async () => {
   answer = (_, response) =>
     response.writeHead(200, { "content-type": "application/vnd.oci.image.manifest.v1+json" }).end("{}");

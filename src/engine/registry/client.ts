@@ -16,7 +16,7 @@ import {
 } from "../../base/index.ts";
 import { digestOf, type Digest } from "../content/index.ts";
 import { Authorizer, parseChallenge } from "./auth.ts";
-import { readBody } from "./body.ts";
+import { readBody, readJsonBody } from "./body.ts";
 import { endpointsOf, type Endpoint } from "./endpoints.ts";
 import { Transport, type HttpAnswer } from "./transport.ts";
 import type { RegistryAuth, RegistryConfig } from "./types.ts";
@@ -37,6 +37,8 @@ const ATTEMPTS = 5;
 const FIRST_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 10_000;
 const ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(", ");
+const TAGS_A_PAGE = 1000;
+const MAX_TAG_PAGES = 20;
 const MAX_MANIFEST_BYTES = 4 * 2 ** 20;
 
 interface Call {
@@ -103,6 +105,20 @@ export class RegistrySession {
       );
     const mediaType = mediaTypeOf(answer.headers["content-type"], bytes);
     return { descriptor: { mediaType, digest, size: bytes.byteLength }, bytes };
+  }
+
+  /** All tags, as the registry orders them. `notFound` when it has no such repository. */
+  async tags(signal?: AbortSignal): Promise<string[]> {
+    const tags: string[] = [];
+    let next: string | undefined = `tags/list?n=${TAGS_A_PAGE}`;
+    for (let page = 0; next !== undefined; page++) {
+      if (page === MAX_TAG_PAGES) throw resourceExhausted(`the repository has more than ${tags.length} tags`);
+      const answer: HttpAnswer = await this.#call({ method: "GET", path: next, signal });
+      const { tags: some } = await readJsonBody<{ tags?: unknown }>(answer.body);
+      for (const tag of Array.isArray(some) ? some : []) if (typeof tag === "string") tags.push(tag);
+      next = nextPage(answer);
+    }
+    return tags;
   }
 
   /** A blob's bytes from `offset` on; the caller verifies. When the registry can't resume, `from` is 0. */
@@ -367,6 +383,14 @@ function retryPauseMs(error: unknown, tried: number, jitter: number): number | u
 function retryAfterMs(answer: HttpAnswer): number | undefined {
   const seconds = Number(answer.headers["retry-after"]);
   return Number.isFinite(seconds) && answer.headers["retry-after"] !== undefined ? seconds * 1000 : undefined;
+}
+
+/** The address in `Link: <…>; rel="next"` (RFC 8288), absolute. Another host's is not followed: credentials would go along. */
+function nextPage(answer: HttpAnswer): string | undefined {
+  const target = /<([^>]+)>\s*;\s*rel="?next"?/.exec(String(answer.headers.link ?? ""))?.[1];
+  if (target === undefined || !URL.canParse(target, answer.url)) return undefined;
+  const url = new URL(target, answer.url);
+  return url.host === answer.url.host ? url.href : undefined;
 }
 
 /** The registry's own words, for the end of a sentence. */

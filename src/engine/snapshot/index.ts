@@ -1,5 +1,6 @@
 export { chainIdOf, chainIdsOf } from "./chain.ts";
+export { externalDecompressor, type ExternalDecompressor } from "./layer/external.ts";
 export { GrowingFile, readGrowing, type Growing } from "./layer/growing.ts";
-export { openUnpacked } from "./layer/unpacked.ts";
+export { openUnpacked, withoutRarePacking } from "./layer/unpacked.ts";
 export { OverlaySnapshotStore } from "./store.ts";
 export type * from "./types.ts";

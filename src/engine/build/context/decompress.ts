@@ -2,14 +2,9 @@
 import { PassThrough, Readable, type Duplex } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { BerthError, invalidArgument, messageOf, notImplemented } from "../../../base/index.ts";
+import type { ExternalDecompressor } from "../../snapshot/index.ts";
 
 export type Compression = "none" | "gzip" | "bzip2" | "xz" | "zstd";
-
-/** Undoes bzip2 or xz by a program of the host. */
-export type ExternalDecompressor = (
-  compression: "bzip2" | "xz",
-  source: AsyncIterable<Buffer>,
-) => AsyncIterable<Buffer>;
 
 export const MAGIC_BYTES = 6;
 

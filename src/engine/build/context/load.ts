@@ -5,7 +5,7 @@ import { Readable } from "node:stream";
 import { invalidArgument, MAX_SMALL_FILE_BYTES, messageOf, unavailable } from "../../../base/index.ts";
 import { fetchGit, isGit } from "./git.ts";
 import { nearest } from "../dockerfile/index.ts";
-import type { ExternalDecompressor } from "./decompress.ts";
+import type { ExternalDecompressor } from "../../snapshot/index.ts";
 import type { KnownFiles } from "./known.ts";
 import { ignoreMatcher, readIgnoreFile } from "./patterns.ts";
 import { readTreeText, type FileTree } from "./tree.ts";

@@ -17,7 +17,7 @@ import {
 import type { CacheMounts } from "../cache/mounts.ts";
 import type { CacheStore } from "../cache/store.ts";
 import type { RemoteCache } from "../cache/transfer.ts";
-import type { ExternalDecompressor } from "../context/decompress.ts";
+import type { ExternalDecompressor } from "../../snapshot/index.ts";
 import type { FileTree } from "../context/tree.ts";
 import { MAX_PARALLEL_RUNS } from "../limits.ts";
 import type { BuildRequest, Layer, BuildEvent, Vertex } from "../types.ts";

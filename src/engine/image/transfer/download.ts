@@ -21,7 +21,8 @@ export interface DownloadOptions {
 
 /** A connection may break this often in one blob, as long as it brings something each time. */
 const RESUMES = 8;
-const BATCH_BYTES = 1 << 20;
+/** More than this doesn't wait for a write. */
+const MAX_BATCH_BYTES = 1 << 20;
 
 /**
  * Starts to fetch a blob. What an earlier attempt left is not fetched again, also after a restart of the daemon; a connection that breaks
@@ -97,7 +98,8 @@ async function fetchOnce(
     }
     await writer.flush();
   } catch (error) {
-    await writer.flush();
+    // What came is kept for the next attempt; when it can't be, the error that is being thrown says more.
+    await writer.flush().catch(() => {});
     if (signal.aborted || hasCode(error, "resourceExhausted")) throw error;
     throw unavailable(`the connection broke while fetching ${descriptor.digest}`, { cause: error });
   } finally {
@@ -107,14 +109,14 @@ async function fetchOnce(
     throw unavailable(`the registry sent ${upload.offset} of ${descriptor.size} bytes of ${descriptor.digest}`);
 }
 
-/** Joins what the network brings into writes worth a change of threads. The next batch gathers while one is written. */
+/** Joins what the network brings while the last write is under way into one: each write costs a change of threads. */
 class BatchWriter {
   readonly #upload: FileUpload;
   readonly #sizeBytes: number;
   readonly #tell: (bytes: number) => void;
   #batch: Buffer[] = [];
   #batchBytes = 0;
-  #writing: Promise<void> = Promise.resolve();
+  #writing: Promise<void> | undefined;
 
   constructor(upload: FileUpload, sizeBytes: number, tell: (bytes: number) => void) {
     this.#upload = upload;
@@ -122,29 +124,36 @@ class BatchWriter {
     this.#tell = tell;
   }
 
-  /** False when this would be more than the blob has: it isn't taken. */
+  /** False when this would be more than the blob has: it isn't taken. Throws what an earlier write failed with. */
   async add(chunk: Buffer): Promise<boolean> {
     if (this.#upload.offset + this.#batchBytes + chunk.byteLength > this.#sizeBytes) return false;
     this.#batch.push(chunk);
     this.#batchBytes += chunk.byteLength;
-    if (this.#batchBytes < BATCH_BYTES) return true;
-    await this.#writing;
-    this.#writing = this.#write();
-    this.#writing.catch(() => {});
+    if (this.#writing === undefined) this.#begin();
+    else if (this.#batchBytes >= MAX_BATCH_BYTES) await this.#writing;
     return true;
   }
 
+  /** Resolves when all is written. */
   async flush(): Promise<void> {
-    await this.#writing;
-    if (this.#batchBytes > 0) await this.#write();
+    while (this.#writing) await this.#writing;
   }
 
-  async #write(): Promise<void> {
-    const batch = this.#batch;
-    this.#batch = [];
-    this.#batchBytes = 0;
-    const reached = this.#upload.offset + batch.reduce((sum, chunk) => sum + chunk.byteLength, 0);
-    await this.#upload.appendAll(batch);
-    this.#tell(reached);
+  #begin(): void {
+    const writing = this.#writeAll();
+    // Whoever adds or flushes next sees the failure.
+    writing.catch(() => {});
+    this.#writing = writing;
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#batchBytes > 0) {
+      const batch = this.#batch;
+      this.#batch = [];
+      this.#batchBytes = 0;
+      await this.#upload.appendAll(batch);
+      this.#tell(this.#upload.offset);
+    }
+    this.#writing = undefined;
   }
 }

@@ -15,7 +15,7 @@ export function sniff(head: Buffer): Compression {
   return "none";
 }
 
-/** A stream that unpacks; bzip2 and xz, which Docker takes for `load` and `import` only, are refused with the way out. */
+/** A stream that unpacks. bzip2 and xz are for programs of the host (`external.ts`); a layer packed with them is refused. */
 export function decompressor(kind: Compression): Transform {
   switch (kind) {
     case "none":
@@ -25,8 +25,8 @@ export function decompressor(kind: Compression): Transform {
     case "zstd":
       return createZstdDecompress({ chunkSize: 1 << 18 });
     default:
-      throw invalidArgument(`${kind} archives aren't supported`, {
-        hint: `unpack it first: ${kind === "xz" ? "xz" : "bzip2"} -d`,
+      throw invalidArgument(`the layer is packed with ${kind}, which no registry's layers are`, {
+        hint: "the image specification knows gzip and zstd",
       });
   }
 }

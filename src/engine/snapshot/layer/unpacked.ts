@@ -1,11 +1,13 @@
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { invalidArgument } from "../../../base/index.ts";
 import { decompressor, sniff } from "./decompress.ts";
+import { externalDecompressor } from "./external.ts";
 
 /** `source` unpacked, whatever it is packed with; zlib works on the thread pool. Errors of the source destroy the result. */
 export async function openUnpacked(source: Readable): Promise<Readable> {
   const head = await firstBytes(source);
   const kind = sniff(head);
+  if (kind === "bzip2" || kind === "xz") return byProgram(kind, source);
   const unpack = decompressor(kind);
   source.on("error", (error) => unpack.destroy(error));
   unpack.on("close", () => source.destroy());
@@ -14,6 +16,16 @@ export async function openUnpacked(source: Readable): Promise<Readable> {
   });
   source.pipe(unpack);
   return unpack;
+}
+
+/** `source` unless it is packed with what layers never are (bzip2, xz): a layer's own compressions are left to who unpacks the layer. */
+export async function withoutRarePacking(source: Readable): Promise<Readable> {
+  const kind = sniff(await firstBytes(source));
+  return kind === "bzip2" || kind === "xz" ? byProgram(kind, source) : source;
+}
+
+function byProgram(kind: "bzip2" | "xz", source: Readable): Readable {
+  return Readable.from(externalDecompressor(kind, source), { objectMode: false, highWaterMark: 1 << 18 });
 }
 
 /** The first chunk (at least 6 bytes unless the stream is shorter), put back. */

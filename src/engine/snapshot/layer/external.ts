@@ -5,7 +5,12 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { BerthError, hasCode, invalidArgument, notImplemented } from "../../../base/index.ts";
 import { makePipe, pipeReader, reap, spawn } from "../../../host/index.ts";
-import type { ExternalDecompressor } from "./decompress.ts";
+
+/** Undoes bzip2 or xz by a program of the host, as dockerd does. */
+export type ExternalDecompressor = (
+  compression: "bzip2" | "xz",
+  source: AsyncIterable<Buffer>,
+) => AsyncIterable<Buffer>;
 
 /** Throws notImplemented when the program is not installed, invalidArgument for a damaged archive. */
 export const externalDecompressor: ExternalDecompressor = async function* (compression, source) {
