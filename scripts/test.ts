@@ -2,17 +2,21 @@
  * Runs tests: `node scripts/test.ts unit|e2e|all [path filter ...]`.
  *
  * unit: `*.test.ts` beside the code and in test/; no root, no network, side by side.
- * e2e:  `test/e2e/**`; real kernel, real clients, root; one file at a time, since they share the machine.
+ * e2e:  `test/e2e/**`; real kernel, real clients, root; one file at a time, since they share the machine. A file that fails is tried
+ *       once more, and said to be flaky when it then passes (docs/adr/0130).
  * all:  types, lint and format, then unit, then e2e; what `berth test` runs. Ends at the first of them that fails.
  */
 import { spawnSync } from "node:child_process";
-import { globSync, readFileSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 
 const [kind = "unit", ...filters] = process.argv.slice(2);
 const root = path.resolve(import.meta.dirname, "..");
 const bin = path.join(root, "node_modules/.bin");
 const KUBECTL_MINOR = 27;
+const TEST = ["--disable-warning=ExperimentalWarning", "--test"];
+const MAX_SECOND_TRIES = 3;
 
 if (kind === "all") {
   if (filters.length === 0) check();
@@ -42,8 +46,29 @@ function run(suite: string, noneIsFine: boolean): void {
   if (skipped.length > 0)
     console.log(`\nskipped, since kubectl 1.${KUBECTL_MINOR} or newer is not here: ${skipped.join(", ")}`);
   if (runnable.length === 0) return;
-  const options = suite === "e2e" ? ["--test-concurrency=1", "--test-timeout=600000"] : ["--test-timeout=120000"];
-  step(process.execPath, ["--disable-warning=ExperimentalWarning", "--test", ...options, ...runnable]);
+  if (suite === "e2e") runTwiceIfNeeded(runnable);
+  else step(process.execPath, [...TEST, "--test-timeout=120000", ...runnable]);
+}
+
+function runTwiceIfNeeded(files: readonly string[]): void {
+  const folder = mkdtempSync(path.join(tmpdir(), "berth-e2e-"));
+  const failures = path.join(folder, "failed");
+  const options = [...TEST, "--test-concurrency=1", "--test-timeout=600000"];
+  const reporters = [
+    "--test-reporter=spec",
+    "--test-reporter-destination=stdout",
+    `--test-reporter=${path.join(root, "scripts/failed-files.ts")}`,
+    `--test-reporter-destination=${failures}`,
+  ];
+  const status = attempt(process.execPath, [...options, ...reporters, ...files]);
+  const failed = status === 0 ? [] : readFileSync(failures, "utf8").split("\n").filter(Boolean);
+  rmSync(folder, { recursive: true, force: true });
+  if (status === 0) return;
+  // More than a few is no accident.
+  if (failed.length === 0 || failed.length > MAX_SECOND_TRIES) process.exit(status);
+  console.log(`\nfailed, and tried once more: ${failed.map((file) => path.relative(root, file)).join(", ")}`);
+  step(process.execPath, [...options, ...failed]);
+  console.log(`\nflaky, passed at the second try: ${failed.map((file) => path.relative(root, file)).join(", ")}`);
 }
 
 /** Splits off the files that drive a cluster by kubectl, where there is none that Kubernetes supports with our version of the API. */
@@ -56,8 +81,13 @@ function bySupportedKubectl(files: string[]): [string[], string[]] {
 }
 
 /** Runs one program to its end, and ends with it when it fails. */
-function step(file: string, args: string[]): void {
+function step(file: string, args: readonly string[]): void {
+  const status = attempt(file, args);
+  if (status !== 0) process.exit(status);
+}
+
+/** Runs one program to its end; its exit code. */
+function attempt(file: string, args: readonly string[]): number {
   console.log(`\n== ${path.basename(file)} ${args.slice(0, 4).join(" ")}${args.length > 4 ? " …" : ""}`);
-  const result = spawnSync(file, args, { cwd: root, stdio: "inherit" });
-  if (result.status !== 0) process.exit(result.status ?? 1);
+  return spawnSync(file, args, { cwd: root, stdio: "inherit" }).status ?? 1;
 }
