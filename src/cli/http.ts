@@ -7,6 +7,7 @@ export interface CallOptions {
   readonly json?: unknown;
   readonly body?: Readable;
   readonly contentType?: string;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
@@ -77,6 +78,7 @@ export class SocketClient {
       signal: options.signal,
       headers: {
         host: "docker",
+        ...options.headers,
         ...(options.json === undefined ? {} : { "content-type": "application/json" }),
         ...(options.contentType ? { "content-type": options.contentType } : {}),
         ...headers,

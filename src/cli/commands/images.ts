@@ -3,6 +3,7 @@ import path from "node:path";
 import { Readable } from "node:stream";
 import { invalidArgument, notFound, humanDuration, systemClock } from "../../base/index.ts";
 import { toImageReference } from "../arguments.ts";
+import { allCredentials, credentialsFor, encodeHeader, registryOf } from "../credentials.ts";
 import { SocketClient } from "../http.ts";
 import { currentInstance } from "../instance.ts";
 import { showProgress, type ProgressLine } from "../output/progress.ts";
@@ -35,15 +36,20 @@ export async function list(options: { quiet?: boolean; json?: boolean }): Promis
 
 export async function pull(name: string, options: { quiet?: boolean }): Promise<void> {
   const { repository, tag } = toImageReference(name);
-  await showProgress(
-    engine().lines<ProgressLine>("POST", "/images/create", { query: { fromImage: repository, tag } }),
-    options,
-  );
+  const call = { query: { fromImage: repository, tag }, headers: await authHeader(name) };
+  await showProgress(engine().lines<ProgressLine>("POST", "/images/create", call), options);
 }
 
 export async function push(name: string, options: { quiet?: boolean }): Promise<void> {
   const { repository, tag } = toImageReference(name);
-  await showProgress(engine().lines<ProgressLine>("POST", `/images/${repository}/push`, { query: { tag } }), options);
+  const call = { query: { tag }, headers: await authHeader(name) };
+  await showProgress(engine().lines<ProgressLine>("POST", `/images/${repository}/push`, call), options);
+}
+
+/** The user's credentials for an image's registry, where there are any. */
+async function authHeader(image: string): Promise<Record<string, string>> {
+  const credentials = await credentialsFor(registryOf(image));
+  return credentials ? { "x-registry-auth": encodeHeader(credentials) } : {};
 }
 
 export async function tag(image: string, name: string): Promise<void> {
@@ -91,6 +97,7 @@ export async function build(context: string, flags: BuildFlags): Promise<void> {
   const lines = engine().lines<ProgressLine>("POST", `/build?${query.toString()}`, {
     body,
     contentType: "application/x-tar",
+    headers: { "x-registry-config": encodeHeader(await allCredentials()) },
   });
   const result = (await showProgress(lines, flags)) as { ID?: string } | undefined;
   if (flags.quiet && result?.ID) print(result.ID);
