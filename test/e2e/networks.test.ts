@@ -1,6 +1,6 @@
 /** Networks on the real kernel: what reaches what, published ports, names, recovery, and nothing left behind. */
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
 import { after, before, test } from "node:test";
@@ -227,6 +227,53 @@ test("macvlan: a container on the link itself", async () => {
   });
   const one = await container("lan");
   assert.equal(await fetchIn(one.netnsPath, `${OUTSIDE_ADDRESS}:7000`), `outside ${one.address}`);
+  await networks.destroySandbox(one.id);
+  await networks.remove("lan");
+});
+
+test("a routed network: no address of the host's, published ports only, pings; another bridge of that name is used and left", async () => {
+  const name = `bt${process.pid}r`;
+  await networks.create({
+    name: "routed",
+    options: { "com.docker.network.bridge.gateway_mode_ipv4": "routed", "com.docker.network.bridge.name": name },
+  });
+  const one = await container("routed", { ports: [tcp()] });
+  await serveIn(one.netnsPath, 5001, "hidden");
+  const [pool] = networks.get("routed").pools;
+  netns.enter(OUTSIDE, () => {
+    using inside = netlinkHost.open();
+    inside.replaceRoute({ destination: pool!.subnet, gateway: HOST_ADDRESS, link: inside.link("up")!.index });
+  });
+  assert.match(await fetchIn(OUTSIDE, `${one.address}:5000`), new RegExp(`^${one.id} `));
+  await assert.rejects(fetchIn(OUTSIDE, `${one.address}:5001`));
+  // Nobody translates it on its way out.
+  assert.equal(await fetchIn(one.netnsPath, `${OUTSIDE_ADDRESS}:7000`), `outside ${one.address}`);
+  await assert.rejects(
+    networks.create({ name: "same", options: { "com.docker.network.bridge.name": name } }),
+    /is used by network routed/,
+  );
+  await networks.destroySandbox(one.id);
+  await networks.remove("routed");
+  using netlink = netlinkHost.open();
+  assert.equal(netlink.link(name), undefined);
+});
+
+test("link-local addresses and sysctls of an endpoint", async () => {
+  await networks.create({ name: "tuned" });
+  await networks.createSandbox({ id: "tuned1", name: "tuned1", hostname: "tuned1" });
+  await networks.connect("tuned1", "tuned", {
+    linkLocalAddresses: ["169.254.7.7"],
+    driverOpts: { "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1" },
+  });
+  const { netnsPath } = networks.sandbox("tuned1")!;
+  const inside = netns.enter(netnsPath, () => readFileSync("/proc/sys/net/ipv4/conf/eth0/log_martians", "utf8"));
+  assert.equal(inside.trim(), "1");
+  netns.enter(netnsPath, () => {
+    using netlink = netlinkHost.open();
+    assert.ok(netlink.addresses().some(({ address }) => address === "169.254.7.7"));
+  });
+  await networks.destroySandbox("tuned1");
+  await networks.remove("tuned");
 });
 
 test("two instances side by side share no addresses and no links", async () => {

@@ -1,7 +1,17 @@
 import { kernelName } from "../../base/index.ts";
 import { choosePool, resolvePool, type AddressPool } from "./ipam.ts";
+import { BRIDGE_NAME, HOST_BINDING } from "./options.ts";
 import { parseSubnet, subnetText, type Subnet } from "./subnet.ts";
 import type { IpamPool, Network, NetworkDriver, NetworkSpec, ResolvedPool } from "./types.ts";
+
+/** The default bridge, as far as the daemon's configuration says. */
+export interface BridgeSettings {
+  /** The gateway's address with its prefix length: `bip`. */
+  readonly address?: string;
+  readonly mtu?: number;
+  /** `ip`: where it publishes ports that name no address. */
+  readonly hostBinding?: string;
+}
 
 export interface Surroundings {
   readonly instance: string;
@@ -14,7 +24,7 @@ export interface Surroundings {
   /** From the daemon's configuration; none: Docker's defaults. */
   readonly addressPools?: readonly AddressPool[];
   /** The default bridge's address (`bip`, with prefix length) and MTU, where the configuration says them. */
-  readonly bridge?: { readonly address?: string; readonly mtu?: number };
+  readonly bridge?: BridgeSettings;
 }
 
 export const MTU_OPTION = "com.docker.network.driver.mtu";
@@ -40,9 +50,14 @@ export function defineNetwork(spec: NetworkSpec, driver: NetworkDriver, around: 
     ipamOptions: spec.ipam?.options ?? {},
     options: spec.options ?? {},
     labels: spec.labels ?? {},
-    linkName: driver === "macvlan" ? (spec.options?.["parent"] ?? linkName) : linkName,
+    linkName: linkOf(spec, driver) ?? linkName,
     predefined: false,
   };
+}
+
+/** The link on the host, where the user names it. */
+function linkOf({ options }: NetworkSpec, driver: NetworkDriver): string | undefined {
+  return driver === "bridge" ? options?.[BRIDGE_NAME] : options?.["parent"];
 }
 
 function pools(spec: NetworkSpec, family: 4 | 6, around: Surroundings): ResolvedPool[] {
@@ -65,7 +80,7 @@ export function definePredefined(name: "bridge" | "host" | "none", around: Surro
   const driver = name === "none" ? "null" : name;
   const isBridge = driver === "bridge";
   const linkName = isBridge ? kernelName(around.instance, "br0") : "";
-  const { address, mtu } = around.bridge ?? {};
+  const { address, mtu, hostBinding } = around.bridge ?? {};
   const ipam = isBridge && address ? { config: [bridgePool(address)] } : undefined;
   const network = defineNetwork({ name, enableIPv4: isBridge, ipam }, driver, around);
   // Docker shows IPv4 as enabled on host and none too, though they have no pools.
@@ -74,7 +89,7 @@ export function definePredefined(name: "bridge" | "host" | "none", around: Surro
     enableIPv4: true,
     predefined: true,
     linkName,
-    options: isBridge ? bridgeOptions(linkName, mtu) : {},
+    options: isBridge ? bridgeOptions(linkName, mtu, hostBinding) : {},
   };
 }
 
@@ -83,13 +98,13 @@ function bridgePool(address: string): IpamPool {
   return { subnet: subnetText(parseSubnet(address)), gateway: address.replace(/\/.*$/, "") };
 }
 
-function bridgeOptions(linkName: string, mtu = DEFAULT_MTU): Record<string, string> {
+function bridgeOptions(linkName: string, mtu = DEFAULT_MTU, hostBinding = "0.0.0.0"): Record<string, string> {
   return {
     "com.docker.network.bridge.default_bridge": "true",
     "com.docker.network.bridge.enable_icc": "true",
     "com.docker.network.bridge.enable_ip_masquerade": "true",
-    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-    "com.docker.network.bridge.name": linkName,
+    [HOST_BINDING]: hostBinding,
+    [BRIDGE_NAME]: linkName,
     [MTU_OPTION]: String(mtu),
   };
 }

@@ -1,5 +1,6 @@
 import { failedPrecondition, kernelName, randomHex, type InstanceContext } from "../../base/index.ts";
 import { macFor, macForAddress, type NetworkKernel } from "./kernel.ts";
+import { gatewayMode } from "./options.ts";
 import { servesNames, type NetworkRegistry } from "./registry.ts";
 import { parseSubnet } from "./subnet.ts";
 import type { Endpoint, EndpointSpec, Network, Sandbox, SandboxSpec } from "./types.ts";
@@ -36,6 +37,8 @@ export class Endpoints {
         ipv6Address: ipv6,
         ipv6PrefixLength: pool6 ? parseSubnet(pool6.subnet).prefixLength : 0,
         ipv6Gateway: pool6 && !network.internal ? pool6.gateway : "",
+        ...(gatewayMode(network, 4) === "routed" && { routed4: true }),
+        ...(gatewayMode(network, 6) === "routed" && { routed6: true }),
       };
       this.#kernel.attach({ network, endpoint, netnsPath: sandbox.netnsPath });
       return endpoint;

@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
 import { hasCode, kernelName } from "../../base/index.ts";
-import type { LinkSpec, MacvlanMode, Netlink, NetlinkHost, NetnsHost } from "../../host/index.ts";
+import type { IpvlanMode, LinkSpec, MacvlanMode, Netlink, NetlinkHost, NetnsHost } from "../../host/index.ts";
 import { MTU_OPTION } from "./define.ts";
+import { endpointSysctls } from "./endpoint-sysctls.ts";
+import { gatewayMode } from "./options.ts";
 import { parseSubnet, type Subnet } from "./subnet.ts";
 import type { Endpoint, Network } from "./types.ts";
 
@@ -55,7 +57,9 @@ export class NetworkKernel {
       });
     if (found && !found.up) netlink.changeLink(index, { up: true });
     for (const pool of network.pools)
-      netlink.addAddress(index, `${pool.gateway}/${parseSubnet(pool.subnet).prefixLength}`);
+      // An isolated network is one that not even the host has an address on.
+      if (gatewayMode(network, pool.family) !== "isolated")
+        netlink.addAddress(index, `${pool.gateway}/${parseSubnet(pool.subnet).prefixLength}`);
     // Replies to connections from 127.0.0.1 to a published port come in here; the ruleset refuses everything else to that range.
     this.#netns.sysctl(`net/ipv4/conf/${network.linkName}/route_localnet`, 1);
     this.#netns.sysctl(`net/ipv6/conf/${network.linkName}/accept_ra`, 0, true);
@@ -131,7 +135,8 @@ export class NetworkKernel {
     const fd = this.#netns.open(netnsPath);
     try {
       using netlink = this.#netlink.open();
-      if (network.driver === "macvlan") this.#attachMacvlan(netlink, network, endpoint, fd);
+      if (network.driver === "ipvlan") this.#attachIpvlan(netlink, network, endpoint, fd);
+      else if (network.driver === "macvlan") this.#attachMacvlan(netlink, network, endpoint, fd);
       else this.#attachVeth(netlink, network, endpoint, fd);
     } finally {
       this.#netns.close(fd);
@@ -171,6 +176,13 @@ export class NetworkKernel {
     netlink.addLink(spec);
   }
 
+  #attachIpvlan(netlink: Netlink, network: Network, endpoint: Endpoint, netnsFd: number): void {
+    const parent = netlink.link(network.linkName)?.index ?? 0;
+    const mode = (network.options["ipvlan_mode"] ?? "l2") as IpvlanMode;
+    // Its hardware address is the parent's.
+    netlink.addLink({ name: endpoint.hostInterfaceName, kind: { type: "ipvlan", parent, mode, netnsFd } });
+  }
+
   #configure(network: Network, endpoint: Endpoint): void {
     using netlink = this.#netlink.open();
     const born = netlink.link(endpoint.interfaceName) ?? netlink.link(endpoint.hostInterfaceName);
@@ -179,7 +191,10 @@ export class NetworkKernel {
     if (!network.enableIPv6) this.#netns.sysctl(`net/ipv6/conf/${endpoint.interfaceName}/disable_ipv6`, 1, true);
     if (endpoint.ipv4Address) netlink.addAddress(born.index, `${endpoint.ipv4Address}/${endpoint.ipv4PrefixLength}`);
     if (endpoint.ipv6Address) netlink.addAddress(born.index, `${endpoint.ipv6Address}/${endpoint.ipv6PrefixLength}`);
+    for (const address of endpoint.spec.linkLocalAddresses ?? [])
+      netlink.addAddress(born.index, `${address}/${address.includes(":") ? 64 : 16}`);
     netlink.changeLink(born.index, { up: true });
+    for (const [name, value] of endpointSysctls(endpoint)) this.#netns.sysctl(name, value);
   }
 
   /** Sets the sandbox's default routes; `undefined` removes the one of that family. */

@@ -5,6 +5,7 @@ import path from "node:path";
 import { afterEach, test } from "node:test";
 import { FakeClock, hasCode, seededRandom, silentLogger, type InstanceContext } from "../../base/index.ts";
 import { FakeNetlinkHost, FakeNetns, FakeNft, FakeSockets } from "../../host/index.ts";
+import { endpointSysctls } from "./endpoint-sysctls.ts";
 import { openNetworks, type NetworkService } from "./index.ts";
 
 const folders: string[] = [];
@@ -236,4 +237,55 @@ test("IPv6 networks get a unique local pool and addresses of both families", asy
   assert.match(endpoint.ipv6Address, /^fd[0-9a-f:]+::2$/);
   assert.equal(endpoint.ipv6PrefixLength, 64);
   assert.equal(endpoint.ipv4PrefixLength, 16);
+});
+
+test("ports that name no address are published where the network says; options that cannot be are refused", async () => {
+  const { open } = world();
+  const networks = await open();
+  const binding = "com.docker.network.bridge.host_binding_ipv4";
+  await networks.create({ name: "local", options: { [binding]: "127.0.0.1" } });
+  await container(networks, "c", "local");
+  const [port] = await networks.publish("c", [{ containerPort: 80, protocol: "tcp" }]);
+  assert.equal(port!.hostAddress, "127.0.0.1");
+  const invalid = (error: unknown) => hasCode(error, "invalidArgument");
+  const mode = "com.docker.network.bridge.gateway_mode_ipv4";
+  const name = "com.docker.network.bridge.name";
+  for (const [option, value] of [
+    [binding, "x"],
+    [mode, "x"],
+    [mode, "isolated"],
+    [name, "much-too-long-a-name"],
+  ] as const)
+    await assert.rejects(networks.create({ name: "bad", options: { [option]: value } }), invalid, value);
+  await assert.rejects(networks.create({ name: "bad", driver: "ipvlan", options: { ipvlan_mode: "l4" } }), invalid);
+});
+
+test("ipvlan: a link on the parent, born in the sandbox, with the parent's hardware address", async () => {
+  const { open, netlink } = world();
+  const networks = await open();
+  netlink.space("").links.set(77, { ...netlink.space("").links.values().next().value!, index: 77, name: "lan0" });
+  await networks.create({ name: "ipv", driver: "ipvlan", options: { parent: "lan0", ipvlan_mode: "l3" } });
+  await container(networks, "c", "ipv");
+  const [link] = [...netlink.space(networks.sandbox("c")!.netnsPath).links.values()].filter(
+    ({ name }) => name === "eth0",
+  );
+  assert.equal(link!.kind, "ipvlan");
+});
+
+test("sysctls of an endpoint concern its own interface only", () => {
+  const of = (settings: string) =>
+    endpointSysctls({
+      interfaceName: "eth1",
+      spec: { driverOpts: { "com.docker.network.endpoint.sysctls": settings } },
+    });
+  assert.deepEqual(of("net.ipv6.conf.IFNAME.accept_ra=2,net.ipv4.conf.IFNAME.log_martians=1"), [
+    ["net/ipv6/conf/eth1/accept_ra", "2"],
+    ["net/ipv4/conf/eth1/log_martians", "1"],
+  ]);
+  for (const bad of ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.x=1", "kernel.x=1", "net.ipv4.conf.IFNAME.x"])
+    assert.throws(
+      () => of(bad),
+      (error) => hasCode(error, "invalidArgument"),
+      bad,
+    );
 });

@@ -1,9 +1,25 @@
+import { isIPv4 } from "node:net";
 import { invalidArgument, notImplemented } from "../../base/index.ts";
-import type { NetworkDriver, NetworkSpec } from "./types.ts";
+import type { Network, NetworkDriver, NetworkSpec } from "./types.ts";
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 const MAX_NAME_LENGTH = 255;
 const MACVLAN_MODES = ["private", "vepa", "bridge", "passthru"];
+const IPVLAN_MODES = ["l2", "l3", "l3s"];
+/** The name of the network's link on the host. */
+export const BRIDGE_NAME = "com.docker.network.bridge.name";
+/** Where ports are published that name no address. */
+export const HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4";
+const GATEWAY_MODE = /^com\.docker\.network\.bridge\.gateway_mode_ipv[46]$/;
+const GATEWAY_MODES = ["nat", "nat-unprotected", "routed", "isolated"];
+
+export type GatewayMode = "nat" | "nat-unprotected" | "routed" | "isolated";
+
+/** How a bridge network is joined to the rest of the world, per family. */
+export function gatewayMode(network: Pick<Network, "options">, family: 4 | 6): GatewayMode {
+  return (network.options[`com.docker.network.bridge.gateway_mode_ipv${family}`] ?? "nat") as GatewayMode;
+}
+
 const BRIDGE_OPTION = /^com\.docker\.network\.|^com\.docker\.compose\./;
 const BOOLEAN_OPTIONS = [
   "com.docker.network.bridge.enable_icc",
@@ -14,12 +30,14 @@ const BOOLEAN_OPTIONS = [
 /** The driver that a request means. Throws invalidArgument for an unknown one and notImplemented for one of Docker's that berth lacks. */
 export function driverOf(spec: NetworkSpec): NetworkDriver {
   const driver = spec.driver || "bridge";
-  if (driver === "bridge" || driver === "macvlan") return driver;
+  if (driver === "bridge" || driver === "macvlan" || driver === "ipvlan") return driver;
   if (driver === "host" || driver === "null" || driver === "none") {
     throw invalidArgument(`only one instance of "${driver === "none" ? "null" : driver}" network is allowed`);
   }
-  if (driver === "overlay" || driver === "ipvlan") {
-    throw notImplemented(`network driver "${driver}" is not implemented by berth`, { hint: "use bridge or macvlan" });
+  if (driver === "overlay") {
+    throw notImplemented(`network driver "${driver}" is not implemented by berth`, {
+      hint: "use bridge, macvlan or ipvlan",
+    });
   }
   throw invalidArgument(`could not find a network driver named "${driver}"`, { hint: "berth has no network plugins" });
 }
@@ -43,6 +61,11 @@ export function checkSpec(spec: NetworkSpec, driver: NetworkDriver): void {
     throw invalidArgument("IPv4 or IPv6 must be enabled");
   }
   for (const [name, value] of Object.entries(spec.options ?? {})) checkOption(driver, name, value);
+  const isolated = ([4, 6] as const).some(
+    (family) => gatewayMode({ options: spec.options ?? {} }, family) === "isolated",
+  );
+  if (isolated && !spec.internal)
+    throw invalidArgument("gateway mode 'isolated' can only be used for an internal network");
 }
 
 function checkOption(driver: NetworkDriver, name: string, value: string): void {
@@ -55,9 +78,19 @@ function checkOption(driver: NetworkDriver, name: string, value: string): void {
   if (name === "macvlan_mode" && !MACVLAN_MODES.includes(value)) {
     throw invalidArgument(`unknown macvlan mode: ${value}`, { hint: `one of ${MACVLAN_MODES.join(", ")}` });
   }
-  const known =
-    driver === "macvlan"
-      ? ["parent", "macvlan_mode"].includes(name) || BRIDGE_OPTION.test(name)
-      : BRIDGE_OPTION.test(name);
+  if (name === "ipvlan_mode" && !IPVLAN_MODES.includes(value)) {
+    throw invalidArgument(`unknown ipvlan mode: ${value}`, { hint: `one of ${IPVLAN_MODES.join(", ")}` });
+  }
+  if (GATEWAY_MODE.test(name) && !GATEWAY_MODES.includes(value)) {
+    throw invalidArgument(`invalid value "${value}" for option ${name}`, {
+      hint: `one of ${GATEWAY_MODES.join(", ")}`,
+    });
+  }
+  if (name === BRIDGE_NAME && !/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$/.test(value)) {
+    throw invalidArgument(`invalid bridge name "${value}": at most 15 letters, digits, _ . and -`);
+  }
+  if (name === HOST_BINDING && !isIPv4(value)) throw invalidArgument(`invalid value "${value}" for option ${name}`);
+  const own = driver === "macvlan" ? ["parent", "macvlan_mode"] : driver === "ipvlan" ? ["parent", "ipvlan_mode"] : [];
+  const known = own.includes(name) || BRIDGE_OPTION.test(name);
   if (!known) throw invalidArgument(`unknown option ${name} for network driver ${driver}`);
 }

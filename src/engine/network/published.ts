@@ -2,7 +2,7 @@ import { Undo, type Logger } from "../../base/index.ts";
 import type { BoundSocket, SocketHost } from "../../host/index.ts";
 import { PortHolder } from "./ports.ts";
 import type { relayTcp } from "./relay.ts";
-import { portTarget } from "./routes.ts";
+import { isRouted, portTarget, type PortTarget } from "./routes.ts";
 import { portElements } from "./ruleset.ts";
 import type { NetworkTable } from "./table.ts";
 import type { PortBinding, PublishedPort, Sandbox } from "./types.ts";
@@ -29,13 +29,26 @@ export class PublishedPorts {
   /** Throws conflict for a port in use, having changed nothing. */
   async open(sandbox: Sandbox, bindings: readonly PortBinding[]): Promise<readonly PublishedPort[]> {
     if (bindings.length === 0) return [];
+    const target = portTarget(sandbox);
+    if (isRouted(target)) return this.#openDirectly(target, bindings);
     await using undo = new Undo();
     const held = await this.#holder.hold(bindings);
     undo.defer(() => held.sockets.forEach((socket) => socket.close()));
-    this.#options.table.change(portElements("add", held.ports, portTarget(sandbox)));
+    this.#options.table.change(portElements("add", held.ports, target));
     this.#held.set(sandbox.spec.id, this.#relayed(sandbox, held.ports, held.sockets));
     undo.commit();
     return held.ports;
+  }
+
+  /** On a routed network ports are opened at the container's own addresses; the host's have nothing to do with it (port 0). */
+  #openDirectly(target: PortTarget, bindings: readonly PortBinding[]): PublishedPort[] {
+    const ports = bindings.flatMap(({ containerPort, protocol }) =>
+      [target.ipv4Address && "0.0.0.0", target.ipv6Address && "::"]
+        .filter(Boolean)
+        .map((hostAddress) => ({ containerPort, protocol, hostAddress, hostPort: 0 })),
+    );
+    this.#options.table.change(portElements("add", ports, target));
+    return ports;
   }
 
   close(sandbox: Sandbox): void {
@@ -61,6 +74,7 @@ export class PublishedPorts {
     const ports = sandbox.publishedPorts;
     if (ports.length === 0) return;
     this.#options.table.change(portElements("add", ports, portTarget(sandbox)));
+    if (isRouted(portTarget(sandbox))) return;
     const sockets = ports.map((port) => this.#holdAgain(port));
     const complete = sockets.every((socket) => socket.fd >= 0);
     this.#held.set(sandbox.spec.id, complete ? this.#relayed(sandbox, ports, sockets) : sockets);

@@ -15,8 +15,29 @@ export function gatewayEndpoints(sandbox: Pick<Sandbox, "endpoints">): {
   };
 }
 
-/** Where published ports lead: the addresses that the sandbox is reached by from outside. */
-export function portTarget(sandbox: Pick<Sandbox, "endpoints">): { ipv4Address: string; ipv6Address: string } {
+/** Where published ports lead. */
+export interface PortTarget {
+  /** The addresses that the sandbox is reached by from outside; empty where it has none. */
+  readonly ipv4Address: string;
+  readonly ipv6Address: string;
+  /** Its network is routed: the ports are open at those addresses, and not led to from the host's. */
+  readonly routed4?: boolean;
+  readonly routed6?: boolean;
+}
+
+/** Every family that the sandbox has is routed. */
+export function isRouted({ ipv4Address, ipv6Address, routed4, routed6 }: PortTarget): boolean {
+  return (
+    (ipv4Address !== "" || ipv6Address !== "") && (ipv4Address === "" || !!routed4) && (ipv6Address === "" || !!routed6)
+  );
+}
+
+export function portTarget(sandbox: Pick<Sandbox, "endpoints">): PortTarget {
   const { four, six } = gatewayEndpoints(sandbox);
-  return { ipv4Address: four?.ipv4Address ?? "", ipv6Address: six?.ipv6Address ?? "" };
+  return {
+    ipv4Address: four?.ipv4Address ?? "",
+    ipv6Address: six?.ipv6Address ?? "",
+    routed4: four?.routed4 ?? false,
+    routed6: six?.routed6 ?? false,
+  };
 }

@@ -8,7 +8,9 @@ import {
   type NftChange,
   type NftElement,
 } from "../../host/index.ts";
+import { gatewayMode } from "./options.ts";
 import { numberAddress, parseSubnet } from "./subnet.ts";
+import type { PortTarget } from "./routes.ts";
 import type { Network, PublishedPort } from "./types.ts";
 
 /**
@@ -16,6 +18,7 @@ import type { Network, PublishedPort } from "./types.ts";
  *
  *   bridges    our bridges                     routed     bridges whose containers may reach beyond the machine (not internal)
  *   same       (bridge, the same bridge)       subnets4/6 addresses that are masqueraded on their way out
+ *   direct4/6  subnets of routed networks, whose addresses the rest of the world knows; open4/6: the ports published there
  *   ports…     published ports: to the address and port of a container; …at: on one address of the host only
  *
  * Connections to ::1 are left to the relay (relay.ts): IPv6 has no route_localnet, so they could not be led to another link.
@@ -43,6 +46,20 @@ table inet ${table} {
 	set subnets6 {
 		type ipv6_addr
 		flags interval
+	}
+	set direct4 {
+		type ipv4_addr
+		flags interval
+	}
+	set direct6 {
+		type ipv6_addr
+		flags interval
+	}
+	set open4 {
+		type ipv4_addr . inet_proto . inet_service
+	}
+	set open6 {
+		type ipv6_addr . inet_proto . inet_service
 	}
 	map ports4 {
 		type inet_proto . inet_service : ipv4_addr . inet_service
@@ -92,6 +109,10 @@ table inet ${table} {
 		iifname @bridges iifname != @routed drop
 		oifname @bridges oifname != @routed drop
 		ct status dnat accept
+		ip daddr . meta l4proto . th dport @open4 accept
+		ip6 daddr . meta l4proto . th dport @open6 accept
+		ip daddr @direct4 meta l4proto icmp accept
+		ip6 daddr @direct6 meta l4proto ipv6-icmp accept
 		oifname @bridges drop
 	}
 }
@@ -102,14 +123,23 @@ table inet ${table} {
 export function networkElements(op: NftChange["op"], network: Network): NftChange[] {
   const bridge = { key: nftInterface(network.linkName) };
   const masquerade = network.options["com.docker.network.bridge.enable_ip_masquerade"] !== "false" && !network.internal;
+  const isRouted = (family: 4 | 6) => gatewayMode(network, family) === "routed";
+  const direct = (family: 4 | 6) =>
+    isRouted(family)
+      ? network.pools.filter((pool) => pool.family === family).flatMap((pool) => interval(pool.subnet))
+      : [];
   const subnets = (family: 4 | 6) =>
-    masquerade ? network.pools.filter((pool) => pool.family === family).flatMap((pool) => interval(pool.subnet)) : [];
+    masquerade && !isRouted(family)
+      ? network.pools.filter((pool) => pool.family === family).flatMap((pool) => interval(pool.subnet))
+      : [];
   return [
     { op, set: "bridges", elements: [bridge] },
     { op, set: "routed", elements: network.internal ? [] : [bridge] },
     { op, set: "same", elements: [{ key: nftKey(bridge.key, bridge.key) }] },
     { op, set: "subnets4", elements: subnets(4) },
     { op, set: "subnets6", elements: subnets(6) },
+    { op, set: "direct4", elements: direct(4) },
+    { op, set: "direct6", elements: direct(6) },
   ];
 }
 
@@ -123,15 +153,15 @@ function interval(cidr: string): NftElement[] {
 }
 
 /** The map elements that lead published ports to a container's addresses (either may be empty). */
-export function portElements(
-  op: NftChange["op"],
-  ports: readonly PublishedPort[],
-  container: { ipv4Address: string; ipv6Address: string },
-): NftChange[] {
+export function portElements(op: NftChange["op"], ports: readonly PublishedPort[], container: PortTarget): NftChange[] {
   return ports.flatMap((port) => {
     const six = port.hostAddress.includes(":");
     const target = six ? container.ipv6Address : container.ipv4Address;
     if (!target) return [];
+    if (six ? container.routed6 : container.routed4) {
+      const key = nftKey(nftAddress(target), nftProtocol(port.protocol), nftPort(port.containerPort));
+      return [{ op, set: `open${six ? 6 : 4}`, elements: [{ key }] }];
+    }
     const any = port.hostAddress === "0.0.0.0" || port.hostAddress === "::";
     const service = [nftProtocol(port.protocol), nftPort(port.hostPort)];
     const key = any ? nftKey(...service) : nftKey(nftAddress(port.hostAddress), ...service);

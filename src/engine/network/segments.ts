@@ -1,6 +1,13 @@
-import { permissionDenied, randomHex, type InstanceContext, type KeyedMutex } from "../../base/index.ts";
+import { conflict, permissionDenied, randomHex, type InstanceContext, type KeyedMutex } from "../../base/index.ts";
 import { RecordFolder } from "../records.ts";
-import { defineNetwork, MTU_OPTION, definePredefined, poolSubnets, type Surroundings } from "./define.ts";
+import {
+  defineNetwork,
+  definePredefined,
+  MTU_OPTION,
+  poolSubnets,
+  type BridgeSettings,
+  type Surroundings,
+} from "./define.ts";
 import type { AddressPool } from "./ipam.ts";
 import type { NetworkKernel } from "./kernel.ts";
 import { checkSpec, driverOf } from "./options.ts";
@@ -20,13 +27,6 @@ export interface SegmentsOptions {
   readonly addressPools: readonly AddressPool[];
   readonly bridge: BridgeSettings;
   readonly publish: (action: string, network: Network) => void;
-}
-
-/** The default bridge, as far as the daemon's configuration says. */
-export interface BridgeSettings {
-  /** The gateway's address with its prefix length: `bip`. */
-  readonly address?: string;
-  readonly mtu?: number;
 }
 
 /** The networks themselves: made, brought up and removed, on disk and in the kernel. */
@@ -53,13 +53,22 @@ export class Segments {
     checkSpec(spec, driver);
     return locks.run("networks", () => {
       registry.refuseTakenName(spec.name);
-      const network = defineNetwork(spec, driver, this.#surroundings());
+      const defined = defineNetwork(spec, driver, this.#surroundings());
+      const network = { ...defined, foreignLink: driver === "bridge" && this.#claimLink(defined.linkName) };
       this.#bringUp(network);
       records.write(network.id, network);
       registry.addNetwork(network);
       publish("create", network);
       return network;
     });
+  }
+
+  /** True when a link that a network is to use is there already. Throws conflict for one of another network. */
+  #claimLink(name: string): boolean {
+    const { kernel, registry } = this.#options;
+    const other = [...registry.networks.values()].find((network) => network.linkName === name);
+    if (other) throw conflict(`cannot create network: bridge ${name} is used by network ${other.name}`);
+    return kernel.hasLink(name);
   }
 
   async remove(ref: string): Promise<void> {
@@ -85,8 +94,11 @@ export class Segments {
     const { kernel, publish, records, registry, table } = this.#options;
     if (network.driver === "bridge") {
       table.change(networkElements("delete", network));
-      kernel.deleteLink(network.linkName);
-    } else if (network.driver === "macvlan" && network.options["parent"] !== network.linkName) {
+      if (!network.foreignLink) kernel.deleteLink(network.linkName);
+    } else if (
+      (network.driver === "macvlan" || network.driver === "ipvlan") &&
+      network.options["parent"] !== network.linkName
+    ) {
       kernel.deleteLink(network.linkName);
     }
     registry.removeNetwork(network.id);

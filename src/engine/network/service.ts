@@ -14,18 +14,20 @@ import {
 } from "../../host/index.ts";
 import type { EventBus } from "../events/index.ts";
 import type { AddressPool } from "./ipam.ts";
+import type { BridgeSettings } from "./define.ts";
 import { dnsNames, Endpoints } from "./endpoints.ts";
 import { reachableServers, readHostResolvConf } from "./files.ts";
 import { Forwarding, type RunProgram } from "./forwarding.ts";
 import { NetworkKernel } from "./kernel.ts";
 import { EmbeddedDns } from "./names.ts";
+import { HOST_BINDING } from "./options.ts";
 import { PublishedPorts } from "./published.ts";
 import { NetworkRegistry, registryLookup, servesNames } from "./registry.ts";
 import { relayTcp } from "./relay.ts";
 import { gatewayEndpoints } from "./routes.ts";
 import { RecordFolder } from "../records.ts";
 import { SandboxFiles, type SandboxRecord } from "./sandbox-files.ts";
-import { Segments, type BridgeSettings } from "./segments.ts";
+import { Segments } from "./segments.ts";
 import { NetworkTable } from "./table.ts";
 import type {
   Endpoint,
@@ -272,9 +274,18 @@ class Networks implements NetworkService {
       const before = this.#registry.sandbox(sandboxId);
       this.#ports.close(before);
       const unpublished = this.#store({ ...before, publishedPorts: [] });
-      const publishedPorts = await this.#ports.open(unpublished, bindings);
+      const publishedPorts = await this.#ports.open(unpublished, this.#bound(unpublished, bindings));
       return this.#store({ ...unpublished, publishedPorts }).publishedPorts;
     });
+  }
+
+  /** Bindings that name no address get that of the network which gives the sandbox its way out. */
+  #bound(sandbox: Sandbox, bindings: readonly PortBinding[]): PortBinding[] {
+    const endpoint = gatewayEndpoints(sandbox).four;
+    const network = endpoint && this.#registry.networks.get(endpoint.networkId);
+    const address = network?.options[HOST_BINDING];
+    if (address === undefined || address === "0.0.0.0") return [...bindings];
+    return bindings.map((binding) => (binding.hostAddress ? binding : { ...binding, hostAddress: address }));
   }
 
   rename(sandboxId: string, name: string): void {
@@ -326,7 +337,9 @@ class Networks implements NetworkService {
 
   async destroyAll(): Promise<void> {
     await this.recover(new Set());
-    for (const network of this.list()) this.#kernel.deleteLink(network.driver === "bridge" ? network.linkName : "");
+    for (const network of this.list()) {
+      if (network.driver === "bridge" && !network.foreignLink) this.#kernel.deleteLink(network.linkName);
+    }
     for (const name of this.#kernel.ownLinks()) this.#kernel.deleteLink(name);
     this.#table.remove();
     await this.#forwarding?.remove();

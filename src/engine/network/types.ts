@@ -8,7 +8,7 @@
  * `destroySandbox`. Everything is idempotent by id: a second call with the same id returns what is there. Sandboxes outlive the daemon (namespace
  * pins, links and rules are in the kernel); `recover` finds them again and removes those that nobody claims.
  */
-export type NetworkDriver = "bridge" | "host" | "null" | "macvlan";
+export type NetworkDriver = "bridge" | "host" | "null" | "macvlan" | "ipvlan";
 
 export interface IpamPool {
   /** CIDR. Left out: chosen from the default pools, clear of the host's routes. */
@@ -57,6 +57,8 @@ export interface Network {
   readonly labels: Readonly<Record<string, string>>;
   /** The bridge's link name (macvlan: the parent's); empty for host and none. */
   readonly linkName: string;
+  /** The bridge was there before: it is used, and stays when the network goes. */
+  readonly foreignLink?: boolean;
   /** bridge, host and none, which exist always and cannot be removed. */
   readonly predefined: boolean;
 }
@@ -94,6 +96,7 @@ export interface EndpointSpec {
   readonly ipv4Address?: string;
   readonly ipv6Address?: string;
   readonly macAddress?: string;
+  readonly linkLocalAddresses?: readonly string[];
   readonly driverOpts?: Readonly<Record<string, string>>;
   /** The endpoint with the highest priority gives the default route. */
   readonly gwPriority?: number;
@@ -116,6 +119,9 @@ export interface Endpoint {
   readonly ipv6Address: string;
   readonly ipv6PrefixLength: number;
   readonly ipv6Gateway: string;
+  /** The network is routed in that family (gateway_mode). */
+  readonly routed4?: boolean;
+  readonly routed6?: boolean;
   /** Every name by which others on the network resolve it: container name, aliases, short id. */
   readonly dnsNames: readonly string[];
 }

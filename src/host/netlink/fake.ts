@@ -105,7 +105,7 @@ class FakeNetlink implements Netlink {
   }
   addLink(spec: LinkSpec): number {
     const { kind } = spec;
-    const born = kind.type === "macvlan" && kind.netnsFd !== undefined ? this.#host.pinOf(kind.netnsFd) : this.#pin;
+    const born = "netnsFd" in kind && kind.netnsFd !== undefined ? this.#host.pinOf(kind.netnsFd) : this.#pin;
     const index = this.#create(born, spec.name, kind.type, spec);
     if (kind.type === "veth") {
       const pin = kind.peer.netnsFd === undefined ? this.#pin : this.#host.pinOf(kind.peer.netnsFd);

@@ -7,6 +7,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from "./socket.ts";
 import type {
   Address,
   BridgePortOptions,
+  IpvlanMode,
   Link,
   LinkChange,
   LinkSpec,
@@ -55,6 +56,8 @@ const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
 const IFLA_MACVLAN_MODE = 1;
 const MACVLAN_MODES = { private: 1, vepa: 2, bridge: 4, passthru: 8 };
+const IFLA_IPVLAN_MODE = 1;
+const IPVLAN_MODES = { l2: 0, l3: 1, l3s: 2 } as const satisfies Record<IpvlanMode, number>;
 const IFLA_VLAN_ID = 1;
 const IFLA_VXLAN = { id: 1, parent: 3, local: 4, learning: 7, port: 15, local6: 17 };
 const IFLA_BRPORT = { hairpin: 4, learning: 8, isolated: 33 };
@@ -105,7 +108,7 @@ class Rtnetlink implements Netlink {
     const what = `create ${spec.kind.type} link ${spec.name}`;
     this.#socket.request(what, RTM.newLink, nl.NLM_F_CREATE | nl.NLM_F_EXCL, encodeLink(spec));
     // The kernel does not tell the index. A link that was born in another namespace is not to be found here.
-    if (spec.kind.type === "macvlan" && spec.kind.netnsFd !== undefined) return 0;
+    if ("netnsFd" in spec.kind && spec.kind.netnsFd !== undefined) return 0;
     const link = this.link(spec.name);
     if (!link) throw internal(`${what}: it is not there afterwards`);
     // An alias is only taken from a link that exists.
@@ -250,7 +253,9 @@ function encodeLink(spec: LinkSpec): Buffer {
       kind.parent !== undefined &&
       kind.type !== "vxlan" &&
       nl.attribute(IFLA.parent, nl.u32(kind.parent)),
-    kind.type === "macvlan" && kind.netnsFd !== undefined && nl.attribute(IFLA.netnsFd, nl.u32(kind.netnsFd)),
+    (kind.type === "macvlan" || kind.type === "ipvlan") &&
+      kind.netnsFd !== undefined &&
+      nl.attribute(IFLA.netnsFd, nl.u32(kind.netnsFd)),
     nl.nested(IFLA.linkInfo, [
       nl.attribute(IFLA_INFO_KIND, Buffer.from(kind.type)),
       nl.nested(IFLA_INFO_DATA, encodeKind(kind)),
@@ -274,6 +279,8 @@ function encodeKind(kind: LinkSpec["kind"]): nl.Attributes {
       ];
     case "macvlan":
       return [nl.attribute(IFLA_MACVLAN_MODE, nl.u32(MACVLAN_MODES[kind.mode]))];
+    case "ipvlan":
+      return [nl.attribute(IFLA_IPVLAN_MODE, nl.u16(IPVLAN_MODES[kind.mode]))];
     case "vlan":
       return [nl.attribute(IFLA_VLAN_ID, nl.u16(kind.id))];
     case "vxlan": {

@@ -15,6 +15,8 @@ export interface Link {
   readonly alias: string;
 }
 
+export type IpvlanMode = "l2" | "l3" | "l3s";
+
 export interface LinkSpec {
   readonly name: string;
   readonly macAddress?: string;
@@ -28,6 +30,7 @@ export interface LinkSpec {
     | { readonly type: "bridge" }
     | { readonly type: "veth"; readonly peer: VethPeer }
     | { readonly type: "macvlan"; readonly parent: number; readonly mode: MacvlanMode; readonly netnsFd?: number }
+    | { readonly type: "ipvlan"; readonly parent: number; readonly mode: IpvlanMode; readonly netnsFd?: number }
     | {
         readonly type: "vxlan";
         readonly id: number;

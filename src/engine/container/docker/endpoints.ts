@@ -28,6 +28,7 @@ export function endpointSpec(record: ContainerRecord, settings: DockerEndpointSe
     ipv4Address: settings.IPAMConfig?.IPv4Address || undefined,
     ipv6Address: settings.IPAMConfig?.IPv6Address || undefined,
     macAddress: settings.MacAddress || undefined,
+    linkLocalAddresses: settings.IPAMConfig?.LinkLocalIPs ?? [],
     driverOpts: settings.DriverOpts ?? {},
     gwPriority: settings.GwPriority,
   };
