@@ -309,6 +309,19 @@ test("ADD and remote contexts take git repositories, at a reference and in a sub
   git("add", ".");
   git("commit", "-q", "-m", "first");
   git("tag", "v1");
+  // A second repository that has the first as its submodule, named relative to itself.
+  const outer = path.join(engine.directory, "outer");
+  execFileSync("git", ["clone", "-q", repository, outer]);
+  const outerGit = (...args: string[]) =>
+    execFileSync(
+      "git",
+      ["-C", outer, "-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always", ...args],
+      { stdio: "pipe" },
+    );
+  outerGit("remote", "set-url", "origin", `${engine.directory}/outer`);
+  outerGit("submodule", "--quiet", "add", repository, "inner");
+  outerGit("config", "-f", ".gitmodules", "submodule.inner.url", "../repository");
+  outerGit("commit", "-q", "-a", "-m", "with a submodule");
   const daemon = spawn(
     "git",
     ["daemon", "--export-all", `--base-path=${engine.directory}`, "--reuseaddr", "--listen=127.0.0.1", "--port=19418"],
@@ -322,6 +335,11 @@ test("ADD and remote contexts take git repositories, at a reference and in a sub
       assert.equal(fs.readFileSync(`${root}/sub/file`, "utf8"), "from git");
       assert.equal(fs.existsSync(`${root}/sub/.git`), false);
       assert.ok(fs.existsSync(`${root}/all/.git`));
+    });
+    const nested = await build("FROM scratch\nADD git://127.0.0.1:19418/outer /outer\n");
+    await nested.look((root) => {
+      assert.equal(fs.readFileSync(`${root}/outer/inner/sub/file`, "utf8"), "from git");
+      assert.equal(fs.existsSync(`${root}/outer/inner/.git`), false);
     });
     assert.match((await refused(`FROM scratch\nADD ${url}#nope /x\n`)).stderr, /git fetch of .* failed/);
     assert.match((await refused("FROM scratch\nADD git@host:--upload-pack=x#y /x\n")).stderr, /failed|not a git/);

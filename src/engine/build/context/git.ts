@@ -1,6 +1,6 @@
 /**
- * Git repositories as sources: `ADD https://host/repo.git#ref:subdir /dst`, and `remote` of POST /build. Fetched by the git program, shallow, without
- * submodules, prompts, hooks or the user's configuration.
+ * Git repositories as sources: `ADD https://host/repo.git#ref:subdir /dst`, and `remote` of POST /build. Fetched by the git program, shallow, with
+ * submodules, without prompts, hooks or the user's configuration.
  * https://docs.docker.com/reference/dockerfile/#adding-files-from-a-git-repository
  */
 import fs from "node:fs";
@@ -64,10 +64,23 @@ export async function fetchGit(
   }
   await git("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, ref);
   await git("checkout", "--quiet", "--detach", "FETCH_HEAD");
-  if (!options.keepGitDir) fs.rmSync(path.join(directory, ".git"), { recursive: true, force: true });
+  if (lstat(path.join(directory, ".gitmodules"))?.isFile()) {
+    // Submodules may be named relative to where the repository came from.
+    await git("remote", "add", "origin", url);
+    await git("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1");
+  }
+  if (!options.keepGitDir) removeGitDirs(directory);
   const root = path.join(directory, resolveInRoot(directory, subdirectory));
   if (!lstat(root)?.isDirectory()) throw invalidArgument(`${source}: the repository has no directory ${subdirectory}`);
   return root;
+}
+
+/** The repository's own and those of submodules, which are files that point into it. Nothing else can have that name in a checkout. */
+function removeGitDirs(directory: string): void {
+  fs.rmSync(path.join(directory, ".git"), { recursive: true, force: true });
+  const names = fs.readdirSync(directory, { recursive: true, encoding: "utf8" });
+  for (const name of names.filter((each) => path.basename(each) === ".git"))
+    fs.rmSync(path.join(directory, name), { recursive: true, force: true });
 }
 
 function gitEnvironment(): Record<string, string> {
