@@ -297,9 +297,11 @@ describe("a Pod's life", { concurrency: 6 }, () => {
       return k.kubectl("get", "--raw", `/api/v1/nodes/${nodeName}/proxy/${name}`);
     };
     assert.equal(await page("healthz"), "ok");
-    const { pods } = JSON.parse(await page("stats/summary"));
+    const { node, pods } = JSON.parse(await page("stats/summary"));
+    assert.ok(node.fs.capacityBytes > 0 && node.runtime.imageFs.availableBytes > 0);
     const own = pods.find((pod: { podRef: { name: string } }) => pod.podRef.name === "measured");
     assert.ok(own.containers[0].memory.workingSetBytes > 0);
+    assert.ok(own["ephemeral-storage"].capacityBytes > 0);
     assert.match(
       await page("metrics/cadvisor"),
       /^container_memory_working_set_bytes\{container="main",namespace="default",pod="measured"\} [1-9]/m,

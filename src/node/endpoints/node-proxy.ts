@@ -3,6 +3,7 @@ import type { Endpoint } from "../../apiserver/index.ts";
 import { notFound, rfc3339, unavailable, type Clock } from "../../base/index.ts";
 import { LABELS } from "../kubelet/index.ts";
 import type { MeasuredNode } from "./metrics.ts";
+import type { FilesystemRoom } from "./node-usage.ts";
 
 /**
  * What a kubelet serves on its own port, behind `nodes/NAME/proxy`: /healthz, /stats/summary, /metrics/resource and /metrics/cadvisor. Nodes here share the API
@@ -52,19 +53,33 @@ const time = (nanos: number) => rfc3339(Math.floor(nanos / 1e6));
 
 /** Upstream's Summary (k8s.io/kubelet/pkg/apis/stats/v1alpha1). */
 async function summary(node: MeasuredNode, clock: Clock): Promise<object> {
-  const [usage, pods] = await Promise.all([node.usage.sample(), node.runtime.listPodSandboxStats()]);
+  const [usage, room, pods] = await Promise.all([
+    node.usage.sample(),
+    node.usage.filesystem(),
+    node.runtime.listPodSandboxStats(),
+  ]);
   const nowText = rfc3339(clock.nowMs());
+  // Images, containers and Pods' folders are on one file system.
+  const fs = { time: nowText, ...room };
   return {
     node: {
       nodeName: node.name,
       cpu: { time: nowText, usageNanoCores: Math.round(usage.nanoCores) },
       memory: { time: nowText, workingSetBytes: usage.memoryBytes, usageBytes: usage.memoryBytes },
+      fs,
+      runtime: { imageFs: fs, containerFs: fs },
     },
-    pods: pods.map(podSummary),
+    pods: pods.map((pod) => podSummary(pod, room)),
   };
 }
 
-function podSummary({ attributes, cpu, memory, network, process, containers }: cri.PodSandboxStats): object {
+function podSummary(
+  { attributes, cpu, memory, network, process, containers }: cri.PodSandboxStats,
+  { capacityBytes, availableBytes, inodes, inodesFree }: FilesystemRoom,
+): object {
+  const room = { capacityBytes, availableBytes, inodes, inodesFree };
+  const sum = (read: (usage: cri.FilesystemUsage) => number) =>
+    containers.reduce((total, { writableLayer }) => total + read(writableLayer), 0);
   const { name, namespace, uid } = attributes.metadata;
   return {
     podRef: { name, namespace, uid },
@@ -75,6 +90,12 @@ function podSummary({ attributes, cpu, memory, network, process, containers }: c
       ...network.defaultInterface,
       interfaces: network.interfaces,
     },
+    "ephemeral-storage": {
+      time: time(cpu.timestamp),
+      ...room,
+      usedBytes: sum(({ usedBytes }) => usedBytes),
+      inodesUsed: sum(({ inodesUsed }) => inodesUsed),
+    },
     process_stats: { process_count: process.processCount },
     containers: containers.map((container) => ({
       name: container.attributes.metadata.name,
@@ -82,6 +103,7 @@ function podSummary({ attributes, cpu, memory, network, process, containers }: c
       memory: memorySummary(container.memory),
       rootfs: {
         time: time(container.writableLayer.timestamp),
+        ...room,
         usedBytes: container.writableLayer.usedBytes,
         inodesUsed: container.writableLayer.inodesUsed,
       },

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, statfs } from "node:fs/promises";
 import type { Clock } from "../../base/index.ts";
 
 /** /proc/stat counts in hundredths of a second. */
@@ -10,15 +10,47 @@ export interface NodeUsage {
   readonly memoryBytes: number;
 }
 
+/** Of the file system on which images, containers and Pods' folders are. */
+export interface FilesystemRoom {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+  readonly usedBytes: number;
+  readonly inodes: number;
+  readonly inodesFree: number;
+  readonly inodesUsed: number;
+}
+
+export interface NodeUsageOptions {
+  readonly clock: Clock;
+  /** Of the instance's data. */
+  readonly folder: string;
+  readonly read?: (file: string) => Promise<string>;
+}
+
 /** What the whole machine uses, from /proc; CPU since the sample before. */
 export class NodeUsageSampler {
   readonly #clock: Clock;
   readonly #read: (file: string) => Promise<string>;
   #last: { atMs: number; busyTicks: number; nanoCores: number } | undefined;
 
-  constructor(clock: Clock, read: (file: string) => Promise<string> = (file) => readFile(file, "utf8")) {
+  readonly #folder: string;
+
+  constructor({ clock, folder, read }: NodeUsageOptions) {
     this.#clock = clock;
-    this.#read = read;
+    this.#folder = folder;
+    this.#read = read ?? ((file) => readFile(file, "utf8"));
+  }
+
+  async filesystem(): Promise<FilesystemRoom> {
+    const { bsize, blocks, bavail, bfree, files, ffree } = await statfs(this.#folder);
+    return {
+      capacityBytes: blocks * bsize,
+      availableBytes: bavail * bsize,
+      usedBytes: (blocks - bfree) * bsize,
+      inodes: files,
+      inodesFree: ffree,
+      inodesUsed: files - ffree,
+    };
   }
 
   async sample(): Promise<NodeUsage> {

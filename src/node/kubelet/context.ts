@@ -31,6 +31,8 @@ export interface KubeletContext {
   admit(pod: Pod, observed: Observed): Verdict | undefined;
   /** Undefined when the Pod, as it is now, has room beside the others. */
   fits(pod: Pod): Verdict | undefined;
+  /** Undefined when the node, with nothing else on it, has room for the Pod. */
+  fitsAlone(pod: Pod): Verdict | undefined;
   runtimeHandler(pod: Pod): Promise<string>;
   removeLogs(folder: string): Promise<void>;
   /** Resolves when no Service sends a Pod that is being deleted anything new. */

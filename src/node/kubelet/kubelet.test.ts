@@ -247,3 +247,32 @@ test("a node that shuts down is not ready, ends its Pods with their grace, and t
   api.put(pod({}, "late"));
   await until(clock, () => statusOf("late")?.reason === "NodeShutdown", "refused");
 });
+
+test("a resize that the node could never give is Infeasible, one that it can't give now is Deferred", async (t) => {
+  const { clock, api, statusOf } = await start(t);
+  const asking = (cpu: string): k8s.Container[] => [
+    {
+      name: "main",
+      image: "busybox",
+      imagePullPolicy: "IfNotPresent",
+      resources: { requests: { cpu }, limits: { cpu } },
+    },
+  ];
+  api.put(pod({ containers: asking("500m") }));
+  api.put(pod({ containers: asking("1") }, "neighbour"));
+  await until(clock, () => statusOf()?.phase === "Running" && statusOf("neighbour")?.phase === "Running", "running");
+  const pending = () => statusOf()?.conditions?.find(({ type }) => type === "PodResizePending");
+  const resize = (cpu: string) =>
+    api.put({
+      ...pod({ containers: asking(cpu) }),
+      status: statusOf(),
+      metadata: { ...pod().metadata, generation: 2 },
+    });
+  resize("10");
+  await until(clock, () => pending()?.reason === "Infeasible", "infeasible");
+  assert.equal(pending()?.message, "Node didn't have enough capacity: cpu, requested: 10000, capacity: 2000");
+  resize("1500m");
+  await until(clock, () => pending()?.reason === "Deferred", "deferred");
+  resize("600m");
+  await until(clock, () => pending() === undefined, "resized");
+});

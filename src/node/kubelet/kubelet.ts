@@ -15,7 +15,7 @@ import { StaticPods } from "./static-pods/static-pods.ts";
 import type { Verdict } from "./pod/verdict.ts";
 import { PodWorker } from "./pod/worker.ts";
 import { Prober, type ProbeKind } from "./probe/prober.ts";
-import { LABELS } from "./runtime/sandbox-config.ts";
+import { LABELS, podLogDirectory } from "./runtime/sandbox-config.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
 import { StatusWriter } from "./status/status-writer.ts";
 import { Upkeep } from "./upkeep/upkeep.ts";
@@ -77,7 +77,8 @@ export class Kubelet {
       ...this.#options,
       pods: () => api.pods(),
       podFolder: (uid) => this.#context!.volumes.podFolder(uid),
-      evict: (pod, verdict) => this.#evict(pod, verdict),
+      logFolder: (pod) => podLogDirectory(this.#context!.logRoot, pod),
+      evict: (pod, verdict, graceSeconds) => this.#evict(pod, verdict, graceSeconds),
       onPressure: () => void this.#agent?.report(),
     });
     this.#agent = new NodeAgent({
@@ -137,11 +138,11 @@ export class Kubelet {
     await shutdownPods(workers, configuration.shutdownGroups, clock, this.#stop.signal);
   }
 
-  #evict(pod: Pod, verdict: Verdict): void {
+  #evict(pod: Pod, verdict: Verdict, graceSeconds: number): void {
     const worker = this.#workers.get(pod.metadata.uid!);
     if (!worker || worker.finished) return;
     this.#context!.event(pod, undefined, "Warning", "Evicted", verdict.message);
-    worker.fail(verdict);
+    worker.fail(verdict, graceSeconds);
   }
 
   /** A Pod of this node, for logs, exec and the like. */
@@ -177,6 +178,7 @@ export class Kubelet {
     });
     const room = { cpuMilli: machine.cpus * 1000, memoryBytes: machine.memoryBytes, pods: MAX_PODS };
     const fits = (pod: Pod) => admitPod(pod, api.pods(), room);
+    const fitsAlone = (pod: Pod) => admitPod(pod, [], room);
     return {
       nodeName,
       machine,
@@ -203,6 +205,7 @@ export class Kubelet {
         return this.#shuttingDown ? REFUSED_BY_SHUTDOWN : (unsupported(pod) ?? fits(pod));
       },
       fits,
+      fitsAlone,
       runtimeHandler: async (pod) => {
         const name = pod.spec?.runtimeClassName;
         return name ? ((await api.runtimeClass(name))?.handler ?? name) : "";

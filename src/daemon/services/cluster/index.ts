@@ -32,7 +32,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
   // The API server hands exec and logs to the nodes, which start after it.
   let nodes: LocalNodes | undefined;
   const store = storeService(context);
-  const usage = new NodeUsageSampler(context.clock);
+  const usage = new NodeUsageSampler({ clock: context.clock, folder: context.dataDir });
   const measured = () => (nodes?.running() ?? []).map((node) => ({ ...node, usage }));
   const runtimeOf = (name: string) => {
     const runtime = nodes?.runtime(name);

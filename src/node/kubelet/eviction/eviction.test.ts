@@ -56,7 +56,7 @@ test("under pressure one Pod a round goes, and the condition lasts", async () =>
     pods: () => [pod("a"), pod("b")].filter(({ metadata }) => !evicted.includes(metadata.name!)),
     usage: async () => new Map([["b", { memoryBytes: 10, diskBytes: 0, processes: 0 }]]),
     reclaimDisk: async () => false,
-    emptyDirBytes: async () => 0,
+    storage: async () => new Map(),
     evict: ({ metadata }, { reason, message }) => {
       evicted.push(metadata.name!);
       assert.equal(reason, "Evicted");
@@ -83,11 +83,48 @@ test("disk is freed before Pods go", async () => {
     pods: () => [pod("a")],
     usage: async () => new Map(),
     reclaimDisk: async () => images-- > 0,
-    emptyDirBytes: async () => 0,
+    storage: async () => new Map(),
     evict: ({ metadata }) => void evicted.push(metadata.name!),
   });
   await eviction.round();
   assert.deepEqual(evicted, []);
   await eviction.round();
   assert.deepEqual(evicted, ["a"]);
+});
+
+test("a soft threshold has to be crossed for its grace, without a break; the Pod then gets some of its own", async () => {
+  const clock = new FakeClock();
+  const evicted: string[] = [];
+  let available = 50;
+  const eviction = new Eviction({
+    clock,
+    thresholds: parseThresholds("memory.available<10"),
+    soft: {
+      thresholds: parseThresholds("memory.available<100"),
+      graceMs: new Map([["memory.available", 30_000]]),
+      maxPodGraceSeconds: 12,
+    },
+    observe: async () => ({ "memory.available": { available, capacity: 1000 } }),
+    pods: () => [pod("a")],
+    usage: async () => new Map(),
+    reclaimDisk: async () => false,
+    storage: async () => new Map(),
+    evict: ({ metadata }, _verdict, graceSeconds) => void evicted.push(`${metadata.name} ${graceSeconds}`),
+  });
+  await eviction.round();
+  assert.equal(eviction.pressure().memory, true);
+  await clock.advance(20_000);
+  available = 500;
+  await eviction.round();
+  available = 50;
+  await eviction.round();
+  await clock.advance(20_000);
+  await eviction.round();
+  assert.deepEqual(evicted, []);
+  await clock.advance(10_000);
+  await eviction.round();
+  assert.deepEqual(evicted, ["a 12"]);
+  available = 5;
+  await eviction.round();
+  assert.deepEqual(evicted, ["a 12", "a 1"]);
 });

@@ -266,9 +266,11 @@ export class PodWorker {
   /** Gives a running container other limits; the Pod's own group grows before it and shrinks after it. */
   async #resize(pod: Pod, sandboxId: string, step: Extract<Step, { type: "resizeContainer" }>): Promise<void> {
     const { runtime } = this.#context;
-    const refused = this.#context.fits(pod);
+    const never = this.#context.fitsAlone(pod);
+    const refused = never ?? this.#context.fits(pod);
     if (refused) {
-      this.#resizing = { type: "PodResizePending", reason: "Deferred", message: refused.message };
+      const message = resizeMessage(refused, never !== undefined);
+      this.#resizing = { type: "PodResizePending", reason: never ? "Infeasible" : "Deferred", message };
       return;
     }
     try {
@@ -402,6 +404,12 @@ export class PodWorker {
       if (status?.state === "CONTAINER_RUNNING" && ip) this.#context.prober.watch(this.uid, status.id, container, ip);
     }
   }
+}
+
+/** Upstream speaks of the node's capacity where no other Pod is to blame. */
+function resizeMessage({ message }: Verdict, infeasible: boolean): string {
+  const why = message.replace("Pod was rejected: ", "");
+  return infeasible ? why.replace("enough resource", "enough capacity").replace(/, used: \d+/, "") : why;
 }
 
 /** What `kubectl get pods` shows for a container that could not be made: its process, its configuration, or anything else. */

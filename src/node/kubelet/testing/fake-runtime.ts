@@ -114,6 +114,7 @@ export class FakeRuntime implements cri.RuntimeService, cri.ImageService {
       message: "",
       mounts: config.mounts,
       logPath: config.logPath,
+      resources: config.linux.resources,
       pid: 0,
     });
     return id;
@@ -142,7 +143,10 @@ export class FakeRuntime implements cri.RuntimeService, cri.ImageService {
     if (!container) throw notFound(`no container ${id}`);
     return { ...container };
   }
-  async updateContainerResources(): Promise<void> {}
+  async updateContainerResources(id: string, resources: cri.LinuxContainerResources): Promise<void> {
+    const container = this.containers.get(id)!;
+    container.resources = { ...container.resources, ...resources };
+  }
   async updatePodSandboxResources(): Promise<void> {}
   async reopenContainerLog(): Promise<void> {}
   async execSync(_id: string, command: string[]): Promise<cri.ExecSyncResult> {

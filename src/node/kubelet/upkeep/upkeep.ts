@@ -2,6 +2,7 @@ import path from "node:path";
 import { messageOf, type Clock, type Logger } from "../../../base/index.ts";
 import type { KubeletConfiguration } from "../configuration.ts";
 import { Eviction } from "../eviction/eviction.ts";
+import type { StorageUsage } from "../eviction/local-storage.ts";
 import type { PodUsage } from "../eviction/rank.ts";
 import { DEFAULT_EVICTION_HARD, parseThresholds, type Observations } from "../eviction/thresholds.ts";
 import type { KubeletHost } from "../kubelet-api.ts";
@@ -22,7 +23,9 @@ export interface UpkeepOptions {
   readonly configuration: KubeletConfiguration;
   readonly pods: () => readonly Pod[];
   readonly podFolder: (uid: string) => string;
-  readonly evict: (pod: Pod, verdict: Verdict) => void;
+  /** Where a Pod's logs are, a folder for each container. */
+  readonly logFolder: (pod: Pod) => string;
+  readonly evict: (pod: Pod, verdict: Verdict, graceSeconds: number) => void;
   /** The node's conditions have changed. */
   readonly onPressure: () => void;
 }
@@ -48,7 +51,12 @@ export class Upkeep {
       pods: options.pods,
       usage: () => this.#usage(),
       reclaimDisk: async () => (await this.#imageGc.freeAll()) > 0,
-      emptyDirBytes: (pod, volume) => diskUsage(path.join(options.podFolder(pod.metadata.uid!), "volumes", volume)),
+      soft: {
+        thresholds: parseThresholds(options.configuration.evictionSoft ?? ""),
+        graceMs: options.configuration.evictionSoftGracePeriodMs,
+        maxPodGraceSeconds: options.configuration.evictionMaxPodGracePeriodSeconds,
+      },
+      storage: (pods) => this.#storage(pods),
       evict: options.evict,
     });
   }
@@ -96,6 +104,28 @@ export class Upkeep {
         : {}),
       "pid.available": { available: processes.max - processes.running, capacity: processes.max },
     };
+  }
+
+  async #storage(pods: readonly Pod[]): Promise<ReadonlyMap<Pod, StorageUsage>> {
+    const stats = await this.#options.runtime.listPodSandboxStats();
+    const layers = new Map(stats.map(({ attributes, containers }) => [attributes.labels[LABELS.podUid], containers]));
+    const result = new Map<Pod, StorageUsage>();
+    for (const pod of pods) result.set(pod, await this.#storageOf(pod, layers.get(pod.metadata.uid!) ?? []));
+    return result;
+  }
+
+  async #storageOf(pod: Pod, layers: readonly cri.ContainerStats[]): Promise<StorageUsage> {
+    const { podFolder, logFolder } = this.#options;
+    const containers = new Map<string, number>();
+    for (const { name } of pod.spec?.containers ?? []) {
+      const layer = layers.find(({ attributes }) => attributes.metadata.name === name)?.writableLayer.usedBytes ?? 0;
+      containers.set(name, layer + (await diskUsage(path.join(logFolder(pod), name))));
+    }
+    const emptyDirs = new Map<string, number>();
+    for (const { name, emptyDir } of pod.spec?.volumes ?? [])
+      if (emptyDir && emptyDir.medium !== "Memory")
+        emptyDirs.set(name, await diskUsage(path.join(podFolder(pod.metadata.uid!), "volumes", name)));
+    return { containers, emptyDirs };
   }
 
   async #usage(): Promise<ReadonlyMap<string, PodUsage>> {
