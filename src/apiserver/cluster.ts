@@ -14,7 +14,9 @@ import type { OidcOptions } from "./authn/oidc.ts";
 import { LegacyServiceAccountTokens } from "./authn/legacy-service-account-tokens.ts";
 import { openSigningKey, ServiceAccountTokens } from "./authn/service-account-tokens.ts";
 import { StaticTokens } from "./authn/static-tokens.ts";
+import type { WebhookTokenOptions } from "./authn/webhook-tokens.ts";
 import { createAuthorizers } from "./authz/index.ts";
+import type { AuthorizationOptions } from "./authz/index.ts";
 import { bootstrapCluster } from "./bootstrap/objects.ts";
 import { openClusterCertificates } from "./certificates/cluster.ts";
 import type { ClusterCertificates } from "./certificates/cluster.ts";
@@ -29,7 +31,7 @@ import { reviewEndpoints } from "./endpoints/reviews.ts";
 import { tokenEndpoint } from "./endpoints/tokens.ts";
 import { createFairness } from "./machinery/fairness.ts";
 import type { ApiServer, Listener } from "./machinery/options.ts";
-import type { Audit, Endpoint, Fairness, Fallback } from "./machinery/pipeline.ts";
+import type { Audit, Authenticator, Endpoint, Fairness, Fallback } from "./machinery/pipeline.ts";
 import { createApiServer } from "./machinery/server.ts";
 import { builtinKinds } from "./resources/index.ts";
 
@@ -52,6 +54,12 @@ export interface ClusterOptions {
   readonly tokenAuthFile?: string;
   /** Upstream's --oidc-* flags. */
   readonly oidc?: OidcOptions;
+  /** Upstream's --authentication-token-webhook-* flags. */
+  readonly webhookTokens?: WebhookTokenOptions;
+  /** Upstream's --authentication-config, in place of the --oidc-* flags. */
+  readonly authenticationConfigFile?: string;
+  /** Upstream's --authorization-* flags; Node and RBAC by default. */
+  readonly authorization?: AuthorizationOptions;
   /** Upstream's --service-account-issuer. */
   readonly serviceAccountIssuer?: string;
   /** Further endpoints: logs, exec, proxies, which need a node. */
@@ -81,6 +89,15 @@ export interface Cluster extends AsyncDisposable {
 
 const defaultServices: ServiceRange = { cidr: "10.96.0.0/16", nodePorts: [30_000, 32_767] };
 const defaultIssuer = "https://kubernetes.default.svc.cluster.local";
+
+/** Loaded only where there is such a service. */
+async function openWebhookTokens(options: WebhookTokenOptions, clock: Clock, log: Logger): Promise<Authenticator> {
+  return (await import("./authn/webhook-tokens.ts")).WebhookTokens.open(options, clock, log);
+}
+
+async function openConfigured(file: string, clock: Clock): Promise<Authenticator[]> {
+  return (await import("./authn/configuration.ts")).openAuthenticationConfiguration(file, clock);
+}
 
 /** A whole API server: kinds, who may do what, admission, the objects every cluster begins with, and a TLS port. */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
@@ -113,8 +130,12 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     legacyTokens,
     ...(options.oidc === undefined ? [] : [new OidcUsers(options.oidc, clock)]),
     new BootstrapTokens(state, clock),
+    ...(options.webhookTokens === undefined ? [] : [await openWebhookTokens(options.webhookTokens, clock, log)]),
+    ...(options.authenticationConfigFile === undefined
+      ? []
+      : await openConfigured(options.authenticationConfigFile, clock)),
   ];
-  const { authorizers, rbac } = createAuthorizers(state);
+  const { authorizers, rbac } = await createAuthorizers({ state, clock, log }, options.authorization);
   const endpoints = [
     ...reviewEndpoints({
       authenticators,

@@ -4,5 +4,6 @@ export type * from "./machinery/options.ts";
 export { createApiServer } from "./machinery/server.ts";
 export { builtinKinds } from "./resources/index.ts";
 export * from "./cluster.ts";
+export { durationMs } from "./authz/configuration.ts";
 export { createAudit, type AuditLevel, type AuditOptions, type AuditRule } from "./machinery/audit.ts";
 export { createFairness, type FairnessOptions } from "./machinery/fairness.ts";

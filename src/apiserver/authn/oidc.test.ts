@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import type { KeyObject } from "node:crypto";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -11,6 +11,7 @@ import { exportJWK, SignJWT } from "jose";
 import type { ApiRequest } from "../../api/index.ts";
 import { FakeClock, systemClock } from "../../base/index.ts";
 import { CertificateAuthority } from "../certificates/authority.ts";
+import { openAuthenticationConfiguration } from "./configuration.ts";
 import { OidcUsers } from "./oidc.ts";
 import type { OidcOptions } from "./oidc.ts";
 
@@ -107,4 +108,53 @@ test("OIDC: keys are kept, and asked for again when a token has a new one", asyn
   assert.equal(fetches, before + 2);
   await assert.rejects(one.authenticate(await bearing({})), /Unauthorized/);
   assert.equal(fetches, before + 2, "an unknown key asks no more often than every ten seconds");
+});
+
+test("the structured file: claims by CEL, rules, several audiences, and no anonymous callers but for health", async () => {
+  published = [{ kid: "1", key: first.publicKey }];
+  const file = path.join(folder, "authentication.yaml");
+  const ca = (await readFile(path.join(folder, "ca.crt"), "utf8")).replaceAll("\n", "\n        ");
+  const write = (more: string, prefix = 'prefix: "x:"') =>
+    writeFile(
+      file,
+      `apiVersion: apiserver.config.k8s.io/v1
+kind: AuthenticationConfiguration
+anonymous: { enabled: true, conditions: [{ path: /livez }] }
+jwt:
+- issuer:
+    url: ${issuerUrl}
+    audiences: [berth, other]
+    audienceMatchPolicy: MatchAny
+    certificateAuthority: |
+        ${ca}
+  claimMappings:
+    username: { claim: sub, ${prefix} }
+    groups: { expression: "claims.roles.split(',')" }
+    uid: { claim: id }
+    extra: [{ key: example.com/tenant, valueExpression: claims.tenant }]
+  userValidationRules: [{ expression: "!user.username.startsWith('x:system:')", message: reserved }]
+${more}
+`,
+    );
+  await write("  claimValidationRules: [{ expression: claims.tenant != 'banned', message: banned }]");
+  const [jwt, anonymous] = await openAuthenticationConfiguration(file, clock);
+  const claims = { roles: "a,b", id: "9", tenant: "t" };
+  assert.deepEqual(await jwt!.authenticate(await bearing(claims, { audience: "other" })), {
+    name: "x:7",
+    groups: ["a", "b"],
+    uid: "9",
+    extra: { "example.com/tenant": ["t"] },
+  });
+  await assert.rejects(async () => jwt!.authenticate(await bearing({ ...claims, tenant: "banned" })), /Unauthorized/);
+  await assert.rejects(async () => jwt!.authenticate(await bearing({ ...claims, sub: "system:x" })), /Unauthorized/);
+  const bare = (at: string): ApiRequest => ({ method: "GET", path: at, query: new URLSearchParams(), headers: {} });
+  assert.equal(await anonymous!.authenticate(bare("/livez")), undefined);
+  await assert.rejects(async () => anonymous!.authenticate(bare("/api")), /Unauthorized/);
+  await write("", "");
+  await assert.rejects(openAuthenticationConfiguration(file, clock), /username.prefix: Required value/);
+  await write("  claimValidationRules: [{ expression: 1 + }]");
+  await assert.rejects(
+    openAuthenticationConfiguration(file, clock),
+    /claimValidationRules\[0\].expression: Invalid value/,
+  );
 });

@@ -24,8 +24,18 @@ export interface OidcOptions {
   readonly signingAlgs?: readonly string[];
   /** A PEM file; the system's authorities by default. */
   readonly caFile?: string;
+  /** The PEM itself instead of a file. */
+  readonly ca?: string;
+  /** Any of these instead of the client's ID alone. */
+  readonly audiences?: readonly string[];
+  /** Where the provider's configuration is, if not below the issuer's URL. */
+  readonly discoveryUrl?: string;
+  /** Instead of the claims and prefixes above. Throws to refuse. */
+  readonly userOf?: (claims: Readonly<Record<string, unknown>>) => UserInfo;
 }
 
+/** What providers of the structured configuration may sign with. */
+const manyAlgs = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"];
 const keysKeptMs = 10 * 60_000;
 /** A token with a key that we don't know asks for the keys again, no more often than this. */
 const minFetchMs = 10_000;
@@ -58,7 +68,8 @@ export class OidcUsers implements Authenticator {
 
   async #verify(token: string): Promise<JWTPayload> {
     const { jwtVerify, createLocalJWKSet, errors } = await import("jose");
-    const { issuerUrl: issuer, clientId: audience, signingAlgs = ["RS256"] } = this.#options;
+    const { issuerUrl: issuer, clientId, signingAlgs = this.#options.userOf ? manyAlgs : ["RS256"] } = this.#options;
+    const audience = [...(this.#options.audiences ?? [clientId])];
     const currentDate = new Date(this.#clock.nowMs());
     const rules = { issuer, audience, algorithms: [...signingAlgs], currentDate, requiredClaims: ["exp"] };
     const verify = async (isFresh: boolean) =>
@@ -72,6 +83,7 @@ export class OidcUsers implements Authenticator {
   }
 
   #userOf(claims: JWTPayload): UserInfo {
+    if (this.#options.userOf) return this.#options.userOf(claims);
     const { usernameClaim = "sub", groupsClaim, groupsPrefix = "", requiredClaims = {} } = this.#options;
     for (const [name, value] of Object.entries(requiredClaims))
       if (claims[name] !== value) throw unauthenticated(`the claim ${name} is not ${value}`);
@@ -101,9 +113,10 @@ export class OidcUsers implements Authenticator {
   }
 
   async #fetchKeys(): Promise<JSONWebKeySet> {
-    const { issuerUrl, caFile } = this.#options;
-    const ca = caFile === undefined ? undefined : await readFile(caFile, "utf8");
-    const found = (await getJson(`${issuerUrl.replace(/\/$/, "")}/.well-known/openid-configuration`, ca)) as Discovery;
+    const { issuerUrl, caFile, discoveryUrl } = this.#options;
+    const ca = caFile === undefined ? this.#options.ca : await readFile(caFile, "utf8");
+    const url = discoveryUrl ?? `${issuerUrl.replace(/\/$/, "")}/.well-known/openid-configuration`;
+    const found = (await getJson(url, ca)) as Discovery;
     if (found.issuer !== issuerUrl) throw unavailable(`the provider at ${issuerUrl} says that it is ${found.issuer}`);
     return (await getJson(found.jwks_uri, ca)) as JSONWebKeySet;
   }

@@ -7,6 +7,9 @@ test("flags of the API server, by upstream's names", () => {
     tokenAuthFile: undefined,
     serviceAccountIssuer: undefined,
     oidc: undefined,
+    authenticationConfigFile: undefined,
+    webhookTokens: undefined,
+    authorization: { modes: undefined, configFile: undefined, webhook: undefined },
   });
   const { oidc, tokenAuthFile } = apiServerOptions({
     "token-auth-file": "/etc/tokens",
@@ -23,6 +26,31 @@ test("flags of the API server, by upstream's names", () => {
 test("flags that are unknown or half given are refused by name", () => {
   assert.throws(() => apiServerOptions({ "etcd-prefix": "x" }), /unknown key "etcd-prefix" in "api-server"/);
   assert.throws(() => apiServerOptions({ "oidc-client-id": "x" }), /must be specified together/);
+});
+
+test("webhooks for tokens and for what their bearers may do, by upstream's names", () => {
+  const { webhookTokens, authorization } = apiServerOptions({
+    "authentication-token-webhook-config-file": "/t",
+    "authentication-token-webhook-cache-ttl": "1m30s",
+    "authorization-mode": "Node, RBAC,Webhook",
+    "authorization-webhook-config-file": "/a",
+    "authorization-webhook-version": "v1",
+  });
+  assert.deepEqual(webhookTokens, { configFile: "/t", version: undefined, cacheMs: 90_000 });
+  assert.deepEqual(authorization?.modes, ["Node", "RBAC", "Webhook"]);
+  assert.equal(authorization.webhook?.version, "v1");
+  assert.throws(
+    () =>
+      apiServerOptions({
+        "authentication-token-webhook-config-file": "/t",
+        "authentication-token-webhook-cache-ttl": "soon",
+      }),
+    /"soon" is not a duration/,
+  );
+  assert.throws(
+    () => apiServerOptions({ "authentication-config": "/c", "oidc-client-id": "x", "oidc-issuer-url": "https://x" }),
+    /mutually exclusive/,
+  );
 });
 
 test("etcd instead of this machine's file", () => {

@@ -1,12 +1,15 @@
 import { createWriteStream, readFileSync } from "node:fs";
-import type { ClusterOptions } from "../../../apiserver/index.ts";
+import { durationMs, type ClusterOptions } from "../../../apiserver/index.ts";
 import { invalidArgument, messageOf, type Logger } from "../../../base/index.ts";
 import type { EtcdStoreOptions } from "../../../storage/index.ts";
 
 /** `"api-server"` of the configuration: flags of upstream's kube-apiserver by their names, as texts. */
 export type ApiServerFlags = Readonly<Record<string, string>>;
 
-type Chosen = Pick<ClusterOptions, "tokenAuthFile" | "serviceAccountIssuer" | "oidc">;
+type Chosen = Pick<
+  ClusterOptions,
+  "tokenAuthFile" | "serviceAccountIssuer" | "oidc" | "webhookTokens" | "authorization" | "authenticationConfigFile"
+>;
 
 const KNOWN = [
   "token-auth-file",
@@ -25,6 +28,16 @@ const KNOWN = [
   "oidc-required-claim",
   "oidc-signing-algs",
   "oidc-ca-file",
+  "authentication-config",
+  "authentication-token-webhook-config-file",
+  "authentication-token-webhook-version",
+  "authentication-token-webhook-cache-ttl",
+  "authorization-mode",
+  "authorization-config",
+  "authorization-webhook-config-file",
+  "authorization-webhook-version",
+  "authorization-webhook-cache-authorized-ttl",
+  "authorization-webhook-cache-unauthorized-ttl",
 ];
 
 /** What the flags choose. Throws invalidArgument that names the flag. */
@@ -40,6 +53,9 @@ export function apiServerOptions(flags: ApiServerFlags): Chosen {
     tokenAuthFile: flags["token-auth-file"],
     serviceAccountIssuer: flags["service-account-issuer"],
     oidc: oidcOf(flags),
+    authenticationConfigFile: authenticationConfigOf(flags),
+    webhookTokens: webhookTokensOf(flags),
+    authorization: authorizationOf(flags),
   };
 }
 
@@ -66,6 +82,48 @@ export function etcdOptions(flags: ApiServerFlags): EtcdStoreOptions | undefined
   if ((tls.cert === undefined) !== (tls.key === undefined))
     throw invalidArgument('configuration: "etcd-certfile" and "etcd-keyfile" must be specified together');
   return { endpoints, ...(endpoints.some((url) => url.startsWith("https:")) ? { tls } : {}) };
+}
+
+function authenticationConfigOf(flags: ApiServerFlags): string | undefined {
+  const file = flags["authentication-config"];
+  if (file !== undefined && Object.keys(flags).some((name) => name.startsWith("oidc-")))
+    throw invalidArgument('configuration: "authentication-config" and "oidc-*" flags are mutually exclusive');
+  return file;
+}
+
+function versionOf(flags: ApiServerFlags, name: string): "v1" | "v1beta1" | undefined {
+  const version = flags[name];
+  if (version === undefined || version === "v1" || version === "v1beta1") return version;
+  throw invalidArgument(`configuration: "${name}" in "api-server" must be v1 or v1beta1, not "${version}"`);
+}
+
+function webhookTokensOf(flags: ApiServerFlags): ClusterOptions["webhookTokens"] {
+  const configFile = flags["authentication-token-webhook-config-file"];
+  if (configFile === undefined) return undefined;
+  const ttl = "authentication-token-webhook-cache-ttl";
+  return {
+    configFile,
+    version: versionOf(flags, "authentication-token-webhook-version"),
+    cacheMs: durationMs(flags[ttl], ttl),
+  };
+}
+
+function authorizationOf(flags: ApiServerFlags): ClusterOptions["authorization"] {
+  const webhookFile = flags["authorization-webhook-config-file"];
+  const ttl = (name: string) => durationMs(flags[name], name);
+  return {
+    modes: flags["authorization-mode"]?.split(",").map((mode) => mode.trim()),
+    configFile: flags["authorization-config"],
+    webhook:
+      webhookFile === undefined
+        ? undefined
+        : {
+            configFile: webhookFile,
+            version: versionOf(flags, "authorization-webhook-version"),
+            authorizedMs: ttl("authorization-webhook-cache-authorized-ttl"),
+            unauthorizedMs: ttl("authorization-webhook-cache-unauthorized-ttl"),
+          },
+  };
 }
 
 function oidcOf(flags: ApiServerFlags): ClusterOptions["oidc"] {
