@@ -9,6 +9,7 @@ import path from "node:path";
 import { Readable } from "node:stream";
 import { after, afterEach, before, test } from "node:test";
 import type { Image } from "../../src/engine/image/index.ts";
+import { getAttribute } from "../../src/host/index.ts";
 import { startBerth } from "../support/daemon.ts";
 import { startDebianRegistry } from "../support/image-engine.ts";
 import { importBusybox, startBuildEngine, type BuildEngine, type CliResult } from "../support/build-engine.ts";
@@ -237,6 +238,30 @@ test("multi-stage: files with owners and modes, links followed inside the image 
     assert.ok(fs.existsSync(`${root}/etc/here`));
     assert.ok(fs.existsSync(`${root}/usr/lib/passwd`));
   });
+});
+
+test("COPY --from keeps file capabilities, and the cache knows the difference", async () => {
+  const folder = path.join(engine.directory, "capable");
+  fs.mkdirSync(folder);
+  fs.writeFileSync(`${folder}/tool`, "tool", { mode: 0o755 });
+  const importAs = (tag: string) =>
+    engine.images.import(
+      Readable.from([execFileSync("tar", ["-C", folder, "--xattrs", "--xattrs-include=*", "-cf", "-", "tool"])]),
+      { tag },
+    );
+  await importAs("plain");
+  execFileSync("setcap", ["cap_net_raw+ep", `${folder}/tool`]);
+  await importAs("capable");
+  for (const [from, capable] of [
+    ["plain", false],
+    ["capable", true],
+  ] as const) {
+    const built = await build(`FROM scratch\nCOPY --from=${from} --chown=7:8 /tool /copied\n`);
+    await built.look((root) => {
+      assert.equal(fs.statSync(`${root}/copied`).uid, 7);
+      assert.equal(getAttribute(`${root}/copied`, "security.capability") !== undefined, capable);
+    });
+  }
 });
 
 test("what a RUN deleted or replaced stays so for later steps", async () => {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { invalidArgument, resourceExhausted } from "../../../base/index.ts";
+import { imageAttributes } from "../../snapshot/index.ts";
 import { nearest } from "../dockerfile/index.ts";
 import { MAX_TREE_ENTRIES } from "../limits.ts";
 import { globRegex, hasWildcard, ignoreMatcher } from "./patterns.ts";
@@ -172,6 +173,8 @@ export async function digestSelection(
     else if (stat.isDirectory()) facts.push("directory", mode);
     else if (stat.isFile()) facts.push("file", mode, await digestFile(item.tree, item.source, signal));
     else facts.push("special", mode, stat.rdev);
+    for (const [name, value] of Object.entries(imageAttributes(path.join(item.tree.root, item.source))))
+      facts.push(name, value.toString("base64"));
     hash.update(JSON.stringify(facts));
   }
   return hash.digest("hex");

@@ -5,6 +5,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { errnoOf, failedPrecondition } from "../../../base/index.ts";
+import { imageAttributes, setImageAttributes } from "../../snapshot/index.ts";
 import type { CopyAttributes, Selected } from "../context/select.ts";
 import { lstat, resolveInRoot } from "../context/tree.ts";
 
@@ -172,6 +173,7 @@ function finishDirectory(
       : (like?.mode ?? 0o755) & 0o7777;
   if (privileged) fs.chownSync(target, owner.uid, owner.gid);
   fs.chmodSync(target, mode);
+  if (item && !existing) setImageAttributes(target, imageAttributes(path.join(item.tree.root, item.source)));
   const seconds = like ? like.mtimeMs / 1000 : options.nowSeconds;
   fs.utimesSync(target, seconds, seconds);
 }
@@ -204,5 +206,6 @@ async function placeFile(
   await fs.promises.copyFile(source, target, fs.constants.COPYFILE_FICLONE);
   if (privileged) fs.chownSync(target, owner.uid, owner.gid);
   fs.chmodSync(target, mode);
+  setImageAttributes(target, imageAttributes(source));
   fs.utimesSync(target, stat.mtimeMs / 1000, stat.mtimeMs / 1000);
 }

@@ -20,6 +20,7 @@ import {
 import { errnoOf, invalidArgument, resourceExhausted } from "../../../base/index.ts";
 import { makeNode, S_IFBLK, S_IFCHR, S_IFIFO, setAttribute } from "../../../host/index.ts";
 import type { TarEntry, TarHandler } from "../../tar/index.ts";
+import { setImageAttributes } from "./attributes.ts";
 import { findIn, isWhiteout, lstat, resolveDirectory, segmentsOf, type Found } from "./resolve.ts";
 
 export interface ApplyLimits {
@@ -95,7 +96,7 @@ export class LayerApplier implements TarHandler {
     this.#file = undefined;
     if (entry.uid !== 0 || entry.gid !== 0) fchownSync(fd, entry.uid, entry.gid);
     fchmodSync(fd, entry.mode);
-    this.#attributes(path, entry);
+    setImageAttributes(path, entry.attributes);
     futimesSync(fd, entry.mtime, entry.mtime);
     closeSync(fd);
   }
@@ -207,7 +208,7 @@ export class LayerApplier implements TarHandler {
     }
     lchownSync(path, entry.uid, entry.gid);
     if (entry.type !== "symlink") chmodSync(path, entry.mode);
-    this.#attributes(path, entry);
+    setImageAttributes(path, entry.attributes);
     lutimesSync(path, entry.mtime, entry.mtime);
   }
 
@@ -237,7 +238,7 @@ export class LayerApplier implements TarHandler {
   #directoryFacts(path: string, entry: TarEntry): void {
     lchownSync(path, entry.uid, entry.gid);
     chmodSync(path, entry.mode);
-    this.#attributes(path, entry);
+    setImageAttributes(path, entry.attributes);
     this.#times.set(path, entry.mtime);
   }
 
@@ -264,19 +265,5 @@ export class LayerApplier implements TarHandler {
     lchownSync(path, facts.uid, facts.gid);
     chmodSync(path, facts.mode & 0o7777);
     lutimesSync(path, facts.mtimeMs / 1000, facts.mtimeMs / 1000);
-  }
-
-  #attributes(path: string, entry: TarEntry): void {
-    for (const [name, value] of Object.entries(entry.attributes)) {
-      // overlayfs' own attributes could redirect a directory to anywhere on the disk: never from an archive.
-      if (name.startsWith("trusted.") || name.startsWith("user.overlay.") || name === "security.selinux") continue;
-      try {
-        setAttribute(path, name, value);
-      } catch (error) {
-        // Disks without ACLs or user attributes: the file is still right in everything that decides access by mode.
-        const errno = (error as { details?: { errno?: unknown } }).details?.errno;
-        if (errno !== "EOPNOTSUPP" && errno !== "EPERM") throw error;
-      }
-    }
   }
 }

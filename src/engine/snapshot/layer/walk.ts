@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync, type Stats } from "node:fs";
-import { getAttribute, listAttributes } from "../../../host/index.ts";
 import { plainFile, tarEnd, tarHeader, tarPadding, type TarEntry, type TarType } from "../../tar/index.ts";
 import type { Change, Usage } from "../types.ts";
+import { imageAttributes } from "./attributes.ts";
 import { findIn, isOpaque, isWhiteout, lstat } from "./resolve.ts";
 
 interface Walked {
@@ -82,7 +82,7 @@ function entryOf(
     sizeBytes: type === "file" ? facts.size : 0,
     major: device ? Number(((BigInt(facts.rdev) >> 8n) & 0xfffn) | ((BigInt(facts.rdev) >> 32n) & ~0xfffn)) : 0,
     minor: device ? Number((BigInt(facts.rdev) & 0xffn) | ((BigInt(facts.rdev) >> 12n) & ~0xffn)) : 0,
-    attributes: attributesOf(path),
+    attributes: imageAttributes(path),
   };
 }
 
@@ -94,16 +94,6 @@ function typeOf(facts: Stats): TarType | undefined {
   if (facts.isCharacterDevice()) return "character";
   if (facts.isBlockDevice()) return "block";
   return undefined;
-}
-
-function attributesOf(path: string): Record<string, Buffer> {
-  const found: Record<string, Buffer> = {};
-  for (const name of listAttributes(path)) {
-    if (name.startsWith("trusted.") || name.startsWith("user.overlay.") || name === "security.selinux") continue;
-    const value = getAttribute(path, name);
-    if (value) found[name] = Buffer.from(value);
-  }
-  return found;
 }
 
 /** Exactly `size` bytes, whatever happens to the file meanwhile: what is missing is zeros, since the header is already out. */
