@@ -78,6 +78,17 @@ export class ClusterState {
   readonly ingressClasses = this.#mirror(
     defineResource<k8s.IngressClass>("networking.k8s.io/v1", "ingressclasses", "IngressClass", false),
   );
+  readonly flowSchemas = this.#mirror(
+    defineResource<k8s.FlowSchema>("flowcontrol.apiserver.k8s.io/v1", "flowschemas", "FlowSchema", false),
+  );
+  readonly priorityLevels = this.#mirror(
+    defineResource<k8s.PriorityLevelConfiguration>(
+      "flowcontrol.apiserver.k8s.io/v1",
+      "prioritylevelconfigurations",
+      "PriorityLevelConfiguration",
+      false,
+    ),
+  );
   readonly customResourceDefinitions = this.#mirror(
     defineResource<k8s.CustomResourceDefinition>(
       "apiextensions.k8s.io/v1",

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 
-import type { UserInfo } from "../api/index.ts";
+import type { KubeObject, UserInfo } from "../api/index.ts";
 import { createLogger, messageOf, seededRandom, systemClock } from "../base/index.ts";
 import { KubeClient, resources } from "../client/index.ts";
 import { openMemoryStore } from "../storage/index.ts";
@@ -249,3 +249,81 @@ test("a server that starts again finds its objects, and says where it is now", a
     await rm(own, { recursive: true, force: true });
   }
 });
+
+test("flow schemas are obeyed: a flood is refused with a time to come back while others are served", async () => {
+  const apiVersion = "flowcontrol.apiserver.k8s.io/v1";
+  const post = async (plural: string, object: object) => {
+    const path = `/apis/${apiVersion}/${plural}`;
+    const response = await cluster.handler({
+      method: "POST",
+      path,
+      query: new URLSearchParams(),
+      headers: {},
+      object,
+      user: admin,
+    });
+    return response.object as KubeObject;
+  };
+  const schema = await post("flowschemas", {
+    apiVersion,
+    kind: "FlowSchema",
+    metadata: { name: "floods" },
+    spec: {
+      matchingPrecedence: 10,
+      priorityLevelConfiguration: { name: "floods" },
+      distinguisherMethod: { type: "ByUser" },
+      rules: [
+        {
+          subjects: [{ kind: "User", user: { name: "flood" } }],
+          nonResourceRules: [{ verbs: ["*"], nonResourceURLs: ["*"] }],
+        },
+      ],
+    },
+  });
+  const dangling = async () => {
+    const path = `/apis/${apiVersion}/flowschemas/floods`;
+    const read = await cluster.handler({ method: "GET", path, query: new URLSearchParams(), headers: {}, user: admin });
+    const { status } = read.object as { status?: { conditions?: { status: string; reason: string }[] } };
+    return status?.conditions?.map((condition) => `${condition.status} ${condition.reason}`).join();
+  };
+  await until(async () => (await dangling()) === "True NotFound");
+  const level = await post("prioritylevelconfigurations", {
+    apiVersion,
+    kind: "PriorityLevelConfiguration",
+    metadata: { name: "floods" },
+    spec: {
+      type: "Limited",
+      limited: { nominalConcurrencyShares: 1, borrowingLimitPercent: 0, limitResponse: { type: "Reject" } },
+    },
+  });
+  await until(async () => (await dangling()) === "False Found");
+
+  const ask = (name: string) =>
+    cluster.handler({
+      method: "GET",
+      path: "/version",
+      query: new URLSearchParams(),
+      headers: {},
+      user: { name, groups: ["system:authenticated"] },
+    });
+  const flood = Array.from({ length: 50 }, () => ask("flood"));
+  const others = await Promise.all(Array.from({ length: 20 }, () => ask("jane")));
+  assert.deepEqual(new Set(others.map(({ status }) => status)), new Set([200]));
+  const answers = await Promise.all(flood);
+  const refused = answers.filter(({ status }) => status === 429);
+  assert.ok(refused.length > 0 && refused.length < answers.length, `${refused.length} of ${answers.length} refused`);
+  assert.equal(refused[0]!.headers["retry-after"], "1");
+  for (const { headers } of answers) {
+    assert.equal(headers["x-kubernetes-pf-flowschema-uid"], schema.metadata.uid);
+    assert.equal(headers["x-kubernetes-pf-prioritylevel-uid"], level.metadata.uid);
+  }
+});
+
+/** Informers follow in their own time. */
+async function until(check: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 0; attempt < 500; attempt++) {
+    if (await check()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.fail("it did not come to be");
+}

@@ -29,7 +29,9 @@ import { issuerDiscovery } from "./endpoints/issuer-discovery.ts";
 import { bindingEndpoints, evictionEndpoint } from "./endpoints/pods.ts";
 import { reviewEndpoints } from "./endpoints/reviews.ts";
 import { tokenEndpoint } from "./endpoints/tokens.ts";
-import { createFairness } from "./machinery/fairness.ts";
+import { FlowControl } from "./machinery/fairness/fairness.ts";
+import { flowSchemas, priorityLevels } from "./bootstrap/flow-control.ts";
+import { followFlowControl } from "./bootstrap/flow-control-follower.ts";
 import type { ApiServer, Listener } from "./machinery/options.ts";
 import type { Audit, Authenticator, Endpoint, Fairness, Fallback } from "./machinery/pipeline.ts";
 import { createApiServer } from "./machinery/server.ts";
@@ -161,6 +163,8 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     clientCa: certificates.authority.pair.cert,
     frontProxy: () => certificates.issueClient({ commonName: "front-proxy-client" }),
   });
+  const flowControl = new FlowControl({ clock, flowSchemas: flowSchemas(), priorityLevels: priorityLevels() });
+  const fairness = options.fairness ?? flowControl;
   server = await createApiServer({
     store,
     clock,
@@ -182,7 +186,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     }),
     fallbacks: [issuerDiscovery(tokens), aggregation.unavailable, ...(options.fallbacks ?? [])],
     audit: options.audit,
-    fairness: options.fairness ?? createFairness({ clock }),
+    fairness,
   });
   const { cert, key } = certificates.server;
   const tls = { cert, key, clientCa: certificates.authority.pair.cert };
@@ -193,6 +197,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     throw error;
   });
   await bootstrapCluster(state, { serviceIp, serviceCidr: services.cidr, address, port: listener.port });
+  await followFlowControl(state, flowControl, { clock, log });
   await serveCustomResources({ state, server, clock, random, log });
   await aggregation.start();
   const url = `https://${host === "0.0.0.0" ? "127.0.0.1" : host}:${listener.port}`;

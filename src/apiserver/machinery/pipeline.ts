@@ -82,12 +82,16 @@ export interface Admission {
 
 /** A turn at the server. Waits its fair share; refuses with `resourceExhausted` and `details.retryAfterSeconds`. */
 export interface Fairness {
-  enter(info: RequestInfo, user: UserInfo, signal: AbortSignal | undefined): Promise<Seat> | Seat;
+  /** `headers` get X-Kubernetes-PF-FlowSchema-UID and -PriorityLevel-UID, also when the request is refused. */
+  enter(
+    info: RequestInfo,
+    user: UserInfo,
+    signal: AbortSignal | undefined,
+    headers: Record<string, string>,
+  ): Promise<Seat> | Seat;
 }
 
 export interface Seat {
-  /** For the response headers X-Kubernetes-PF-FlowSchema-UID and -PriorityLevel-UID. */
-  readonly headers?: Readonly<Record<string, string>>;
   leave(): void;
 }
 

@@ -93,23 +93,26 @@ class Server implements ApiServer {
     const info = requestInfo(request);
     const warnings: string[] = [];
     const annotations: Record<string, string> = {};
+    const headers: Record<string, string> = {};
     let response: ApiResponse;
     try {
-      response = await this.#admitted(request, info, warnings, annotations);
+      response = await this.#admitted(request, info, { warnings, annotations, headers });
     } catch (error) {
       this.#report(error, info);
       response = errorResponse(error);
     }
     response = asPreferred(response, request.headers["accept"]);
-    if (warnings.length > 0) (response.headers as Record<string, string>)["warning"] = warningHeader(warnings);
+    if (warnings.length > 0) headers["warning"] = warningHeader(warnings);
+    Object.assign(response.headers, headers);
     return response;
   };
 
   /** Who, and whether there is a seat for them. */
-  async #admitted(request: ApiRequest, info: RequestInfo, warnings: string[], annotations: Record<string, string>) {
+  async #admitted(request: ApiRequest, info: RequestInfo, { warnings, annotations, headers }: Marks) {
     const { authenticators = [], authorizers = [], fairness, audit } = this.#options;
     const user = request.user ?? (await authenticate(authenticators, request));
-    const seat = fairness && !this.#isLongRunning(info) ? await fairness.enter(info, user, request.signal) : undefined;
+    const seat =
+      fairness && !this.#isLongRunning(info) ? await fairness.enter(info, user, request.signal, headers) : undefined;
     const receivedAtMs = audit ? this.#core.clock.nowMs() : 0;
     const auditId = audit ? randomUuid(this.#core.random) : "";
     const record = (stage: AuditRecord["stage"], status: number, impersonated?: UserInfo, responseObject?: unknown) =>
@@ -134,7 +137,7 @@ class Server implements ApiServer {
       if (!isLoopback(who)) await authorize(authorizers, attributesOf(info, who, request.query));
       const response = await this.#route(this.#call(request, info, who, warnings, annotations));
       record("ResponseComplete", response.status, acting, audit && response.object);
-      return seat?.headers ? withHeaders(response, seat.headers) : response;
+      return response;
     } catch (error) {
       const response = errorResponse(error);
       record("ResponseComplete", response.status, acting, response.object);
@@ -251,12 +254,14 @@ class Server implements ApiServer {
   }
 }
 
-const isLoopback = (user: UserInfo) => user === LOOPBACK;
-
-function withHeaders(response: ApiResponse, headers: Readonly<Record<string, string>>): ApiResponse {
-  Object.assign(response.headers, headers);
-  return response;
+/** What a request leaves beside its answer. */
+interface Marks {
+  readonly warnings: string[];
+  readonly annotations: Record<string, string>;
+  readonly headers: Record<string, string>;
 }
+
+const isLoopback = (user: UserInfo) => user === LOOPBACK;
 
 /** RFC 7234's form, with the code and agent that clients of Kubernetes look for. */
 function warningHeader(warnings: readonly string[]): string {
