@@ -18,7 +18,8 @@ const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
 export interface LoggerOptions {
   readonly write: (line: string) => void;
-  readonly level?: LogLevel;
+  /** What is less than it is not written; a function where it may change. */
+  readonly level?: LogLevel | (() => LogLevel);
   readonly clock?: Clock;
   readonly fields?: LogFields;
 }
@@ -26,7 +27,7 @@ export interface LoggerOptions {
 export function createLogger(options: LoggerOptions): Logger {
   const { write, level = "info", clock = systemClock, fields = {} } = options;
   const emit = (at: LogLevel, message: string, extra: LogFields = {}) => {
-    if (RANK[at] < RANK[level]) return;
+    if (RANK[at] < RANK[typeof level === "function" ? level() : level]) return;
     const time = new Date(clock.nowMs()).toISOString();
     write(JSON.stringify({ time, level: at, message, ...fields, ...plain(extra) }) + "\n");
   };

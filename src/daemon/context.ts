@@ -1,10 +1,12 @@
 import type { InstanceContext } from "../base/index.ts";
 import type { DaemonConfig } from "./config.ts";
+import type { LogThreshold } from "./reload.ts";
 import type { ControlHandler } from "./control-handler.ts";
 
 /** What every service is made from. */
 export interface DaemonContext extends InstanceContext {
   readonly config: DaemonConfig;
+  readonly threshold: LogThreshold;
   /** berth's own, from package.json. */
   readonly version: string;
   /** What services answer on the control socket, by the first name of the path. */

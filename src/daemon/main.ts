@@ -24,8 +24,9 @@ async function main(): Promise<void> {
 
   const logFile = openLogFile(path.join(dataDir, "daemon.log"));
   const foreground = process.env["BERTH_FOREGROUND"] === "1";
+  const threshold = { level: config.logLevel };
   const log = createLogger({
-    level: config.logLevel,
+    level: () => threshold.level,
     write(line) {
       logFile.write(line);
       if (foreground) process.stderr.write(line);
@@ -40,6 +41,7 @@ async function main(): Promise<void> {
     random: systemRandom,
     log,
     config,
+    threshold,
     version,
     control: new Map(),
   };
@@ -62,6 +64,7 @@ async function main(): Promise<void> {
   const asked = Promise.withResolvers<{ why: string; drain: boolean }>();
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.on(signal, () => void machineGoesDown().then((drain) => asked.resolve({ why: signal, drain })));
+  // A terminal that goes takes nobody with it; the engine reloads its configuration (reload.ts).
   process.on("SIGHUP", () => {});
   // A promise that nobody waited for has failed: say so and live on; state on disk is crash-safe, and a restart would end attached sessions.
   process.on("unhandledRejection", (error) =>

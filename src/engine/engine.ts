@@ -19,7 +19,7 @@ import { MemoryEventBus, type EventBus } from "./events/index.ts";
 import { hostFacts, type HostFacts } from "./host-facts.ts";
 import { Images, PackageBootstrapper, type ImageService } from "./image/index.ts";
 import { openNetworks, type NetworkService } from "./network/index.ts";
-import type { EngineOptions } from "./options.ts";
+import type { EngineOptions, ReloadableOptions } from "./options.ts";
 import { OverlaySnapshotStore, type SnapshotStore } from "./snapshot/index.ts";
 import { openVolumes, type VolumeService } from "./volume/index.ts";
 
@@ -48,6 +48,8 @@ export interface Engine {
   readonly recovered: readonly Sandbox[];
   readonly host: HostFacts;
   readonly options: EngineOptions;
+  /** Takes over what may change while it runs: registries, runtimes and labels. Tells it as an event. */
+  reconfigure(options: ReloadableOptions): void;
   counts(): Promise<Counts>;
   componentVersions(): Promise<ComponentVersions>;
   /** Stops watching; containers keep running. */
@@ -63,10 +65,9 @@ export interface Engine {
 export async function openEngine(context: InstanceContext, options: EngineOptions): Promise<Engine> {
   const idMappings = options.usernsRemap === undefined ? undefined : readIdMappings(options.usernsRemap);
   const events = new MemoryEventBus(context.clock);
-  const core = new Core(context, {
-    defaultRuntime: options.defaultRuntime,
-    runtimes: Object.fromEntries(Object.entries(options.runtimes).map(([name, runtime]) => [name, runtime.path])),
-  });
+  const core = new Core(context, runtimesOf(options));
+  const registry = registryConfig(options);
+  let current = options;
   const [content] = await Promise.all([FileContentStore.open(context), core.open()]);
   const snapshots = await OverlaySnapshotStore.open(context, content);
   const [images, networks, volumes] = await Promise.all([
@@ -75,7 +76,7 @@ export async function openEngine(context: InstanceContext, options: EngineOption
       content,
       snapshots,
       events,
-      registry: registryConfig(options),
+      registry,
       bootstrapper: new PackageBootstrapper(context),
     }),
     openNetworks(context, {
@@ -128,8 +129,18 @@ export async function openEngine(context: InstanceContext, options: EngineOption
     core,
     isolations,
     recovered: sandboxes,
-    options,
-    host: hostFacts(context, options),
+    get options() {
+      return current;
+    },
+    get host() {
+      return hostFacts(context, current);
+    },
+    reconfigure(changes) {
+      current = { ...current, ...changes };
+      Object.assign(registry, registryConfig(current));
+      core.reconfigure(runtimesOf(current));
+      events.publish("daemon", "reload", context.instance, { name: context.instance });
+    },
     counts: () => count(containers, images),
     componentVersions: componentVersions({
       monitor: core.conmon,
@@ -167,6 +178,11 @@ async function count(containers: DockerContainers, images: ImageService): Promis
     stopped: records.length - running.length,
     images: (await images.list()).length,
   };
+}
+
+function runtimesOf({ defaultRuntime, runtimes }: EngineOptions) {
+  const paths = Object.entries(runtimes).map(([name, runtime]) => [name, runtime.path] as const);
+  return { defaultRuntime, runtimes: Object.fromEntries(paths) };
 }
 
 function registryConfig({ registryMirrors, insecureRegistries }: EngineOptions) {

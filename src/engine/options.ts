@@ -21,3 +21,9 @@ export interface EngineOptions {
   /** Network sandboxes that others than the engine's containers own, and which outlive a restart: those of virtual machines. */
   readonly claimedSandboxes?: () => readonly string[];
 }
+
+/** What dockerd, too, takes over from its configuration file on SIGHUP, as far as it concerns the engine. */
+export type ReloadableOptions = Pick<
+  EngineOptions,
+  "registryMirrors" | "insecureRegistries" | "defaultRuntime" | "runtimes" | "labels"
+>;

@@ -363,4 +363,22 @@ test("the daemon's configuration gives what containers don't say", async () => {
   );
   assert.match((await docker("info", "-f", "{{.Labels}} {{.LoggingDriver}}")).stdout, /site=here.* local/);
   await docker("rm", "told");
+  const file = path.join(berth.directory, "daemon.json");
+  writeFileSync(
+    file,
+    JSON.stringify({ labels: ["site=there"], "default-runtime": "runc", "registry-mirrors": ["http://mirror.test"] }),
+  );
+  process.kill(berth.pid, "SIGHUP");
+  await eventually("the reload", async () => /site=there/.test((await docker("info", "-f", "{{.Labels}}")).stdout));
+  const info = await docker("info", "-f", "{{.DefaultRuntime}} {{.RegistryConfig.Mirrors}}");
+  assert.equal(info.stdout.trim(), "runc [http://mirror.test]");
+  await docker("run", "--name", "other", "busybox", "true");
+  assert.equal(await inspect("{{.HostConfig.Runtime}}", "other"), "runc");
+  await docker("rm", "other");
+  // What cannot be read changes nothing.
+  writeFileSync(file, "{");
+  process.kill(berth.pid, "SIGHUP");
+  await eventually("the refusal", async () => /the configuration was not reloaded/.test(berth.daemonLog()));
+  rmSync(file);
+  assert.match((await docker("info", "-f", "{{.Labels}}")).stdout, /site=there/);
 });

@@ -1,6 +1,7 @@
 import { openEngine, type Engine } from "../../engine/index.ts";
 import type { DaemonContext } from "../context.ts";
 import type { Service } from "../supervisor.ts";
+import { reload } from "../reload.ts";
 import { vmIsolation } from "./vm.ts";
 import { machineSandboxes } from "./vm-api.ts";
 
@@ -17,7 +18,15 @@ export function engineService(context: DaemonContext): Service<Engine> {
         isolations: [vmIsolation(engineContext)],
         claimedSandboxes: () => machineSandboxes(context),
       });
-      return { value: engine, stop: () => engine.close() };
+      const onHangUp = () => reload(engine, context);
+      process.on("SIGHUP", onHangUp);
+      return {
+        value: engine,
+        async stop() {
+          process.off("SIGHUP", onHangUp);
+          await engine.close();
+        },
+      };
     },
   };
 }

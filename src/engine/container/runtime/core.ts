@@ -29,7 +29,7 @@ export class Core {
   readonly seccomp: SeccompCache;
   readonly conmon: string;
   readonly cgroupParent: string;
-  readonly #options: CoreOptions;
+  #options: CoreOptions;
   readonly #namespace: RuntimeMountNamespace;
   #prefix: Promise<string[]> | undefined;
 
@@ -43,6 +43,11 @@ export class Core {
     this.conmon = options.conmon ?? "/usr/bin/conmon";
     this.cgroupParent = `/${kernelName(ctx.instance)}`;
     this.#namespace = new RuntimeMountNamespace(ctx.runtimeDir, this.cgroups);
+  }
+
+  /** For containers that start from now on. */
+  reconfigure(options: Pick<CoreOptions, "runtimes" | "defaultRuntime">): void {
+    this.#options = { ...this.#options, ...options };
   }
 
   async open(): Promise<void> {
