@@ -224,6 +224,125 @@ test("TLS by server name, HTTP/2 by ALPN, and a renewed certificate without a re
   await becomes("second");
 });
 
+interface Gateway {
+  status?: { addresses?: { value: string }[]; listeners?: { name: string; attachedRoutes: number }[] };
+}
+interface HttpRoute {
+  status?: { parents?: { conditions: { type: string; status: string; reason: string }[] }[] };
+}
+
+test("the Gateway API: listeners, host names, matches, weights, filters, TLS, and grants between namespaces", async () => {
+  const group = "gateway.networking.k8s.io";
+  const defined = async () => (await pods.try("get", `gatewayclasses.${group}`, "berth")).code === 0;
+  for (let tries = 0; tries < 100 && !(await defined()); tries++)
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  const backend = (name: string, more: object = {}) => ({ name, port: 80, ...more });
+  const header = (name: string, value: string) => ({
+    type: "RequestHeaderModifier",
+    requestHeaderModifier: { set: [{ name, value }] },
+  });
+  const route = (name: string, hostname: string, rules: object[], namespace = "default") => ({
+    apiVersion: `${group}/v1`,
+    kind: "HTTPRoute",
+    metadata: { name, namespace },
+    spec: { parentRefs: [{ name: "main", namespace: "default" }], hostnames: [hostname], rules },
+  });
+  const path = (value: string, type = "PathPrefix") => [{ path: { type, value } }];
+  await pods.apply(
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "team" } },
+    {
+      apiVersion: `${group}/v1`,
+      kind: "Gateway",
+      metadata: { name: "main" },
+      spec: {
+        gatewayClassName: "berth",
+        listeners: [
+          { name: "http", port: 80, protocol: "HTTP", allowedRoutes: { namespaces: { from: "All" } } },
+          {
+            name: "https",
+            port: 443,
+            protocol: "HTTPS",
+            hostname: "shop.example",
+            tls: { certificateRefs: [{ name: "cert" }] },
+          },
+        ],
+      },
+    },
+    route("shop", "shop.example", [
+      { matches: path("/"), backendRefs: [backend("shop")] },
+      {
+        matches: [{ ...path("/")[0], method: "GET", headers: [{ name: "x-cart", value: "yes" }] }],
+        backendRefs: [backend("cart")],
+      },
+      { matches: path("/both"), backendRefs: [backend("shop"), backend("cart")] },
+      {
+        matches: path("/old"),
+        filters: [{ type: "RequestRedirect", requestRedirect: { scheme: "https", statusCode: 301 } }],
+      },
+      {
+        matches: path("/app"),
+        filters: [
+          header("x-added", "1"),
+          { type: "URLRewrite", urlRewrite: { path: { type: "ReplacePrefixMatch", replacePrefixMatch: "/inner" } } },
+        ],
+        backendRefs: [backend("shop")],
+      },
+    ]),
+    route("far", "far.example", [{ backendRefs: [backend("shop", { namespace: "default" })] }], "team"),
+  );
+  const gateway = await pods.until<Gateway>("gateway", "main", ({ status }) =>
+    status?.listeners?.some(({ name, attachedRoutes }) => name === "http" && attachedRoutes === 2),
+  );
+  const ingressAddress = address;
+  address = gateway.status!.addresses![0]!.value;
+  try {
+    assert.equal((await answered("http://shop.example/")).name, "shop");
+    assert.equal((await answered("http://shop.example/", "-H", "x-cart: yes")).name, "cart");
+    assert.equal((await ask("http://unknown.example/")).status, 404);
+    const both = await Promise.all(Array.from({ length: 24 }, () => answered("http://shop.example/both")));
+    assert.deepEqual(new Set(both.map(({ name }) => name)), new Set(["shop", "cart"]));
+    const old = await ask("http://shop.example/old?x=1", "-i");
+    assert.match(old.body, /301 [^]*location: https:\/\/shop\.example\/old\?x=1/i);
+    const seen = await answered("http://shop.example/app/deep?q=2");
+    assert.deepEqual([seen.path, seen.headers["x-added"]], ["/inner/deep?q=2", "1"]);
+    const secure = await answered("https://shop.example/", "-k");
+    assert.deepEqual([secure.name, secure.headers["x-forwarded-proto"]], ["shop", "https"]);
+    const refs = async () => {
+      const yaml = await pods.kubectl("get", "httproute", "far", "-n", "team", "-o", "json");
+      const { status } = JSON.parse(yaml) as HttpRoute;
+      return status?.parents?.[0]?.conditions.find(({ type }) => type === "ResolvedRefs")?.reason;
+    };
+    assert.equal((await ask("http://far.example/")).status, 500, "nobody has granted it");
+    assert.equal(await refs(), "RefNotPermitted");
+    await pods.apply({
+      apiVersion: `${group}/v1beta1`,
+      kind: "ReferenceGrant",
+      metadata: { name: "team" },
+      spec: { from: [{ group, kind: "HTTPRoute", namespace: "team" }], to: [{ group: "", kind: "Service" }] },
+    });
+    assert.equal((await answered("http://far.example/")).name, "shop");
+    await pods.kubectl("delete", "gateway", "main");
+    // Asking would not tell: an address that is not here any more leads to whoever is beyond the machine.
+    const isHere = async () => (await run("ip", ["-4", "addr"])).stdout.includes(` ${address}/`);
+    for (let tries = 0; tries < 50 && (await isHere()); tries++)
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(await isHere(), false, "its address goes with it");
+  } finally {
+    address = ingressAddress;
+  }
+});
+
+test("an Ingress may send its clients to https", async () => {
+  const redirecting = ingress("redirecting", { rules: [rule("go.example", ["/", "Prefix", "shop"])] });
+  const metadata = { name: "redirecting", annotations: { "berth.dev/ssl-redirect": "true" } };
+  await pods.apply({ ...redirecting, metadata });
+  for (let tries = 0; tries < 50 && (await ask("http://go.example/")).status === 404; tries++)
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  const { body, status } = await ask("http://go.example/x?y=1", "-i");
+  assert.equal(status, 308);
+  assert.match(body, /location: https:\/\/go\.example\/x\?y=1/i);
+});
+
 test("a default backend takes what no rule wants; when the last Ingress goes, nothing listens", async () => {
   await pods.apply(ingress("rest", { defaultBackend: to("shop", { name: "http" }) }));
   assert.equal((await answered("http://unknown.example/x")).name, "shop");

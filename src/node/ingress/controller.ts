@@ -1,5 +1,5 @@
 import type { k8s } from "../../api/index.ts";
-import { hasCode, kernelName, messageOf, randomInt, type InstanceContext, type Timer } from "../../base/index.ts";
+import { hasCode, kernelName, messageOf, type InstanceContext } from "../../base/index.ts";
 import {
   defineResource,
   resources,
@@ -10,9 +10,11 @@ import {
   type Stored,
 } from "../../client/index.ts";
 import { LinuxNetlinkHost, type NetlinkHost } from "../../host/index.ts";
-import type { Target } from "./forward.ts";
+import { SettledWork } from "../settled-work.ts";
+import { Backends } from "./backends.ts";
+import type { Target } from "./messages.ts";
 import type { IngressListener } from "./listener.ts";
-import { certificateFor, route, routingTable, type Backend, type RoutingTable } from "./routes.ts";
+import { certificateFor, route, routingTable, type RoutingTable } from "./routes.ts";
 
 export const ingressClasses = defineResource<k8s.IngressClass>(
   "networking.k8s.io/v1",
@@ -24,7 +26,6 @@ export const ingressClasses = defineResource<k8s.IngressClass>(
 const CONTROLLER = "berth.dev/ingress";
 const CLASS_NAME = "berth";
 const DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class";
-const SLICES_BY_SERVICE = "ingress-service";
 const SETTLE_MS = 5;
 const LOOPBACK = "127.0.0.1";
 
@@ -54,15 +55,16 @@ export class IngressController {
   #listener: IngressListener | undefined;
   #table: RoutingTable = routingTable([]);
   #clashes: readonly number[] = [];
-  #timer: Timer | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #closed = false;
+  readonly #work: SettledWork;
 
   constructor(ctx: InstanceContext, options: IngressOptions) {
     this.#ctx = ctx;
     this.#options = options;
     this.#ingresses = options.informers.for(resources.ingresses);
     this.#classes = options.informers.for(ingressClasses);
+    this.#work = new SettledWork(ctx.clock, SETTLE_MS, () =>
+      this.#reconcile().catch((error: unknown) => ctx.log.error("serving Ingresses failed", { error })),
+    );
   }
 
   /** Makes the default class if there is none, and begins to follow Ingresses. */
@@ -77,28 +79,18 @@ export class IngressController {
         if (!hasCode(error, "alreadyExists")) throw error;
       });
     await Promise.all([this.#ingresses.whenSynced(), this.#classes.whenSynced()]);
-    const touch = () => this.#touch();
+    const touch = () => this.#work.touch();
     this.#ingresses.onChange({ added: touch, updated: touch, deleted: touch });
     this.#classes.onChange({ added: touch, updated: touch, deleted: touch });
     await this.sync();
   }
 
-  #touch(): void {
-    if (!this.#closed) this.#timer ??= this.#ctx.clock.after(SETTLE_MS, () => void this.sync());
-  }
-
   /** Resolves when what the Ingresses say now is served. */
   sync(): Promise<void> {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#running = this.#running
-      .then(() => this.#reconcile())
-      .catch((error: unknown) => this.#ctx.log.error("serving Ingresses failed", { error }));
-    return this.#running;
+    return this.#work.now();
   }
 
   async #reconcile(): Promise<void> {
-    if (this.#closed) return;
     const ours = this.#ingresses.list().filter((ingress) => this.#isOurs(ingress));
     if (ours.length === 0) return this.#stopListening();
     this.#sources ??= await this.follow();
@@ -115,17 +107,9 @@ export class IngressController {
   /** What only matters once there is an Ingress. */
   async follow() {
     const { informers } = this.#options;
-    const sources = {
-      services: informers.for(resources.services),
-      slices: informers.for(resources.endpointSlices),
-      secrets: informers.for(resources.secrets),
-    };
-    sources.slices.addIndex(SLICES_BY_SERVICE, ({ metadata }) => {
-      const service = metadata.labels?.["kubernetes.io/service-name"];
-      return service ? [`${metadata.namespace}/${service}`] : [];
-    });
-    await Promise.all(Object.values(sources).map((informer) => informer.whenSynced()));
-    return sources;
+    const secrets = informers.for(resources.secrets);
+    const [backends] = await Promise.all([Backends.follow(informers, this.#ctx.random), secrets.whenSynced()]);
+    return { backends, secrets };
   }
 
   async #listen(): Promise<void> {
@@ -133,7 +117,7 @@ export class IngressController {
     const { address, ports = { http: 80, https: 443 } } = this.#options;
     const { IngressListener } = await import("./listener.ts");
     const listener = new IngressListener({
-      resolve: (host, path) => this.#resolve(host, path),
+      resolve: ({ host, path, secure }) => this.#resolve(host, path, secure),
       certificate: (name) => this.#certificate(name),
     });
     this.#ensureAddress(address);
@@ -189,37 +173,19 @@ export class IngressController {
       .catch((error: unknown) => this.#ctx.log.debug("an Ingress' status was not written", { why: messageOf(error) }));
   }
 
-  #resolve(host: string, path: string): Target {
+  #resolve(host: string, path: string, secure: boolean): Target {
     const backend = route(this.#table, host, path);
-    if (backend) return this.#target(backend);
+    if (backend?.toHttps && !secure) {
+      const location = `https://${host.replace(/:\d+$/, "")}${path}`;
+      return { status: 308, message: `see ${location}`, headers: { location } };
+    }
+    if (backend?.resource)
+      return {
+        status: 503,
+        message: `the backend ${backend.resource} is no Service, and only Services are served here`,
+      };
+    if (backend) return this.#sources!.backends.target(backend.namespace, backend.service, backend.port);
     return { status: 404, message: `no Ingress has a rule for ${host || "this host"}${path.replace(/\?.*$/s, "")}` };
-  }
-
-  /** A Service's own address: the kernel balances. Services without one are looked up here. */
-  #target({ namespace, service: name, port }: Backend): Target {
-    const key = `${namespace}/${name}`;
-    const refuse = (why: string): Target => ({ status: 503, message: `Service ${key} ${why}` });
-    const service = this.#sources?.services.get(key);
-    if (!service) return refuse("does not exist");
-    const { type, externalName, clusterIP, ports = [] } = service.spec ?? {};
-    if (type === "ExternalName" && externalName) return { host: externalName, port: Number(port) || 80 };
-    const found = ports.find((one) => one.port === port || one.name === port);
-    if (!found) return refuse(`has no port ${port}`);
-    const endpoints = this.#endpoints(key, found.name ?? "");
-    if (endpoints.length === 0) return refuse("has no ready endpoints");
-    if (clusterIP && clusterIP !== "None") return { host: clusterIP, port: found.port };
-    return endpoints[randomInt(this.#ctx.random, endpoints.length)]!;
-  }
-
-  #endpoints(service: string, portName: string): { host: string; port: number }[] {
-    const slices = this.#sources?.slices.byIndex(SLICES_BY_SERVICE, service) ?? [];
-    return slices.flatMap((slice) => {
-      const port = slice.ports?.find((one) => (one.name ?? "") === portName)?.port;
-      const usable = (slice.endpoints ?? []).filter(
-        ({ conditions }) => conditions?.ready !== false || (conditions.serving && conditions.terminating),
-      );
-      return port === undefined ? [] : usable.map(({ addresses }) => ({ host: addresses[0]!, port }));
-    });
   }
 
   #certificate(serverName: string): { cert: Buffer; key: Buffer } | undefined {
@@ -230,9 +196,7 @@ export class IngressController {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#timer?.cancel();
-    await this.#running;
+    await this.#work.close();
     await this.#stopListening();
   }
 }

@@ -1,52 +1,52 @@
-import http, { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Http2ServerRequest } from "node:http2";
+import http, { type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream";
 import { messageOf } from "../../base/index.ts";
-
-export type Request = IncomingMessage | Http2ServerRequest;
-/** HTTP/2's has the same methods; their types differ in small print. */
-export type Response = ServerResponse;
-
-/** Where a request goes, or with which status and words it is answered. */
-export type Target =
-  | { readonly host: string; readonly port: number }
-  | { readonly status: number; readonly message: string };
-
-/** Headers that belong to one connection (RFC 9110, 7.6.1) and are not passed on. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-  "http2-settings",
-]);
+import { forwardHttp2 } from "./forward-http2.ts";
+import {
+  answer,
+  edited,
+  passedOn,
+  unanswered,
+  withoutHops,
+  type Destination,
+  type Request,
+  type Response,
+  type Target,
+} from "./messages.ts";
 
 /** Streams a request to its backend and the answer back. */
 export function forward(request: Request, response: Response, target: Target, secure: boolean): void {
-  if ("status" in target) return answer(response, target.status, target.message);
-  const upstream = http.request({
-    ...target,
-    method: request.method,
-    path: request.url,
-    headers: passedOn(request, secure),
-    agent: false,
-  });
+  if ("status" in target) return answer(response, target.status, target.message, target.headers);
+  const { edits = {}, http2: asHttp2, ...to } = target;
+  const headers = edited(passedOn(request, secure, edits.hostname), edits.request);
+  const path = edits.path ?? request.url;
+  for (const mirror of edits.mirrors ?? []) copyTo(mirror, request, path, headers);
+  if (asHttp2) return forwardHttp2(request, response, { ...to, path: path ?? "/", headers, edits: edits.response });
+  const upstream = http.request({ ...to, method: request.method, path, headers, agent: false });
   upstream.on("response", (reply) => {
     if (response.headersSent) return void reply.destroy();
-    response.writeHead(reply.statusCode ?? 502, withoutHops(reply.headers));
+    response.writeHead(reply.statusCode ?? 502, edited(withoutHops(reply.headers), edits.response));
     pipeline(reply, response, () => {});
   });
   upstream.on("error", (error) => {
     if (response.headersSent) response.destroy(error);
-    else answer(response, 502, `the backend ${target.host}:${target.port} does not answer: ${messageOf(error)}`);
+    else answer(response, 502, unanswered(target, error));
   });
   response.on("close", () => upstream.destroy());
+  request.pipe(upstream);
+}
+
+/** A copy for somebody whose answer nobody waits for. */
+function copyTo(
+  { host, port }: Destination,
+  request: Request,
+  path: string | undefined,
+  headers: http.OutgoingHttpHeaders,
+): void {
+  const upstream = http.request({ host, port, method: request.method, path, headers, agent: false });
+  upstream.on("response", (reply) => reply.resume());
+  upstream.on("error", () => {});
   request.pipe(upstream);
 }
 
@@ -61,11 +61,13 @@ export function forwardUpgrade(
   client.on("error", () => client.destroy());
   if ("status" in target) return refuseUpgrade(client, target.status, target.message);
   const { connection, upgrade } = request.headers;
+  const { host, port, edits = {} } = target;
   const upstream = http.request({
-    ...target,
+    host,
+    port,
     method: request.method,
-    path: request.url,
-    headers: { ...passedOn(request, secure), connection, upgrade },
+    path: edits.path ?? request.url,
+    headers: { ...edited(passedOn(request, secure, edits.hostname), edits.request), connection, upgrade },
     agent: false,
   });
   upstream.on("upgrade", (reply, backend, rest) => {
@@ -86,15 +88,6 @@ export function forwardUpgrade(
   upstream.end();
 }
 
-export function answer(response: Response, status: number, message: string): void {
-  const body = `${message}\n`;
-  response.writeHead(status, {
-    "content-type": "text/plain; charset=utf-8",
-    "content-length": Buffer.byteLength(body),
-  });
-  response.end(body);
-}
-
 function refuseUpgrade(client: Duplex, status: number, message: string): void {
   client.end(`HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nconnection: close\r\n\r\n${message}\n`);
 }
@@ -104,36 +97,4 @@ function statusAndHeaders(reply: IncomingMessage): string {
   for (let at = 0; at < reply.rawHeaders.length; at += 2)
     lines.push(`${reply.rawHeaders[at]}: ${reply.rawHeaders[at + 1]}`);
   return `HTTP/1.1 ${reply.statusCode} ${reply.statusMessage}\r\n${lines.join("\r\n")}\r\n\r\n`;
-}
-
-/** The client's headers for the backend: its host kept, and who asked, how and for what. */
-function passedOn(request: Request, secure: boolean): http.OutgoingHttpHeaders {
-  const host = hostOf(request);
-  const client = request.socket?.remoteAddress?.replace(/^::ffff:/, "") ?? "";
-  const before = request.headers["x-forwarded-for"];
-  const clients = [...(before ? [before].flat() : []), ...(client ? [client] : [])].join(", ");
-  return {
-    ...withoutHops(request.headers),
-    host,
-    ...(clients && { "x-forwarded-for": clients }),
-    "x-forwarded-host": host,
-    "x-forwarded-proto": secure ? "https" : "http",
-    ...(client && { "x-real-ip": client }),
-  };
-}
-
-export function hostOf(request: Request): string {
-  const authority = request.headers[":authority"];
-  return typeof authority === "string" ? authority : (request.headers.host ?? "");
-}
-
-function withoutHops(headers: IncomingHttpHeaders): http.OutgoingHttpHeaders {
-  const named = new Set(
-    String(headers.connection ?? "")
-      .toLowerCase()
-      .split(/\s*,\s*/),
-  );
-  return Object.fromEntries(
-    Object.entries(headers).filter(([name]) => !name.startsWith(":") && !HOP_BY_HOP.has(name) && !named.has(name)),
-  );
 }

@@ -1,13 +1,24 @@
-import http, { type IncomingMessage } from "node:http";
+import http, { type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import http2 from "node:http2";
 import net, { type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { createSecureContext, type SecureContext } from "node:tls";
-import { forward, forwardUpgrade, hostOf, type Request, type Response, type Target } from "./forward.ts";
+import { forward, forwardUpgrade } from "./forward.ts";
+import { hostOf, type Request, type Response, type Target } from "./messages.ts";
+
+/** What of a request decides where it goes. */
+export interface Asked {
+  readonly host: string;
+  /** With its query. */
+  readonly path: string;
+  readonly method: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly secure: boolean;
+}
 
 export interface ListenerOptions {
   /** Where a request goes. */
-  readonly resolve: (host: string, path: string) => Target;
+  readonly resolve: (asked: Asked) => Target;
   /** PEM of the certificate for a server name; undefined refuses the handshake. */
   readonly certificate: (serverName: string) => { readonly cert: Buffer; readonly key: Buffer } | undefined;
 }
@@ -47,8 +58,8 @@ export class IngressListener {
     this.#secure.on("sessionError", () => {});
   }
 
-  /** Throws (EADDRINUSE) when somebody has the port. */
-  async listen(address: string, ports: { readonly http: number } | { readonly https: number }): Promise<void> {
+  /** Resolves to the port. Throws (EADDRINUSE) when somebody has it. */
+  async listen(address: string, ports: { readonly http: number } | { readonly https: number }): Promise<number> {
     const secure = "https" in ports;
     const server = net.createServer((socket) => {
       this.#connections.add(socket);
@@ -62,6 +73,7 @@ export class IngressListener {
       server.listen({ host: address, port: secure ? ports.https : ports.http, exclusive: true }, resolve);
     });
     this.#listening.push(server);
+    return (server.address() as net.AddressInfo).port;
   }
 
   async close(): Promise<void> {
@@ -87,11 +99,16 @@ export class IngressListener {
   #serve(request: Request, response: Response, secure: boolean): void {
     request.on("error", () => {});
     response.on("error", () => {});
-    forward(request, response, this.#options.resolve(hostOf(request), request.url ?? "/"), secure);
+    forward(request, response, this.#resolve(request, secure), secure);
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, secure: boolean): void {
-    forwardUpgrade(request, socket, head, this.#options.resolve(hostOf(request), request.url ?? "/"), secure);
+    forwardUpgrade(request, socket, head, this.#resolve(request, secure), secure);
+  }
+
+  #resolve(request: Request, secure: boolean): Target {
+    const { url: path = "/", method = "GET", headers } = request;
+    return this.#options.resolve({ host: hostOf(request), path, method, headers, secure });
   }
 
   /** Asked for each handshake, so that a changed Secret serves from the next connection on. */

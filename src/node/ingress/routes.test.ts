@@ -83,3 +83,18 @@ test("the oldest Ingress keeps a path that two want; the default backend takes t
   assert.equal(certificateFor(table, "x.b.example"), "default/cert");
   assert.equal(certificateFor(table, "x.y.b.example"), undefined);
 });
+
+test("a redirect to https by annotation; a backend that is no Service is told apart", () => {
+  const spec = {
+    rules: [
+      {
+        host: "a.example",
+        http: { paths: [{ path: "/", pathType: "Prefix", backend: { resource: { kind: "Bucket", name: "pics" } } }] },
+      },
+    ],
+  };
+  const plain = ingress("plain", spec);
+  const made = { ...plain, metadata: { ...plain.metadata, annotations: { "berth.dev/ssl-redirect": "true" } } };
+  const found = route(routingTable([made]), "a.example", "/");
+  assert.deepEqual([found?.toHttps, found?.resource], [true, "Bucket pics"]);
+});

@@ -1,10 +1,16 @@
 import type { k8s } from "../../api/index.ts";
 
+/** Requests without TLS are sent to https first; an annotation of ours, or of the controller that most manifests were written for. */
+const REDIRECTS = ["berth.dev/ssl-redirect", "nginx.ingress.kubernetes.io/force-ssl-redirect"];
+
 export interface Backend {
   readonly namespace: string;
+  readonly toHttps?: boolean;
   readonly service: string;
   /** Number or name of a port of the Service. */
   readonly port: number | string;
+  /** A backend that is no Service, as `Kind name`: nobody here can serve it. */
+  readonly resource?: string;
 }
 
 interface PathRule {
@@ -29,12 +35,13 @@ export function routingTable(ingresses: readonly k8s.Ingress[]): RoutingTable {
   let defaultBackend: Backend | undefined;
   for (const { metadata, spec } of ingresses.toSorted(byAge)) {
     const namespace = metadata?.namespace ?? "";
+    const toHttps = REDIRECTS.some((name) => metadata?.annotations?.[name] === "true");
     for (const { host = "", http } of spec?.rules ?? []) {
       const rules = hosts.get(host) ?? [];
       hosts.set(host, rules);
       for (const { path = "/", pathType, backend } of http?.paths ?? []) {
         const exact = pathType === "Exact";
-        const found = backendOf(backend, namespace);
+        const found = backendOf(backend, namespace, toHttps);
         if (found && !rules.some((rule) => rule.path === path && rule.exact === exact))
           rules.push({ path, exact, backend: found });
       }
@@ -45,7 +52,7 @@ export function routingTable(ingresses: readonly k8s.Ingress[]): RoutingTable {
         if (!certificates.has(name)) certificates.set(name, `${namespace}/${secretName}`);
       }
     }
-    defaultBackend ??= backendOf(spec?.defaultBackend, namespace);
+    defaultBackend ??= backendOf(spec?.defaultBackend, namespace, toHttps);
   }
   for (const rules of hosts.values()) rules.sort(byPrecedence);
   return { hosts, certificates, ...(defaultBackend && { defaultBackend }) };
@@ -94,8 +101,11 @@ function byAge(one: k8s.Ingress, other: k8s.Ingress): number {
   return key(one) < key(other) ? -1 : 1;
 }
 
-function backendOf(backend: k8s.IngressBackend | undefined, namespace: string): Backend | undefined {
+function backendOf(backend: k8s.IngressBackend | undefined, namespace: string, toHttps: boolean): Backend | undefined {
+  const common = { namespace, ...(toHttps && { toHttps }) };
+  if (backend?.resource)
+    return { ...common, service: "", port: 0, resource: `${backend.resource.kind} ${backend.resource.name}` };
   const { name, port } = backend?.service ?? {};
   const number = port?.number ?? port?.name;
-  return name && number !== undefined ? { namespace, service: name, port: number } : undefined;
+  return name && number !== undefined ? { ...common, service: name, port: number } : undefined;
 }

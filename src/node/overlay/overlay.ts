@@ -10,7 +10,7 @@ export interface OverlayOptions {
   readonly id: number;
   readonly own: OverlayNode;
   readonly hosts: { readonly netlink: NetlinkHost; readonly netns: NetnsHost };
-  /** Addresses beside its Pods' that only the machine's own node answers (DNS, Ingress). */
+  /** Addresses and ranges beside its Pods' that only the machine's own node answers (DNS, Ingress). */
   readonly ofTheMachine?: readonly string[];
 }
 
@@ -67,7 +67,12 @@ export class Overlay {
       const further = peer.index === 1 ? (this.#options.ofTheMachine ?? []) : [];
       for (const address of further)
         if (address.includes(":") === end.includes(":"))
-          netlink.replaceRoute({ destination: alone(address), gateway: end, link, source });
+          netlink.replaceRoute({
+            destination: address.includes("/") ? address : alone(address),
+            gateway: end,
+            link,
+            source,
+          });
     }
   }
 

@@ -1,11 +1,11 @@
 import type { Cluster } from "../../../apiserver/index.ts";
 import { createEventRecorder, type InformerFactory } from "../../../client/index.ts";
-import { IngressController } from "../../../node/index.ts";
+import { IngressController, startGateways } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import type { ClusterSettings } from "./settings.ts";
 
-/** HTTP and HTTPS for the cluster's Ingresses. */
+/** HTTP and HTTPS for the cluster's Ingresses and Gateways. */
 export function ingressService(
   context: DaemonContext,
   api: Service<Cluster>,
@@ -30,10 +30,14 @@ export function ingressService(
       );
       use(informers).start(stop.signal);
       await controller.start();
+      const gateways = startGateways(
+        { ...context, log },
+        { client, informers: use(informers), addresses: settings.ingressCidr },
+      );
       return {
         value: controller,
         stop: async () => {
-          await controller.close();
+          await Promise.all([controller.close(), (await gateways).close()]);
           stop.abort();
         },
       };

@@ -12,6 +12,8 @@ export interface ClusterSettings {
   readonly loadBalancerCidr: string;
   /** Of this node, for Ingresses: beside the range of Services, so that none can get it. */
   readonly ingressIp: string;
+  /** Where that address is from; the others are for Gateways. */
+  readonly ingressCidr: string;
   readonly domain: string;
   readonly dnsIp: string;
   /** This node's address on the Pod network, at which Pods reach the API server. */
@@ -30,6 +32,7 @@ export function clusterSettings(instance: string, known: Ranges): ClusterSetting
     podCidr: machine.podCidrs.join(),
     loadBalancerCidr: [`${pod}.255.0/24`, ...(pod6 ? [`${pod6}:fffe::/112`] : [])].join(),
     ingressIp: `${pod}.254.1`,
+    ingressCidr: `${pod}.254.0/24`,
     domain: "cluster.local",
     dnsIp: `${service}.10`,
     gateway: machine.gateways[0]!,

@@ -64,7 +64,7 @@ export class FurtherNode {
     this.overlay = overlayNode(settings.ranges, index);
     const machine = overlayNode(settings.ranges, 1);
     const ctx = { ...context, log: context.log.with({ service: "node-network", node: name }) };
-    const ofTheMachine = [settings.dnsIp, settings.ingressIp];
+    const ofTheMachine = [settings.dnsIp, settings.ingressCidr];
     this.#link = new Overlay(ctx, { id: overlayId(context.instance), own: this.overlay, hosts, ofTheMachine });
     const node = this.#tag;
     const common = {
