@@ -1,9 +1,10 @@
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { kernelName } from "../base/index.ts";
-import { openEngine } from "../engine/index.ts";
+import { openEngine, type Engine } from "../engine/index.ts";
 import { LinuxNetlinkHost, LinuxNft } from "../host/index.ts";
 import { CniNetwork } from "../node/index.ts";
 import type { DaemonContext } from "./context.ts";
+import { machinesFolder } from "./services/vm-api.ts";
 import { vmIsolation } from "./services/vm.ts";
 
 /**
@@ -13,10 +14,19 @@ import { vmIsolation } from "./services/vm.ts";
 export async function reset(context: DaemonContext): Promise<void> {
   if (context.config.cni) await releasePluginNetworks(context, context.config.cni);
   const engine = await openEngine(context, { ...context.config, isolations: [vmIsolation(context)] });
+  await destroyMachines(context, engine);
   await engine.destroyAll();
   await engine.close();
   sweepNetwork(kernelName(context.instance));
   for (const directory of [context.runtimeDir, context.dataDir]) rmSync(directory, { recursive: true, force: true });
+}
+
+async function destroyMachines(context: DaemonContext, engine: Engine): Promise<void> {
+  if (!existsSync(machinesFolder(context))) return;
+  const { Machines } = await import("../vm/index.ts");
+  const machines = await Machines.open(context, engine, { autostart: false });
+  await machines.destroyAll();
+  await machines.close();
 }
 
 /** What CNI plugins made bears their names, not ours: only they can take it back. */

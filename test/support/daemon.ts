@@ -44,6 +44,8 @@ export interface TestBerth {
   dockerWith(options: RunOptions, ...args: string[]): Promise<Output>;
   /** Berth's own CLI, any exit code. */
   berth(...args: string[]): Promise<Output>;
+  /** The same, with input, a longer time and so on. */
+  berthWith(options: RunOptions, ...args: string[]): Promise<Output>;
   /** kill -9, as a crash. Containers and kernel state stay. */
   kill(): Promise<void>;
   /** Starts the daemon again on the same directories (after `kill` or `down`). */
@@ -157,6 +159,8 @@ export async function startBerth(options: StartOptions = {}): Promise<TestBerth>
     },
     dockerWith: ({ env: extra, ...rest }, ...args) => run("docker", args, { ...rest, env: { ...env, ...extra } }),
     berth: (...args) => run(path.join(root, "berth"), args, { env }),
+    berthWith: ({ env: extra, ...rest }, ...args) =>
+      run(path.join(root, "berth"), args, { ...rest, env: { ...env, ...extra } }),
     kill: () => end("SIGKILL"),
     start,
     down: () => end("SIGTERM"),

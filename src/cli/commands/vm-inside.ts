@@ -3,7 +3,6 @@ import { pipeline } from "node:stream/promises";
 import type { vm } from "../../api/index.ts";
 import { failedPrecondition, invalidArgument } from "../../base/index.ts";
 import { readText } from "../http.ts";
-import { print } from "../output/terminal.ts";
 import { vmPath, vms } from "./vm.ts";
 
 const ESCAPE = 0x1d;
@@ -15,7 +14,7 @@ export async function logs(name: string, options: { tail?: string }): Promise<vo
 }
 
 /** The serial console, until Ctrl-] or the machine's end. */
-export async function console(name: string): Promise<void> {
+export async function serialConsole(name: string): Promise<void> {
   const connection = await vms().hijack(vmPath(name, "/console"));
   const { stdin, stdout } = process;
   if (stdin.isTTY) stdin.setRawMode(true);

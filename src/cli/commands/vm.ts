@@ -161,13 +161,18 @@ export async function list(options: { quiet?: boolean; json?: boolean }): Promis
     String(machine.spec.cpus),
     size(machine.spec.memoryBytes),
     machine.addresses[0]?.ipv4Address ?? "",
-    machine.ports.map((port) => `${port.hostPort}->${port.guestPort}/${port.protocol}`).join(", "),
+    portsText(machine),
     machine.startedMs && machine.state === "running" ? `${humanDuration(nowMs - machine.startedMs)}` : "",
     machine.lastBackupMs ? `${humanDuration(nowMs - machine.lastBackupMs)} ago` : "never",
     machine.source,
   ]);
   print(table(["NAME", "STATE", "CPUS", "MEMORY", "ADDRESS", "PORTS", "UP", "BACKUP", "SOURCE"], rows));
   for (const machine of all) for (const { message } of machine.advice) print(`! ${machine.name}: ${message}`);
+}
+
+/** One entry for a port of both address families. */
+function portsText({ ports }: vm.VmView): string {
+  return [...new Set(ports.map((port) => `${port.hostPort}->${port.guestPort}/${port.protocol}`))].join(", ");
 }
 
 export async function inspect(names: readonly string[]): Promise<void> {

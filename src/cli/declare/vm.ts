@@ -111,17 +111,17 @@ export function declareVmCommands(berth: Command): void {
     .action(async (name, options) => (await inside()).logs(name, options));
   vm.command("console <vm>")
     .description("connect to a machine's serial console (Ctrl-] ends)")
-    .action(async (name) => (await inside()).console(name));
+    .action(async (name) => (await inside()).serialConsole(name));
   vm.command("exec <vm> <command...>")
     .description("run a program in a machine by its agent")
     .passThroughOptions()
     .option("-i, --interactive", "pass input on")
     .option("-e, --env <name=value>", "environment (may be repeated)", collect)
-    .action(async (name, command, options) => (await inside()).exec(name, command, options));
+    .action(async (name, command, options) => (await inside()).exec(name, plain(command), options));
   vm.command("ssh <vm> [command...]")
     .description("log in with berth's own key")
     .passThroughOptions()
-    .action(async (name, command) => (await inside()).ssh(name, command));
+    .action(async (name, command) => (await inside()).ssh(name, plain(command)));
   vm.command("cp <source> <target>")
     .description("copy a file: VM:/path FILE, or FILE VM:/path")
     .action(async (source, target) => (await inside()).copy(source, target));
@@ -183,4 +183,9 @@ export function declareVmCommands(berth: Command): void {
     .option("--keep <number>", "keep so many", "7")
     .option("--off", "no more")
     .action(async (name, options) => (await copies()).schedule(name, options));
+}
+
+/** A command after `--`, by which it is told from options. */
+function plain(command: readonly string[]): readonly string[] {
+  return command[0] === "--" ? command.slice(1) : command;
 }

@@ -3,14 +3,13 @@ import path from "node:path";
 import type { vm } from "../../api/index.ts";
 import { failedPrecondition, hasCode, invalidArgument, notFound, randomHex } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
-import { QemuImg, sha256File } from "../disk/index.ts";
+import { BACKUP_BITMAP as BITMAP, bitmapOf, QemuImg, sha256File } from "../disk/index.ts";
 import { finishJobs } from "../machine/jobs.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Machines } from "../machine/machines.ts";
 import type { MachineRecord } from "../machine/record.ts";
 
 const FILE = "backup.json";
-const BITMAP = "berth-backup";
 const LONG_MS = 60 * 60_000;
 /** A chain of increments is read as a whole at a restore; after so many a full backup is made again. */
 const MAX_CHAIN = 14;
@@ -295,15 +294,8 @@ async function hasBitmaps(machine: Machine): Promise<boolean> {
 }
 
 async function offlineBitmaps(machine: Machine): Promise<boolean> {
-  for (const disk of machine.nodes) {
-    const { stdout } = await run(["/usr/bin/qemu-img", "info", "--output=json", machine.diskFile(disk)]);
-    const info = JSON.parse(stdout || "{}") as {
-      "format-specific"?: { data?: { bitmaps?: Array<{ name: string; flags: string[] }> } };
-    };
-    const bitmap = info["format-specific"]?.data?.bitmaps?.find(({ name }) => name === BITMAP);
-    if (!bitmap || bitmap.flags.includes("in-use")) return false;
-  }
-  return true;
+  const found = await Promise.all(machine.nodes.map((disk) => bitmapOf(machine.diskFile(disk))));
+  return found.every((bitmap) => bitmap === "good");
 }
 
 async function clearBitmaps(machine: Machine): Promise<void> {

@@ -12,16 +12,18 @@ export const BACKUP_ROUTES: readonly Route[] = [
   {
     method: "POST",
     path: "/vms/*/backups",
-    async run({ machines, backups, args, json }) {
-      const { full } = await json<{ full?: boolean }>();
+    async run(call) {
+      const { machines, backups, args } = call;
+      const { full } = await call.json<{ full?: boolean }>();
       return { json: await backups.create(machines.find(args[0]!), { full: full ?? false }), status: 201 };
     },
   },
   {
     method: "PUT",
     path: "/vms/*/backup-policy",
-    async run({ machines, schedule, args, json }) {
-      const { policy } = await json<{ policy?: vm.VmBackupPolicy }>();
+    async run(call) {
+      const { machines, schedule, args } = call;
+      const { policy } = await call.json<{ policy?: vm.VmBackupPolicy }>();
       await schedule.set(machines.find(args[0]!), policy);
       return { json: {} };
     },
@@ -37,8 +39,9 @@ export const BACKUP_ROUTES: readonly Route[] = [
   {
     method: "POST",
     path: "/backups/*/restore",
-    async run({ machines, backups, args, json }) {
-      const { name } = await json<{ name?: string }>();
+    async run(call) {
+      const { machines, backups, args } = call;
+      const { name } = await call.json<{ name?: string }>();
       return { json: await machines.view(await backups.restore(args[0]!, name)), status: 201 };
     },
   },

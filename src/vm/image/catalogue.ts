@@ -36,7 +36,7 @@ export const RECIPES: readonly Recipe[] = [
 /** Documentation and translations are no use in a machine of this kind; a file system that is copied often should be small. */
 const LEFT_OUT = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"];
 const MAKE_MS = 15 * 60_000;
-const DISK_BYTES = 4 * GiB;
+const DISK_BYTES = 2 * GiB;
 const NEEDED_BYTES = 2 * GiB;
 
 /** The images that machines are made from by name. Made once and kept; a machine's disk begins as a linked clone. */
@@ -89,7 +89,7 @@ export class Catalogue {
     if (existsSync(file)) return;
     await mkdir(this.#folder, { recursive: true, mode: 0o711 });
     await refuseFullDisk(this.#folder);
-    const shared = path.join(this.#cache, `${recipe.name}-${recipe.suite}-3.qcow2`);
+    const shared = path.join(this.#cache, `${recipe.name}-${recipe.suite}-4.qcow2`);
     if (!existsSync(shared)) await makeDisk(recipe, shared, signal);
     const fresh = `${file}.new`;
     await cp(shared, fresh);

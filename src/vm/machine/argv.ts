@@ -27,7 +27,7 @@ export interface MachineLayout {
 
 export const SHARE_SOCKET = (index: number): string => `share${index}.sock`;
 const TRANSLATION_CACHE_MIB = 256;
-/** Balloon statistics, which the guest's driver gives. */
+/** After the CD-ROM drive. */
 const FIRST_DISK_BOOT_INDEX = 2;
 
 export function machineCommand(layout: MachineLayout, binary = "/usr/bin/qemu-system-x86_64"): string[] {
@@ -52,12 +52,22 @@ export function machineCommand(layout: MachineLayout, binary = "/usr/bin/qemu-sy
     `${spec.cpus},maxcpus=${spec.maxCpus},sockets=${spec.maxCpus},cores=1,threads=1`,
     ...memory(spec),
     ...boot(layout),
-    ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    ...["-qmp", `unix:${run}/qmp.sock,server=on,wait=off`],
-    ...["-device", "virtio-serial-pci"],
-    ...["-chardev", `socket,id=agent,path=${run}/agent.sock,server=on,wait=off`],
-    ...["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"],
-    ...["-device", "virtio-rng-pci", "-device", "virtio-balloon-pci,id=balloon"],
+    "-chardev",
+    "stdio,id=console,signal=off",
+    "-serial",
+    "chardev:console",
+    "-qmp",
+    `unix:${run}/qmp.sock,server=on,wait=off`,
+    "-device",
+    "virtio-serial-pci",
+    "-chardev",
+    `socket,id=agent,path=${run}/agent.sock,server=on,wait=off`,
+    "-device",
+    "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+    "-device",
+    "virtio-rng-pci",
+    "-device",
+    "virtio-balloon-pci,id=balloon",
     ...layout.disks.flatMap(disk),
     ...(layout.seed ? seed(layout.seed) : []),
     ...(layout.cdrom ? cdrom(layout.cdrom) : []),
@@ -77,9 +87,13 @@ function memory({ memoryBytes, maxMemoryBytes }: vm.VmSpec): string[] {
   const base = ["-object", `memory-backend-memfd,id=memory,size=${size}M,share=on`];
   if (more <= 0) return ["-m", `${size}M`, ...base];
   return [
-    ...["-m", `${size}M,slots=1,maxmem=${size + more}M`, ...base],
-    ...["-object", `memory-backend-memfd,id=more,size=${more}M,share=on`],
-    ...["-device", "virtio-mem-pci,id=growth,memdev=more,requested-size=0"],
+    "-m",
+    `${size}M,slots=1,maxmem=${size + more}M`,
+    ...base,
+    "-object",
+    `memory-backend-memfd,id=more,size=${more}M,share=on`,
+    "-device",
+    "virtio-mem-pci,id=growth,memdev=more,requested-size=0",
   ];
 }
 
@@ -87,8 +101,10 @@ function boot({ kernel, uefi }: MachineLayout): string[] {
   if (kernel) return ["-kernel", kernel.image, "-initrd", kernel.initramfs, "-append", kernel.commandLine];
   if (!uefi) return [];
   return [
-    ...["-drive", `if=pflash,unit=0,format=raw,readonly=on,file=${uefi.code}`],
-    ...["-drive", `if=pflash,unit=1,format=qcow2,id=variables,file=${uefi.variables}`],
+    "-drive",
+    `if=pflash,unit=0,format=raw,readonly=on,file=${uefi.code}`,
+    "-drive",
+    `if=pflash,unit=1,format=qcow2,id=variables,file=${uefi.variables}`,
   ];
 }
 
@@ -102,17 +118,16 @@ function disk({ name, file, readonly = false }: MachineLayout["disks"][number], 
     file: { driver: "file", filename: file, discard: "unmap" },
   };
   return [
-    ...["-blockdev", JSON.stringify(node)],
-    ...[
-      "-device",
-      `virtio-blk-pci,id=${name}-device,drive=${name},serial=${name},bootindex=${FIRST_DISK_BOOT_INDEX + index}`,
-    ],
+    "-blockdev",
+    JSON.stringify(node),
+    "-device",
+    `virtio-blk-pci,id=${name}-device,drive=${name},num-queues=1,serial=${name},bootindex=${FIRST_DISK_BOOT_INDEX + index}`,
   ];
 }
 
 function seed(file: string): string[] {
   const node = { driver: "raw", "node-name": "seed", "read-only": true, file: { driver: "file", filename: file } };
-  return ["-blockdev", JSON.stringify(node), "-device", "virtio-blk-pci,drive=seed,serial=seed"];
+  return ["-blockdev", JSON.stringify(node), "-device", "virtio-blk-pci,drive=seed,num-queues=1,serial=seed"];
 }
 
 function cdrom(file: string): string[] {
@@ -122,14 +137,18 @@ function cdrom(file: string): string[] {
 
 function network({ name, macAddress }: MachineLayout["taps"][number], index: number): string[] {
   return [
-    ...["-netdev", `tap,id=net${index},ifname=${name},script=no,downscript=no`],
-    ...["-device", `virtio-net-pci,netdev=net${index},mac=${macAddress},romfile=`],
+    "-netdev",
+    `tap,id=net${index},ifname=${name},script=no,downscript=no`,
+    "-device",
+    `virtio-net-pci,netdev=net${index},mac=${macAddress},romfile=`,
   ];
 }
 
 function share(tag: string, socket: string, index: number): string[] {
   return [
-    ...["-chardev", `socket,id=share${index},path=${socket}`],
-    ...["-device", `vhost-user-fs-pci,chardev=share${index},tag=${tag}`],
+    "-chardev",
+    `socket,id=share${index},path=${socket}`,
+    "-device",
+    `vhost-user-fs-pci,chardev=share${index},tag=${tag}`,
   ];
 }

@@ -16,6 +16,7 @@ export async function execInGuest(machine: Machine, request: vm.VmExecRequest): 
     ...(request.input === undefined ? {} : { input: request.input }),
     timeoutMs: request.timeoutMs ?? EXEC_MS,
   });
+  machine.agentSeen();
   return {
     code: result.code,
     stdout: result.stdout.toString("base64"),

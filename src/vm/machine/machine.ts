@@ -12,6 +12,7 @@ import {
   unavailable,
 } from "../../base/index.ts";
 import type { RuntimeContainer } from "../../engine/index.ts";
+import { removeBitmap } from "../disk/index.ts";
 import { GuestAgentClient } from "../guest/index.ts";
 import { logText } from "../micro/machine.ts";
 import { QmpClient } from "../qmp/index.ts";
@@ -134,6 +135,7 @@ export class Machine {
     const { reason: _reason, exitCode: _exit, finishedMs: _finished, grownMemoryBytes: _grown, ...rest } = before;
     const resumeFrom = options.resumeFrom ?? (before.state === "saved" ? SAVED : undefined);
     await this.replace({ ...rest, state: "starting" });
+    if (resumeFrom) await this.forgetChanges();
     try {
       await this.#launch({ ...options, ...(resumeFrom ? { resumeFrom } : {}) });
     } catch (error) {
@@ -299,11 +301,20 @@ export class Machine {
     await this.#cleanUp();
     const facts = { finishedMs: this.#host.context.clock.nowMs(), ...(code === undefined ? {} : { exitCode: code }) };
     if (state === "starting") return;
+    if (this.#target === "stopped") await this.#keepSize();
     if (state === "stopping") return this.change({ ...facts, state: this.#target });
     if (code === 0) return this.change({ ...facts, state: "stopped", reason: reason ?? "the guest shut down" });
     const said = (await this.lastLines(1))[0] ?? "";
     const why = reason ?? `its monitor ended with ${code}`;
     await this.change({ ...facts, state: "crashed", reason: said ? `${why}; last on the console: ${said}` : why });
+  }
+
+  /** Memory that was given while it ran is its size at the next start. */
+  async #keepSize(): Promise<void> {
+    const { grownMemoryBytes, spec, ...rest } = this.#record;
+    if (grownMemoryBytes === undefined) return;
+    const maxMemoryBytes = Math.max(spec.maxMemoryBytes, grownMemoryBytes);
+    await this.replace({ ...rest, spec: { ...spec, memoryBytes: grownMemoryBytes, maxMemoryBytes } });
   }
 
   async #cleanUp(): Promise<void> {
@@ -339,6 +350,13 @@ export class Machine {
   async #askGuest(): Promise<void> {
     if (this.#record.guest === "system") await this.monitor.execute("system_powerdown").catch(() => {});
     else await this.agent.exec(["/bin/sh", "-c", "kill -TERM $(cat /run/main.pid)"]).catch(() => {});
+  }
+
+  /** The next backup is a full one: nobody counted what changed until then. The machine must not run. */
+  async forgetChanges(): Promise<void> {
+    for (const name of this.nodes) await removeBitmap(this.diskFile(name));
+    const { backedUp: _none, ...rest } = this.#record;
+    await this.replace(rest);
   }
 
   /** Ends the monitor in order: what the guest flushed is on disk. */
@@ -427,7 +445,11 @@ export class Machine {
       }
       await clock.sleep(500);
     }
-    this.agentSeenMs = clock.nowMs();
+    this.agentSeen();
+  }
+
+  agentSeen(): void {
+    this.agentSeenMs = this.#host.context.clock.nowMs();
   }
 
   /** Removes a machine that does not run. */

@@ -38,7 +38,11 @@ export class Machines {
   }
 
   /** Finds again what an earlier daemon left running, and what is on disk. */
-  static async open(context: InstanceContext, engine: MachineEngine): Promise<Machines> {
+  static async open(
+    context: InstanceContext,
+    engine: MachineEngine,
+    options: { readonly autostart?: boolean } = {},
+  ): Promise<Machines> {
     const machines = new Machines(context, engine);
     await machines.host.open();
     const [records, programs] = await Promise.all([machines.host.records.readAll(), machines.host.recover()]);
@@ -47,7 +51,7 @@ export class Machines {
       [...machines.#machines.values()].map((machine) => machine.recover(programs.get(machine.id) ?? [])),
     );
     for (const id of programs.keys()) if (!machines.#machines.get(id)?.live) await machines.host.destroy(id);
-    machines.#autostart();
+    if (options.autostart !== false) machines.#autostart();
     return machines;
   }
 

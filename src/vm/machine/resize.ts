@@ -5,6 +5,9 @@ import type { Machine } from "./machine.ts";
 
 const BLOCK_BYTES = 2 * MiB;
 const MIN_MEMORY_BYTES = 64 * MiB;
+const CPU_MS = 10_000;
+const AGENT_MS = 1_000;
+const CPU_POLL_MS = 200;
 
 /** Changes a machine's size: at once when it runs, and for every later start. Throws before anything is changed. */
 export async function resizeMachine(host: MachineHost, machine: Machine, wanted: vm.VmResize): Promise<void> {
@@ -12,7 +15,7 @@ export async function resizeMachine(host: MachineHost, machine: Machine, wanted:
     const { spec } = machine.record;
     checkResize(spec, wanted, machine.live);
     if (wanted.limits) await setLimits(machine, wanted.limits);
-    if (wanted.cpus !== undefined) await setCpus(machine, wanted.cpus);
+    if (wanted.cpus !== undefined) await setCpus(host, machine, wanted.cpus);
     if (wanted.memoryBytes !== undefined) await setMemory(machine, wanted.memoryBytes);
     if (wanted.diskBytes !== undefined) await growDisk(host, machine, wanted.diskBytes);
   });
@@ -51,7 +54,7 @@ interface HotCpu {
   readonly "qom-path"?: string;
 }
 
-async function setCpus(machine: Machine, cpus: number): Promise<void> {
+async function setCpus(host: MachineHost, machine: Machine, cpus: number): Promise<void> {
   const { spec } = machine.record;
   if (machine.live) {
     const slots = await machine.monitor.execute<HotCpu[]>("query-hotpluggable-cpus");
@@ -62,22 +65,31 @@ async function setCpus(machine: Machine, cpus: number): Promise<void> {
     for (const [index, slot] of free.slice(0, cpus - used).entries())
       await machine.monitor.execute("device_add", { driver: slot.type, id: `cpu${used + index}`, ...slot.props });
     await machine.change({ spec: { ...spec, cpus } });
-    await bringCpusUp(machine);
+    await bringCpusUp(host, machine);
     return;
   }
   await machine.change({ spec: { ...spec, cpus, maxCpus: Math.max(cpus, spec.maxCpus) } });
 }
 
-/** Some guests do not use a new processor before they are told to; their agent can. */
-async function bringCpusUp(machine: Machine): Promise<void> {
-  if (machine.agentSeenMs === undefined) return;
-  const cpus = await machine.agent
-    .call<Array<{ "logical-id": number; online: boolean; "can-offline"?: boolean }>>("guest-get-vcpus")
-    .catch(() => []);
-  const asleep = cpus.filter(({ online }) => !online);
-  if (asleep.length === 0) return;
-  const vcpus = asleep.map((cpu) => ({ "logical-id": cpu["logical-id"], online: true }));
-  await machine.agent.call("guest-set-vcpus", { vcpus }).catch(() => {});
+interface GuestCpu {
+  readonly "logical-id": number;
+  readonly online: boolean;
+}
+
+/** Some guests do not use a new processor before they are told to; their agent can. It takes them a moment to see it. */
+async function bringCpusUp(host: MachineHost, machine: Machine): Promise<void> {
+  if (!(await machine.agent.answers(AGENT_MS))) return;
+  const { clock } = host.context;
+  const deadline = clock.monotonicMs() + CPU_MS;
+  while (clock.monotonicMs() < deadline) {
+    const cpus = await machine.agent.call<GuestCpu[]>("guest-get-vcpus").catch(() => []);
+    const asleep = cpus.filter(({ online }) => !online);
+    if (asleep.length > 0) {
+      const vcpus = asleep.map((cpu) => ({ "logical-id": cpu["logical-id"], online: true }));
+      await machine.agent.call("guest-set-vcpus", { vcpus }).catch(() => {});
+    } else if (cpus.length >= machine.record.spec.cpus || cpus.length === 0) return;
+    await clock.sleep(CPU_POLL_MS);
+  }
 }
 
 /** Below what it was started with the balloon takes memory away; above, virtio-mem adds some. */
@@ -110,7 +122,7 @@ async function growDisk(host: MachineHost, machine: Machine, sizeBytes: number):
       sizeBytes,
     );
   await machine.change({ spec: { ...spec, disks: [{ ...first, sizeBytes }, ...rest] } });
-  if (machine.agentSeenMs === undefined) return;
+  if (!(await machine.agent.answers(AGENT_MS))) return;
   // The file system follows when the guest has the tool; else it does at its next start.
   await machine.agent.exec([resizer(machine), "/dev/vda"], { timeoutMs: 120_000 }).catch(() => {});
 }

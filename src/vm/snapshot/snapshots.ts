@@ -62,11 +62,11 @@ export async function revertTo(host: MachineHost, machine: Machine, name: string
     const wasLive = machine.live;
     if (wasLive) await machine.quit();
     else if (machine.record.state === "saved") await machine.stopNow(0);
-    // A bitmap of changes does not know what reverting changed: the next backup is a full one.
-    const { backedUp: _none, ...rest } = machine.record;
-    await machine.replace({ ...rest, spec: { ...rest.spec, ...hardwareOf(snapshot) }, snapshot: name });
+    const { spec } = machine.record;
+    await machine.change({ spec: { ...spec, ...hardwareOf(snapshot) }, snapshot: name });
     if (snapshot.memory) await machine.startNow({ resumeFrom: name });
     else {
+      await machine.forgetChanges();
       await offline(machine, "-a", name);
       if (wasLive) await machine.startNow();
     }
