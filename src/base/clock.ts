@@ -69,6 +69,8 @@ export class FakeClock extends SleepingClock {
   #sequence = 0;
   readonly #timers = new Map<number, { dueMs: number; callback: () => void }>();
   readonly #epochMs: number;
+  /** How far the wall clock has jumped. */
+  #jumpedMs = 0;
 
   constructor(startMs = Date.UTC(2026, 0, 1)) {
     super();
@@ -76,7 +78,11 @@ export class FakeClock extends SleepingClock {
     this.#nowMs = startMs;
   }
   nowMs(): number {
-    return this.#nowMs;
+    return this.#nowMs + this.#jumpedMs;
+  }
+  /** Sets the wall clock forward or back, as an administrator or NTP does. Timers and the monotonic time notice nothing. */
+  jump(byMs: number): void {
+    this.#jumpedMs += byMs;
   }
   monotonicMs(): number {
     return this.#nowMs - this.#epochMs;

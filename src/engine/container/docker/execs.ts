@@ -127,12 +127,16 @@ export class ExecRegistry {
       exec.stream.onData((_stream, chunk) => {
         if (output.length < 4096) output += chunk.toString();
       });
-      const timer = clock.after(timeoutMs, () => void exec.kill(9).catch(() => {}));
+      let timedOut = false;
+      const timer = clock.after(timeoutMs, () => {
+        timedOut = true;
+        void exec.kill(9).catch(() => {});
+      });
       const exit = await exec.wait();
       await exec.stream.ended;
       timer.cancel();
       const endMs = clock.nowMs();
-      if (endMs - startMs >= timeoutMs) {
+      if (timedOut) {
         return { startMs, endMs, exitCode: -1, output: `Health check exceeded timeout (${timeoutMs}ms)` };
       }
       return { startMs, endMs, exitCode: exit.code, output };

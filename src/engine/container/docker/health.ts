@@ -52,6 +52,8 @@ export class HealthMonitor {
   readonly #onChange: (state: HealthState, changed: boolean) => void;
   #timer: Timer | undefined;
   #stopped = false;
+  /** When the container started, on the clock that doesn't jump. */
+  readonly #startedMonotonicMs: number;
 
   constructor(
     clock: Clock,
@@ -65,6 +67,8 @@ export class HealthMonitor {
     this.#config = config;
     this.#probe = probe;
     this.#onChange = onChange;
+    const ranMs = Math.max(0, clock.nowMs() - record.state.startedMs);
+    this.#startedMonotonicMs = clock.monotonicMs() - ranMs;
     this.#schedule(this.#sinceLastMs());
   }
   stop(): void {
@@ -73,7 +77,7 @@ export class HealthMonitor {
   }
 
   #inStartPeriod(): boolean {
-    return this.#clock.nowMs() - this.#record.state.startedMs < (this.#config.StartPeriod ?? 0) / NANOS_PER_MS;
+    return this.#clock.monotonicMs() - this.#startedMonotonicMs < (this.#config.StartPeriod ?? 0) / NANOS_PER_MS;
   }
   /** After a restart of the daemon the next probe is due when it would have been. A clock that went back counts as no time. */
   #sinceLastMs(): number {

@@ -92,7 +92,9 @@ export class Lifecycle {
   /** From here on the container counts as running: its health is probed and its end is noticed. */
   watch(record: ContainerRecord, container: RuntimeContainer, sandbox: Sandbox): void {
     const { deps, live: all, store } = this.#parts;
-    const live: Live = { container, sandbox, ended: new AbortController() };
+    const { clock } = deps.ctx;
+    const startedMonotonicMs = clock.monotonicMs() - Math.max(0, clock.nowMs() - record.state.startedMs);
+    const live: Live = { container, sandbox, startedMonotonicMs, ended: new AbortController() };
     all.add(record.id, live);
     const command = healthCommand(record.config.Healthcheck, record.config.Shell);
     if (command) {
@@ -118,7 +120,7 @@ export class Lifecycle {
     const { deps, launcher, lock, store, waiters } = this.#parts;
     if (this.#closed || !this.#parts.live.remove(record.id, live)) return;
     live.health?.stop();
-    const ranMs = exit.atMs - record.state.startedMs;
+    const ranMs = deps.ctx.clock.monotonicMs() - live.startedMonotonicMs;
     const again = wantsRestart(record, exit.code);
     record.state = {
       ...record.state,
@@ -130,7 +132,7 @@ export class Lifecycle {
     };
     live.ended.abort();
     if (exit.oomKilled) publish(deps, record, "oom");
-    const execDuration = String(Math.max(0, Math.floor(ranMs / 1000)));
+    const execDuration = String(Math.floor(ranMs / 1000));
     publish(deps, record, "die", { exitCode: String(exit.code), execDuration });
     await lock.run(record.id, async () => {
       try {

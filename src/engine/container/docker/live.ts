@@ -7,6 +7,8 @@ import type { ContainerRecord } from "./record.ts";
 export interface Live {
   readonly container: RuntimeContainer;
   readonly sandbox: Sandbox;
+  /** On the clock that doesn't jump; where the daemon came later than the container, by what the wall clock says. */
+  readonly startedMonotonicMs: number;
   health?: HealthMonitor;
   /** Aborted when the container has ended and all its output is in the log. */
   readonly ended: AbortController;

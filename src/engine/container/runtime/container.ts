@@ -152,18 +152,23 @@ export class MonitoredContainer implements RuntimeContainer {
   async #takeOver(): Promise<void> {
     const exit = await this.#core.exits.read(this.id);
     if (exit) return void (await this.#exited);
-    const monitorPid = Number(await readFile(path.join(this.#bundle, "conmon.pid"), "utf8").catch(() => "0"));
-    const monitored = monitorPid > 0 && startTimeOf(monitorPid) !== undefined;
+    const monitored = await this.#monitored();
     if (!this.#alive() && !monitored)
       return this.#finish({ code: EXIT_UNKNOWN, oomKilled: false, atMs: this.#core.ctx.clock.nowMs() });
-    if (!monitored) {
-      // Nobody holds its output any more: it would die of SIGPIPE or hang on a full pipe.
-      await this.#cgroup.killAll();
-      return this.#finish({ code: EXIT_UNKNOWN, oomKilled: false, atMs: this.#core.ctx.clock.nowMs() });
-    }
+    if (!monitored) return this.#endUnmonitored();
     this.#state = waitsToStart(this.#stateDir, this.id) ? "created" : "running";
     const frozen = await this.#cgroup.frozen().catch(() => false);
     if (frozen) this.#state = "paused";
+  }
+
+  async #monitored(): Promise<boolean> {
+    const monitorPid = Number(await readFile(path.join(this.#bundle, "conmon.pid"), "utf8").catch(() => "0"));
+    return monitorPid > 0 && startTimeOf(monitorPid) !== undefined;
+  }
+  /** Nobody holds its output any more: it would die of SIGPIPE or hang on a full pipe. */
+  async #endUnmonitored(): Promise<void> {
+    await this.#cgroup.killAll();
+    this.#finish({ code: EXIT_UNKNOWN, oomKilled: false, atMs: this.#core.ctx.clock.nowMs() });
   }
 
   async #watchExit(): Promise<RuntimeExit> {
@@ -188,6 +193,9 @@ export class MonitoredContainer implements RuntimeContainer {
   }
 
   async kill(signal: number, all = false): Promise<void> {
+    // A monitor that was killed tells no exit: whoever wants the container ended must not wait for it.
+    if (!this.#exit && signal === SIGKILL && !(await this.#monitored()) && !(await this.#core.exits.read(this.id)))
+      return this.#endUnmonitored();
     if (this.#exit || !this.#alive()) throw notFound(`container ${this.id} is not running`);
     if (all) for (const pid of await this.#cgroup.processes()) signalProcess(pid, signal);
     else signalProcess(this.pid, signal);
