@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { digestOf } from "../../src/engine/content/index.ts";
 import {
   openImageEngine,
   program,
@@ -164,6 +165,54 @@ test("skopeo copies to and from berth's own registry, also what was never pushed
   assert.deepEqual(JSON.parse(tags.stdout).Tags, ["2"]);
   const pulled = await engine.images.pull(`${engine.registry}/copied/made:2`);
   assert.equal(pulled.id, (await engine.images.resolve("made:1")).id);
+});
+
+test("skopeo carries an index of two platforms through both registries and an archive, byte for byte", async () => {
+  const raw = async (from: string) => {
+    const seen = await program("skopeo", ["inspect", "--raw", "--tls-verify=false", from]);
+    assert.equal(seen.code, 0, seen.stderr);
+    return seen.stdout;
+  };
+  const copy = async (from: string, to: string) => {
+    const plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    const copied = await program("skopeo", ["copy", "--all", ...plain, from, to]);
+    assert.equal(copied.code, 0, copied.stderr);
+  };
+  const theirs = `docker://${debian.address}/two`;
+  const ours = `docker://${engine.registry}/two`;
+  const manifests = [];
+  for (const [architecture, name] of [
+    ["amd64", "busybox"],
+    ["arm64", "made:1"],
+  ] as const) {
+    await docker("tag", name, `${debian.address}/two:${architecture}`);
+    await docker("push", "-q", `${debian.address}/two:${architecture}`);
+    const bytes = Buffer.from(await raw(`${theirs}:${architecture}`));
+    const { mediaType } = JSON.parse(bytes.toString()) as { mediaType: string };
+    const platform = { os: "linux", architecture };
+    manifests.push({ mediaType, digest: digestOf(bytes), size: bytes.length, platform });
+  }
+  const mediaType = "application/vnd.docker.distribution.manifest.list.v2+json";
+  const index = JSON.stringify({ schemaVersion: 2, mediaType, manifests });
+  const put = { method: "PUT", headers: { "content-type": mediaType }, body: index };
+  assert.equal((await fetch(`http://${debian.address}/v2/two/manifests/1`, put)).status, 201);
+
+  const archive = `oci-archive:${path.join(directory, "two.tar")}:1`;
+  await copy(`${theirs}:1`, `${ours}:1`);
+  assert.equal(await raw(`${ours}:1`), index);
+  await copy(`${ours}:1`, `${theirs}:2`);
+  assert.equal(await raw(`${theirs}:2`), index);
+  await copy(`${ours}:1`, archive);
+  await copy(archive, `${ours}:3`);
+  const platforms = (text: string) =>
+    (JSON.parse(text) as { manifests: { platform: object }[] }).manifests.map(({ platform }) => platform);
+  assert.deepEqual(platforms(await raw(`${ours}:3`)), platforms(index));
+  for (const tag of ["1", "3"]) {
+    const pulled = await engine.images.pull(`${engine.registry}/two:${tag}`, {
+      platform: { os: "linux", architecture: "amd64" },
+    });
+    assert.deepEqual(pulled.config.rootfs, (await engine.images.resolve("busybox")).config.rootfs);
+  }
 });
 
 test("berth's registry takes chunked uploads, verifies digests and knows referrers", async () => {
