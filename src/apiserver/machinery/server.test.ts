@@ -239,6 +239,7 @@ test("a watch from what is forgotten gets Expired as its event", async () => {
   await using api = await startFixture();
   for (let at = 0; at < 3; at++) await api.ok("POST", MAPS, map(`a${at}`));
   await using later = await startFixture({ store: api.store });
+  await api.store.compact(await api.store.revision());
   const [error] = await watch(later, `${MAPS}?watch=1&resourceVersion=1`, 1);
   assert.equal(error!.type, "ERROR");
   assert.deepEqual(

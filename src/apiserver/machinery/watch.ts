@@ -1,7 +1,8 @@
 import { PushQueue, resourceExhausted, type Clock, type Timer } from "../../base/index.ts";
 import type { ApiWatchEvent, KubeObject, Status } from "../../api/index.ts";
-import type { CacheEvent, EventBatch } from "../watch/cache.ts";
+import type { CacheEvent, EventBatch, ResourceCache } from "../watch/cache.ts";
 import type { Entry } from "../watch/entry.ts";
+import { readPast } from "../watch/past.ts";
 import type { Kind } from "./kind.ts";
 import type { ListOptions } from "./list-options.ts";
 import { cacheOf, presentAll, type Core, type Presented } from "./operation.ts";
@@ -107,7 +108,8 @@ export class WatchStream implements AsyncIterable<ApiWatchEvent> {
     if (revision === undefined || (sendInitialEvents && revision === 0)) await this.#core.feed.fresh();
     const cache = cacheOf(this.#core, this.#kind);
     const fromState = sendInitialEvents ?? !revision;
-    const past = fromState ? [] : cache.since(revision || this.#core.feed.revision);
+    const asked = revision || this.#core.feed.revision;
+    const past = fromState ? [] : (cache.since(asked) ?? (await this.#fromStore(cache, asked)));
     if (!past) {
       const error = expiredError(`too old resource version: ${revision} (${cache.historyFrom})`);
       output.send([{ type: "ERROR", object: statusOf(error) satisfies Status }]);
@@ -126,6 +128,14 @@ export class WatchStream implements AsyncIterable<ApiWatchEvent> {
     live.onEnd(() => this.#signal?.removeEventListener("abort", stop));
     if (this.#signal?.aborted) stop();
     return stop;
+  }
+
+  /** Before the cache's memory begins, as after a restart, the store may still know. The end is read from the cache, without a gap. */
+  async #fromStore(cache: ResourceCache, after: number): Promise<readonly CacheEvent[] | undefined> {
+    const until = this.#core.feed.revision;
+    const past = await readPast(this.#core.store, { prefix: cache.prefix, after, until, signal: this.#signal });
+    const rest = cache.since(until);
+    return past && rest && [...past, ...rest];
   }
 }
 
