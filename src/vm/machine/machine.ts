@@ -429,7 +429,7 @@ export class Machine {
     return lines.filter((line) => line !== "").slice(-count);
   }
 
-  /** Resolves when the guest's agent answers; throws deadlineExceeded with the last console lines when it never does. */
+  /** Resolves when the guest's agent answers and cloud-init, where the guest has it, is done; throws deadlineExceeded with the last console lines when it never does. */
   async ready(timeoutMs: number): Promise<void> {
     const { clock } = this.#host.context;
     const deadline = clock.monotonicMs() + timeoutMs;
@@ -446,6 +446,8 @@ export class Machine {
       await clock.sleep(500);
     }
     this.agentSeen();
+    const leftMs = Math.max(MIN_SETTLE_MS, deadline - clock.monotonicMs());
+    if (this.#record.guest === "system") await this.agent.exec(SETTLED, { timeoutMs: leftMs }).catch(settlesUnseen);
   }
 
   agentSeen(): void {
@@ -457,6 +459,19 @@ export class Machine {
     await this.#cleanUp();
     await this.#host.records.remove(this.id);
   }
+}
+
+const MIN_SETTLE_MS = 5_000;
+/** Users and host keys are there when cloud-init has written its result. */
+const SETTLED = [
+  "/bin/sh",
+  "-c",
+  "[ ! -d /run/cloud-init ] || until [ -e /run/cloud-init/result.json ]; do sleep 0.3; done",
+];
+
+/** Guests without a shell, or whose agent runs no programs, are taken as they are. */
+function settlesUnseen(error: unknown): void {
+  if (hasCode(error, "deadlineExceeded", "internal")) throw error;
 }
 
 /* oxlint-disable-next-line no-control-regex */
