@@ -52,3 +52,29 @@ test("the content of secrets is never written down", () => {
   assert.equal(lines.length, 1);
   assert.doesNotMatch(lines[0]!, /hush/);
 });
+
+test("rules name objects and subresources, leave stages out, and may keep managed fields out of bodies", async () => {
+  const lines: string[] = [];
+  const rules = [
+    { level: "None", resources: [{ resources: ["configmaps"], resourceNames: ["noise"] }] },
+    { level: "None", resources: [{ group: "example.io", resources: ["*/scale"] }] },
+    { level: "Request", verbs: ["delete"], omitStages: ["ResponseComplete"] },
+    { level: "RequestResponse", omitManagedFields: true },
+  ] as const;
+  await using api = await startFixture({ audit: createAudit({ write: (line) => lines.push(line), rules }) });
+  await api.ok("POST", MAPS, { metadata: { name: "noise" } });
+  await api.ok("GET", `${MAPS}/noise`);
+  await api.send("GET", "/apis/example.io/v1/namespaces/default/widgets/w/scale");
+  await api.ok("GET", MAPS);
+  await api.ok("DELETE", `${MAPS}/noise`);
+  const events = lines.map((line) => JSON.parse(line) as Written & { responseObject: object });
+  // A create names its object in the body only, which upstream's rules don't look into either.
+  assert.deepEqual(
+    events.map(({ verb }) => verb),
+    ["create", "list"],
+  );
+  for (const { responseObject } of events) {
+    assert.match(JSON.stringify(responseObject), /noise/);
+    assert.doesNotMatch(JSON.stringify(responseObject), /managedFields/);
+  }
+});

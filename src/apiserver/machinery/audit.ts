@@ -1,19 +1,33 @@
 import { rfc3339Micro } from "../../base/index.ts";
 import type { UserInfo } from "../../api/index.ts";
-import type { Audit, AuditRecord } from "./pipeline.ts";
+import type { Audit, AuditRecord, RequestInfo } from "./pipeline.ts";
 
 /** audit.k8s.io/v1 events, one JSON line each. https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/ */
 export type AuditLevel = "None" | "Metadata" | "Request" | "RequestResponse";
 
-/** A rule of upstream's audit Policy. What is left out matches everything; `*` at the end of a URL matches the rest. */
+/**
+ * A rule of upstream's audit Policy. What is left out matches everything; a star at the end of a URL matches the rest; of resources, a star stands
+ * for any resource or any subresource.
+ */
 export interface AuditRule {
   readonly level: AuditLevel;
   readonly users?: readonly string[];
   readonly userGroups?: readonly string[];
   readonly verbs?: readonly string[];
   readonly namespaces?: readonly string[];
-  readonly resources?: ReadonlyArray<{ readonly group?: string; readonly resources?: readonly string[] }>;
+  readonly resources?: readonly AuditResources[];
   readonly nonResourceURLs?: readonly string[];
+  /** Beside the policy's own. */
+  readonly omitStages?: ReadonlyArray<AuditRecord["stage"]>;
+  /** The policy's by default. */
+  readonly omitManagedFields?: boolean;
+}
+
+export interface AuditResources {
+  readonly group?: string;
+  readonly resources?: readonly string[];
+  /** Of objects; a request that names none never matches. */
+  readonly resourceNames?: readonly string[];
 }
 
 export interface AuditOptions {
@@ -21,6 +35,8 @@ export interface AuditOptions {
   /** The first rule that matches decides. Everything at `Metadata` by default. */
   readonly rules?: readonly AuditRule[];
   readonly omitStages?: ReadonlyArray<AuditRecord["stage"]>;
+  /** Leaves metadata.managedFields out of the bodies that are written down. */
+  readonly omitManagedFields?: boolean;
 }
 
 /** Bodies whose content must never be written down, whatever the policy says. */
@@ -28,15 +44,19 @@ const SECRET = new Set(["secrets", "tokenreviews"]);
 const SECRET_SUBRESOURCE = new Set(["token"]);
 
 export function createAudit(options: AuditOptions): Audit {
-  const { rules = [{ level: "Metadata" }], omitStages = ["RequestReceived"], write } = options;
+  const { rules = [EVERYTHING], omitStages = ["RequestReceived"], write } = options;
   return {
     record(record) {
       if (omitStages.includes(record.stage)) return;
-      const level = rules.find((rule) => matches(rule, record))?.level ?? "None";
-      if (level !== "None") write(`${JSON.stringify(eventOf(record, level))}\n`);
+      const rule = rules.find((one) => matches(one, record));
+      if (!rule || rule.level === "None" || rule.omitStages?.includes(record.stage)) return;
+      const omitsManagedFields = rule.omitManagedFields ?? options.omitManagedFields ?? false;
+      write(`${JSON.stringify(eventOf(record, rule.level, omitsManagedFields))}\n`);
     },
   };
 }
+
+const EVERYTHING: AuditRule = { level: "Metadata" };
 
 function matches(rule: AuditRule, { info, user }: AuditRecord): boolean {
   const includes = (list: readonly string[] | undefined, value: string) => !list?.length || list.includes(value);
@@ -49,11 +69,23 @@ function matches(rule: AuditRule, { info, user }: AuditRecord): boolean {
   }
   if (rule.nonResourceURLs?.length || !includes(rule.namespaces, info.namespace)) return false;
   if (!rule.resources?.length) return true;
-  const name = info.subresource === "" ? info.resource : `${info.resource}/${info.subresource}`;
-  return rule.resources.some(({ group = "", resources }) => group === info.group && includes(resources, name));
+  return rule.resources.some(
+    ({ group = "", resources, resourceNames }) =>
+      group === info.group &&
+      (!resources?.length || resources.some((pattern) => isResource(pattern, info))) &&
+      includes(resourceNames, info.name),
+  );
 }
 
-function eventOf(record: AuditRecord, level: AuditLevel): Record<string, unknown> {
+function isResource(pattern: string, { resource, subresource }: RequestInfo): boolean {
+  if (pattern === "*") return true;
+  const [wanted, sub = ""] = pattern.split("/");
+  const fits = (part: string | undefined, value: string) => part === "*" || part === value;
+  return fits(wanted, resource) && (sub === "*" ? subresource !== "" : sub === subresource);
+}
+
+function eventOf(record: AuditRecord, level: AuditLevel, omitsManagedFields: boolean): Record<string, unknown> {
+  const shownBody = omitsManagedFields ? withoutManagedFields : (body: unknown) => body;
   const { info, request, user, impersonated, status, annotations } = record;
   const isSecret = SECRET.has(info.resource) || SECRET_SUBRESOURCE.has(info.subresource);
   const shown = isSecret ? "Metadata" : level;
@@ -82,11 +114,22 @@ function eventOf(record: AuditRecord, level: AuditLevel): Record<string, unknown
         }
       : undefined,
     responseStatus: status > 0 ? { metadata: {}, code: status } : undefined,
-    requestObject: shown === "Request" || shown === "RequestResponse" ? requestObject(record) : undefined,
-    responseObject: shown === "RequestResponse" ? record.responseObject : undefined,
+    requestObject: shown === "Request" || shown === "RequestResponse" ? shownBody(requestObject(record)) : undefined,
+    responseObject: shown === "RequestResponse" ? shownBody(record.responseObject) : undefined,
     requestReceivedTimestamp: rfc3339Micro(record.receivedAtMs),
     stageTimestamp: rfc3339Micro(record.atMs),
     annotations: Object.keys(annotations).length > 0 ? annotations : undefined,
+  };
+}
+
+/** Of an object, or of each in a list. */
+function withoutManagedFields(body: unknown): unknown {
+  if (typeof body !== "object" || body === null) return body;
+  const { metadata, items } = body as { metadata?: Record<string, unknown>; items?: unknown };
+  return {
+    ...body,
+    ...(metadata && { metadata: { ...metadata, managedFields: undefined } }),
+    ...(Array.isArray(items) && { items: items.map(withoutManagedFields) }),
   };
 }
 
