@@ -298,11 +298,43 @@ describe("what containers see", { concurrency: 6 }, () => {
     assert.equal(pod.status.podIP, pod.status.hostIP);
   });
 
-  test("a user namespace is refused, with the reason", async () => {
-    await k.apply(podOf("userns", "true", { hostUsers: false }));
-    await eventually("the refusal", async () =>
-      (await k.events("userns")).some((event) => /user namespaces/.test(event.message)),
+  test("hostUsers: false gives a Pod users of its own: root in there is nobody on the node", async () => {
+    const volumes = [
+      { name: "scratch", emptyDir: {} },
+      { name: "settings", configMap: { name: "settings-of-users" } },
+    ];
+    const volumeMounts = [
+      { name: "scratch", mountPath: "/scratch" },
+      { name: "settings", mountPath: "/settings" },
+    ];
+    const script = [
+      "cat /proc/self/uid_map /proc/self/gid_map",
+      "touch /scratch/made /in-image && stat -c %u /scratch/made /in-image /settings/..data/key",
+      "hostname",
+      "ip link set lo down && echo owns its network",
+      "sleep 1000",
+    ].join("; ");
+    // Rights over the network namespace too, since it belongs to the Pod's user namespace.
+    const securityContext = { capabilities: { add: ["NET_ADMIN"] } };
+    await k.apply(
+      { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "settings-of-users" }, data: { key: "value" } },
+      podOf("userns", script, { hostUsers: false, volumes }, { volumeMounts, securityContext }),
+      podOf("userns-too", "cat /proc/self/uid_map; sleep 1000", { hostUsers: false }),
     );
+    await Promise.all([k.running("userns"), k.running("userns-too")]);
+    const lines = (await k.kubectl("logs", "userns"))
+      .trim()
+      .split("\n")
+      .map((line) => line.trim().split(/ +/));
+    const [uids, gids, ...rest] = lines;
+    assert.equal(uids![0], "0");
+    assert.ok(Number(uids![1]) >= 65_536 && uids![2] === "65536", String(uids));
+    assert.deepEqual(gids, uids);
+    assert.deepEqual(rest.flat(), ["0", "0", "0", "userns", ..."owns its network".split(" ")]);
+    const other = (await k.kubectl("logs", "userns-too")).trim().split(/ +/);
+    assert.notEqual(other[1], uids![1]);
+    assert.equal(await k.exec("userns", "id", "-u"), "0\n");
+    await k.kubectl("delete", "pod", "userns", "userns-too", "--grace-period=0", "--force", "--wait=true");
   });
 
   test("hosts file, host aliases and DNS policies", async () => {

@@ -6,7 +6,7 @@
  *     const { stdout } = await berth.docker("version", "--format", "{{.Server.APIVersion}}");
  */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { accessSync, chmodSync, constants, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 
@@ -70,6 +70,8 @@ export interface StartOptions {
 export async function startBerth(options: StartOptions = {}): Promise<TestBerth> {
   const instance = `t${process.pid}-${sequence++}`;
   const directory = mkdtempSync(path.join(os.tmpdir(), `berth-${instance}-`));
+  // Pods and containers with users of their own pass through it.
+  chmodSync(directory, 0o711);
   const dataDir = path.join(directory, "data");
   const runtimeDir = path.join(directory, "run");
   const dockerSocket = path.join(runtimeDir, "docker.sock");

@@ -1,22 +1,23 @@
 import { readFileSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { cri, OciMount, OciSeccomp } from "../../api/index.ts";
 import {
   assert,
   failedPrecondition,
+  hasCode,
   invalidArgument,
   MAX_SMALL_FILE_BYTES,
   messageOf,
   Undo,
 } from "../../base/index.ts";
-import { defaultSeccompProfile } from "../../host/index.ts";
-import { boundingSet, resolveUser } from "../container/index.ts";
+import { defaultSeccompProfile, mountIdmapped } from "../../host/index.ts";
+import { boundingSet, mappedRoot, resolveUser } from "../container/index.ts";
 import type { Image } from "../image/index.ts";
 import type { ContainerRecord } from "./records.ts";
 import { containerSpec, ociResources } from "./spec.ts";
 import type { Endings } from "./endings.ts";
-import { hasLabels, type CriState } from "./state.ts";
+import { hasLabels, type CriState, type PodUsers } from "./state.ts";
 
 const DEFAULT_STOP_SIGNAL = "SIGTERM";
 
@@ -44,6 +45,7 @@ export class Containers {
     const { images, snapshots, core } = this.#state.deps;
     const image = await images.resolve(config.image.image);
     const id = this.#state.newId();
+    const users = this.#state.users(record);
     // Who asks over the CRI socket may want no log.
     const logPath = config.logPath === "" ? "" : path.join(record.config.logDirectory, config.logPath);
     if (logPath !== "") await mkdir(path.dirname(logPath), { recursive: true, mode: 0o755 });
@@ -51,20 +53,23 @@ export class Containers {
     await snapshots.prepare(this.#state.snapshotPrefix + id, image.chainId);
     undo.defer(() => snapshots.remove(this.#state.snapshotPrefix + id));
     const rootfs = core.layout.rootfs(id);
-    await snapshots.mount(this.#state.snapshotPrefix + id, rootfs);
+    await snapshots.mount(this.#state.snapshotPrefix + id, rootfs, idmapOf(users));
     undo.defer(() => this.#state.removeBundle(id));
-    if (config.workingDir) await mkdir(path.join(rootfs, path.resolve("/", config.workingDir)), { recursive: true });
+    // Where owners are mapped, root has no name to make it by; the OCI runtime does.
+    if (config.workingDir && !users)
+      await mkdir(path.join(rootfs, path.resolve("/", config.workingDir)), { recursive: true });
 
     const user = await this.#user(config, image, rootfs);
     const imageMounts = await this.#imageMounts(id, config);
     const spec = containerSpec({
-      config,
+      config: users ? { ...config, mounts: await this.#mapOwners(id, config.mounts, users.pin) } : config,
       image,
       rootfs,
       user,
       namespaces: sandbox.namespaces,
       ...(config.linux.securityContext.namespaceOptions.pid === "TARGET" ? { targetPid: this.#targetPid(config) } : {}),
       hostname: sandboxConfig.hostname,
+      ...(users && { users }),
       resolvConf: record.config.dnsConfig && path.join(this.#state.folder(podSandboxId), "resolv.conf"),
       shm:
         record.config.linux.securityContext.namespaceOptions.ipc === "POD"
@@ -147,6 +152,29 @@ export class Containers {
     return mounts;
   }
 
+  /** The same places with their owners mapped; on a file system that can't, files belong to nobody in there. */
+  async #mapOwners(id: string, mounts: readonly cri.Mount[], userns: string): Promise<cri.Mount[]> {
+    const mapped: cri.Mount[] = [];
+    for (const [index, mount] of mounts.entries()) {
+      const target = path.join(this.#state.deps.core.layout.bundle(id), `mapped-${index}`);
+      mapped.push(mount.image ? mount : { ...mount, hostPath: await this.#mapOne(mount.hostPath, target, userns) });
+    }
+    return mapped;
+  }
+
+  async #mapOne(source: string, target: string, userns: string): Promise<string> {
+    if ((await stat(source)).isDirectory()) await mkdir(target, { recursive: true });
+    else await writeFile(target, "");
+    try {
+      mountIdmapped(source, target, userns);
+      return target;
+    } catch (error) {
+      if (!hasCode(error, "invalidArgument", "permissionDenied", "notImplemented")) throw error;
+      this.#state.deps.context.log.warn("owners of a mount could not be mapped", { source, error });
+      return source;
+    }
+  }
+
   #targetPid(config: cri.ContainerConfig): number {
     const target = this.#state.runtimeContainer(config.linux.securityContext.namespaceOptions.targetId ?? "");
     if (!target || target.state !== "running") throw failedPrecondition("the target container is not running");
@@ -224,6 +252,10 @@ export class Containers {
   #runtimeName(handler: string): { runtime?: string } {
     return handler !== "" && !this.#state.deps.isolations.has(handler) ? { runtime: handler } : {};
   }
+}
+
+function idmapOf(users: PodUsers | undefined) {
+  return users && { idmap: { userns: users.pin, ...mappedRoot(users) } };
 }
 
 async function seccompOf(security: cri.LinuxContainerSecurityContext): Promise<OciSeccomp | undefined> {

@@ -1,13 +1,13 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { cri } from "../../api/index.ts";
-import { notFound, unavailable, Undo } from "../../base/index.ts";
-import { mountTmpfs } from "../../host/index.ts";
+import { failedPrecondition, notFound, unavailable, Undo } from "../../base/index.ts";
+import { createUserNamespace, mountTmpfs } from "../../host/index.ts";
 import { type Isolation } from "../container/index.ts";
 import type { SandboxRecord } from "./records.ts";
 import { ociResources } from "./spec.ts";
 import type { Containers } from "./containers.ts";
-import { CRI_OWNER, hasLabels, type CriState } from "./state.ts";
+import { CRI_OWNER, hasLabels, type CriState, type PodUsers } from "./state.ts";
 
 /** Pods' sandboxes: namespaces, network, control group, and the folder with what their containers share. */
 export class Sandboxes {
@@ -23,6 +23,11 @@ export class Sandboxes {
     const id = this.#state.newId();
     const isolation = this.#isolation(runtimeHandler);
     const options = config.linux.securityContext.namespaceOptions;
+    const users = this.#state.users({ id, config });
+    if (users && (options.network === "NODE" || options.pid === "POD"))
+      throw failedPrecondition("a Pod with users of its own can't share the host's network or one process namespace", {
+        hint: "leave hostUsers, or hostNetwork and shareProcessNamespace, out",
+      });
     await using undo = new Undo();
     const folder = this.#state.folder(id);
     await mkdir(folder, { recursive: true, mode: 0o711 });
@@ -31,7 +36,7 @@ export class Sandboxes {
     const host = options.network === "NODE";
     const addresses = host
       ? { netnsPath: this.#state.deps.node?.netnsPath ?? "", ips: [] }
-      : await this.#state.deps.network.add({ id, config });
+      : await this.#state.deps.network.add({ id, config, ...(users && { makeNamespace: this.#userNamespace(users) }) });
     if (!host) undo.defer(() => this.#state.deps.network.remove(id));
     if (config.dnsConfig)
       await writeFile(path.join(folder, "resolv.conf"), resolvConf(config.dnsConfig), { mode: 0o644 });
@@ -42,7 +47,8 @@ export class Sandboxes {
       {
         id,
         ...(addresses.netnsPath === "" ? {} : { netnsPath: addresses.netnsPath }),
-        shared: { ipc: options.ipc === "POD", uts: !host, pid: options.pid === "POD" },
+        // What belongs to the host's users can't be entered with rights by the Pod's: its containers make their own.
+        shared: { ipc: options.ipc === "POD" && !users, uts: !host && !users, pid: options.pid === "POD" },
         hostname: config.hostname,
         sysctls: config.linux.sysctls,
         cgroupParent: this.#state.cgroupOf(config),
@@ -73,6 +79,11 @@ export class Sandboxes {
     const shm = path.join(folder, "shm");
     await mkdir(shm, { recursive: true });
     mountTmpfs(shm, { sizeBytes: 64 * 1024 * 1024, mode: 0o1777 });
+  }
+
+  #userNamespace(users: PodUsers): (netnsPin: string) => Promise<void> {
+    const { pin, uids, gids } = users;
+    return (netnsPin) => createUserNamespace({ uids, gids, pin, netnsPin }, this.#state.deps.context.clock);
   }
 
   async stop(podSandboxId: string): Promise<void> {

@@ -1,6 +1,7 @@
 import type { cri, OciMount, OciNamespaceType, OciResources, OciSpec } from "../../api/index.ts";
 import { failedPrecondition } from "../../base/index.ts";
 import { baseSpec, effectiveCapabilities } from "../container/index.ts";
+import type { PodUsers } from "./state.ts";
 import type { Image } from "../image/index.ts";
 
 /** Everything that goes into a container's OCI spec. */
@@ -19,6 +20,8 @@ export interface SpecInputs {
   /** For namespace mode TARGET: the process whose pid namespace to join. */
   readonly targetPid?: number;
   readonly hostname: string;
+  /** The Pod's own users. */
+  readonly users?: PodUsers;
   readonly resolvConf: string | undefined;
   readonly shm: string | undefined;
   readonly cgroupsPath: string;
@@ -64,6 +67,7 @@ export function containerSpec(inputs: SpecInputs): OciSpec {
   );
   return {
     ...base,
+    ...(inputs.users ? { hostname: inputs.hostname } : {}),
     process: {
       ...base.process,
       terminal: config.tty,
@@ -79,6 +83,9 @@ export function containerSpec(inputs: SpecInputs): OciSpec {
     linux: {
       ...base.linux,
       namespaces: namespaces(inputs),
+      ...(inputs.users
+        ? { uidMappings: inputs.users.uids.map(ociMapping), gidMappings: inputs.users.gids.map(ociMapping) }
+        : {}),
       cgroupsPath: inputs.cgroupsPath,
       resources: { ...base.linux.resources, ...ociResources(config.linux.resources) },
       maskedPaths: security.maskedPaths,
@@ -108,13 +115,18 @@ function environment({ config, image, user, hostname }: SpecInputs): string[] {
   return [...env].map(([key, value]) => `${key}=${value}`);
 }
 
-function namespaces({ config, namespaces: shared, targetPid }: SpecInputs): OciSpec["linux"]["namespaces"] {
+function ociMapping({ containerId, hostId, size }: PodUsers["uids"][number]) {
+  return { containerID: containerId, hostID: hostId, size };
+}
+
+function namespaces({ config, namespaces: shared, targetPid, users }: SpecInputs): OciSpec["linux"]["namespaces"] {
   const options = config.linux.securityContext.namespaceOptions;
   const result: Array<{ type: OciNamespaceType; path?: string }> = [{ type: "mount" }];
   const join = (type: OciNamespaceType, path: string | undefined) => path !== undefined && result.push({ type, path });
   join("network", shared.net);
   join("ipc", shared.ipc);
   join("uts", shared.uts);
+  if (users) result.push({ type: "user", path: users.pin }, { type: "ipc" }, { type: "uts" });
   if (options.pid === "CONTAINER") result.push({ type: "pid" });
   else if (options.pid === "POD") join("pid", shared.pid);
   else if (options.pid === "TARGET") join("pid", `/proc/${targetPid}/ns/pid`);

@@ -3,7 +3,7 @@ import path from "node:path";
 import type { cri } from "../../api/index.ts";
 import { failedPrecondition, type InstanceContext, notFound, PushQueue, randomHex } from "../../base/index.ts";
 import { mountsBelow, unmount } from "../../host/index.ts";
-import { type Core, type Isolation, type RuntimeContainer, type Sandbox } from "../container/index.ts";
+import { type Core, type Isolation, type RuntimeContainer, type Sandbox, type IdMappings } from "../container/index.ts";
 import type { ImageService } from "../image/index.ts";
 import type { SnapshotStore } from "../snapshot/index.ts";
 import { Records, type ContainerRecord, type SandboxRecord } from "./records.ts";
@@ -32,6 +32,11 @@ export interface LocalNodeRuntime {
 
 /** The label by which sandboxes of Pods are told from Docker's containers; those of a further node have its tag behind a colon. */
 export const CRI_OWNER = { key: "berth.owner", value: "cri" } as const;
+/** A user namespace and its mappings. */
+export interface PodUsers extends IdMappings {
+  readonly pin: string;
+}
+
 const ID_BYTES = 32;
 
 /** What the parts of the runtime share: records on disk, what runs, and who is told of changes. */
@@ -103,6 +108,15 @@ export class CriState {
   cgroupOf(config: cri.PodSandboxConfig): string {
     const { core, node } = this.deps;
     return path.join(core.cgroupParent, node ? `node-${node.tag}` : "", path.resolve("/", config.linux.cgroupParent));
+  }
+
+  /** The Pod's own users, where it has any, and where their namespace is pinned. */
+  users({ id, config }: Pick<SandboxRecord, "id" | "config">): PodUsers | undefined {
+    const { userns } = config.linux.securityContext.namespaceOptions;
+    if (userns?.mode !== "POD") return undefined;
+    const mappings = (list: readonly cri.IdMapping[]) =>
+      list.map(({ hostId, containerId, length }) => ({ hostId, containerId, size: length }));
+    return { pin: path.join(this.folder(id), "userns"), uids: mappings(userns.uids), gids: mappings(userns.gids) };
   }
 
   folder(sandboxId: string): string {

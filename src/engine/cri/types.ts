@@ -1,9 +1,16 @@
 import type { cri } from "../../api/index.ts";
 
+export interface PodNetworkRequest {
+  readonly id: string;
+  readonly config: cri.PodSandboxConfig;
+  /** Makes the network namespace and pins it there, where it is to belong to the Pod's user namespace. The network makes it when left out. */
+  readonly makeNamespace?: (pin: string) => Promise<void>;
+}
+
 /** The network of Pods, as a CNI plugin would give it. Declared here, implemented in node/podnet, injected by the daemon. */
 export interface PodNetwork {
   /** Makes the sandbox's network namespace and its address. Idempotent by id. */
-  add(request: { readonly id: string; readonly config: cri.PodSandboxConfig }): Promise<PodAddresses>;
+  add(request: PodNetworkRequest): Promise<PodAddresses>;
   /** Takes everything back. Idempotent. */
   remove(id: string): Promise<void>;
   /** Undefined when Pods can get addresses; else why not. */

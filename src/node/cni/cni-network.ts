@@ -10,7 +10,7 @@ import {
   type InstanceContext,
 } from "../../base/index.ts";
 import type { cri } from "../../api/index.ts";
-import type { PodAddresses, PodNetwork } from "../../engine/index.ts";
+import type { PodAddresses, PodNetwork, PodNetworkRequest } from "../../engine/index.ts";
 import { LinuxNetns, run, type NetnsHost } from "../../host/index.ts";
 import {
   addressesOf,
@@ -83,14 +83,15 @@ export class CniNetwork implements PodNetwork {
   /** Ranges are the plugins' own business. */
   async setPodCidr(): Promise<void> {}
 
-  async add({ id, config }: { readonly id: string; readonly config: cri.PodSandboxConfig }): Promise<PodAddresses> {
+  async add({ id, config, makeNamespace }: PodNetworkRequest): Promise<PodAddresses> {
     return this.#locks.run(id, async () => {
       const known = await this.#read(id);
       if (known) return { netnsPath: known.attachment.netnsPath, ips: known.ips };
       const list = this.#list;
       if (!list) throw failedPrecondition(`cannot set up the network of a Pod: ${this.notReady()}`);
       const attachment = this.#attachment(id, config);
-      this.#netns.create(attachment.netnsPath);
+      if (makeNamespace) await makeNamespace(attachment.netnsPath);
+      else this.#netns.create(attachment.netnsPath);
       // Written before the first plugin runs: whatever happens, there is something to undo by.
       await this.#write(id, { attachment, list, result: undefined, ips: [] });
       try {

@@ -7,6 +7,7 @@ import type { Observed } from "./pod/plan.ts";
 import type { Verdict } from "./pod/verdict.ts";
 import type { Prober } from "./probe/prober.ts";
 import type { StatusWriter } from "./status/status-writer.ts";
+import type { IdRanges } from "./userns/id-ranges.ts";
 import type { Volumes } from "./volumes/volumes.ts";
 
 /** What every Pod worker shares. */
@@ -22,6 +23,7 @@ export interface KubeletContext {
   readonly prober: Prober;
   readonly puller: ImagePuller;
   readonly volumes: Volumes;
+  readonly idRanges: IdRanges;
   readonly statusWriter: StatusWriter;
   readonly dns: DnsOptions;
   /** Pod logs stand in `logRoot/NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log`. */

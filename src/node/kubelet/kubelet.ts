@@ -18,6 +18,7 @@ import { Prober, type ProbeKind } from "./probe/prober.ts";
 import { LABELS, podLogDirectory } from "./runtime/sandbox-config.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
 import { StatusWriter } from "./status/status-writer.ts";
+import { IdRanges } from "./userns/id-ranges.ts";
 import { Upkeep } from "./upkeep/upkeep.ts";
 import { Volumes } from "./volumes/volumes.ts";
 
@@ -190,6 +191,7 @@ export class Kubelet {
       prober,
       dns,
       puller: new ImagePuller({ images, clock, event, auth: (pod, image) => registryAuth(api, pod, image) }),
+      idRanges: new IdRanges(path.join(dataDir, "pods")),
       volumes: new Volumes({
         api,
         host,

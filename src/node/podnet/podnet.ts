@@ -39,6 +39,13 @@ export interface PodNetOptions {
   readonly virtualCidrs?: readonly string[];
 }
 
+interface AddRequest {
+  readonly id: string;
+  readonly config?: PodAnnotations;
+  /** Makes and pins the namespace, where somebody else is to. */
+  readonly makeNamespace?: (pin: string) => Promise<void>;
+}
+
 /**
  * The Pod network of one node: for each Pod a namespace and a veth with a route of its own on the host. A Pod's address is a /32 (IPv6: /128) with its default
  * route through the node's gateway address, so that all its traffic is routed: Services, their answers and network policies see every packet
@@ -122,8 +129,8 @@ export class PodNet implements PodNetwork {
     for (const destination of this.#virtualCidrs) netlink.replaceRoute({ destination, link: index });
   }
 
-  async add({ id, config }: { readonly id: string; readonly config?: PodAnnotations }): Promise<PodAddresses> {
-    return this.#locks.run(id, () => {
+  async add({ id, config, makeNamespace }: AddRequest): Promise<PodAddresses> {
+    return this.#locks.run(id, async () => {
       const found = this.#pods.get(id);
       if (found) return found;
       const why = this.notReady();
@@ -133,7 +140,10 @@ export class PodNet implements PodNetwork {
       const ips = this.#pools.map((pool) => pool.allocate());
       const hostPorts = hostPortsOf(ips, config?.portMappings);
       try {
-        this.#createNamespace(netnsPath);
+        if (makeNamespace) {
+          await makeNamespace(netnsPath);
+          this.#netns.enter(netnsPath, () => this.#setUp());
+        } else this.#netns.create(netnsPath, () => this.#setUp());
         this.#attach(id, netnsPath, ips, bandwidth);
         this.#openHostPorts(hostPorts);
       } catch (error) {
@@ -180,14 +190,12 @@ export class PodNet implements PodNetwork {
     this.#pools = [];
   }
 
-  #createNamespace(pin: string): void {
-    this.#netns.create(pin, () => {
-      using netlink = this.#netlink.open();
-      const loopback = netlink.link("lo");
-      if (loopback) netlink.changeLink(loopback.index, { up: true });
-      this.#netns.sysctl("net/ipv6/conf/default/accept_dad", 0, true);
-      this.#netns.sysctl("net/ipv6/conf/default/accept_ra", 0, true);
-    });
+  #setUp(): void {
+    using netlink = this.#netlink.open();
+    const loopback = netlink.link("lo");
+    if (loopback) netlink.changeLink(loopback.index, { up: true });
+    this.#netns.sysctl("net/ipv6/conf/default/accept_dad", 0, true);
+    this.#netns.sysctl("net/ipv6/conf/default/accept_ra", 0, true);
   }
 
   #attach(id: string, netnsPath: string, ips: readonly string[], bandwidth: Bandwidth): void {

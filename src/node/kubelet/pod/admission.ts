@@ -29,12 +29,6 @@ export function podRequests(pod: Pod): { cpuMilli: number; memoryBytes: number }
 
 /** What this node cannot do, said at once instead of ignored. */
 export function unsupported(pod: Pod): Verdict | undefined {
-  if (pod.spec?.hostUsers === false)
-    return {
-      reason: "UserNamespacesNotSupported",
-      message:
-        "Pod was rejected: this node cannot give Pods user namespaces (hostUsers: false); leave hostUsers out, or run the container as another user with runAsUser",
-    };
   const inline = pod.spec?.volumes?.find((volume) => volume.csi);
   if (inline)
     return {

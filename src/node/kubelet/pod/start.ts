@@ -56,7 +56,7 @@ async function createContainer(context: KubeletContext, request: StartRequest, i
     attempt,
     image,
     env,
-    mounts,
+    mounts: withOwners(mounts, sandboxConfig),
     devices: [],
     memoryCapacityBytes: context.machine.memoryBytes,
     seccompRoot: context.seccompRoot,
@@ -64,6 +64,12 @@ async function createContainer(context: KubeletContext, request: StartRequest, i
   });
   await mkdir(path.join(sandboxConfig.logDirectory, container.name), { recursive: true, mode: 0o755 });
   return context.runtime.createContainer(sandbox.id, config, sandboxConfig, signal);
+}
+
+/** In a Pod with users of its own, what belongs to root on the node belongs to the Pod's root in its mounts. */
+function withOwners(mounts: readonly cri.Mount[], sandbox: cri.PodSandboxConfig): cri.Mount[] {
+  const { userns } = sandbox.linux.securityContext.namespaceOptions;
+  return mounts.map((mount) => (userns ? { ...mount, uidMappings: userns.uids, gidMappings: userns.gids } : mount));
 }
 
 /** The container whose processes an ephemeral one sees, where it names one that runs. */

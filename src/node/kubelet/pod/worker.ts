@@ -7,6 +7,7 @@ import { podHostname, podLogDirectory, sandboxConfig } from "../runtime/sandbox-
 import type { Waiting } from "../status/container-status.ts";
 import type { ResizeCondition } from "../status/pod-status.ts";
 import { isFromApi } from "../volumes/payloads.ts";
+import { usernsOptions } from "../userns/id-ranges.ts";
 import type { MountedVolumes } from "../volumes/volumes.ts";
 import { Backoff } from "./backoff.ts";
 import { checkBackoff } from "./crash-backoff.ts";
@@ -290,6 +291,7 @@ export class PodWorker {
       logRoot: this.#context.logRoot,
       dns: await podDns(pod, this.#context.dns),
       hostname: podHostname(pod, this.#context.machine.hostname),
+      ...(pod.spec?.hostUsers === false ? { userns: usernsOptions(await this.#context.idRanges.of(this.uid)) } : {}),
     });
   }
 

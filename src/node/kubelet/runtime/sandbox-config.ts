@@ -15,6 +15,8 @@ export interface SandboxInputs {
   readonly logRoot: string;
   readonly dns: cri.DnsConfig | undefined;
   readonly hostname: string;
+  /** Of a Pod with users of its own. */
+  readonly userns?: cri.NamespaceOptions["userns"];
 }
 
 export function podLabels(pod: Pod): Record<string, string> {
@@ -66,7 +68,7 @@ export function sandboxConfig(pod: Pod, inputs: SandboxInputs): cri.PodSandboxCo
     linux: {
       cgroupParent: podCgroup(pod),
       securityContext: {
-        namespaceOptions: namespaceOptions(pod),
+        namespaceOptions: { ...namespaceOptions(pod), ...(inputs.userns ? { userns: inputs.userns } : {}) },
         supplementalGroups: supplementalGroups(pod),
         ...(security.runAsUser !== undefined ? { runAsUser: security.runAsUser } : {}),
         ...(security.runAsGroup !== undefined ? { runAsGroup: security.runAsGroup } : {}),
