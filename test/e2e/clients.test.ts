@@ -81,6 +81,61 @@ test("testcontainers: start, wait for a port and a log line, exec, stop", async 
   }
 });
 
+test("testcontainers: wait strategies, a network with aliases, files copied in, an image of a Dockerfile", async () => {
+  process.env["DOCKER_HOST"] = `unix://${berth.dockerSocket}`;
+  process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
+  const { GenericContainer, Network, Wait } = await import("testcontainers");
+  const context = path.join(berth.directory, "context");
+  mkdirSync(context);
+  writeFileSync(
+    path.join(context, "Dockerfile"),
+    'FROM busybox\nARG WORD\nRUN mkdir /srv && echo $WORD > /srv/word\nCMD ["httpd", "-f", "-p", "80", "-h", "/srv"]\n',
+  );
+  const image = await GenericContainer.fromDockerfile(context)
+    .withBuildArgs({ WORD: "built" })
+    .build("tc-built:1", { deleteOnExit: false });
+  await using network = await new Network().start();
+  await using server = await image
+    .withNetwork(network)
+    .withNetworkAliases("server")
+    .withExposedPorts(80)
+    .withCopyContentToContainer([{ content: "copied in\n", target: "/srv/copied" }])
+    .withWaitStrategy(Wait.forHttp("/word", 80))
+    .start();
+  const at = `http://${server.getHost()}:${server.getMappedPort(80)}`;
+  assert.equal(await (await fetch(`${at}/word`)).text(), "built\n");
+  assert.equal(await (await fetch(`${at}/copied`)).text(), "copied in\n");
+  await using healthy = await new GenericContainer("busybox")
+    .withNetwork(network)
+    .withHealthCheck({
+      test: ["CMD-SHELL", "wget -qO- http://server/word"],
+      interval: 200,
+      retries: 20,
+      timeout: 2_000,
+    })
+    .withCommand(["sleep", "60"])
+    .withWaitStrategy(Wait.forHealthCheck())
+    .start();
+  const answered = await healthy.exec(["wget", "-qO-", "http://server/copied"]);
+  assert.equal(answered.output, "copied in\n");
+  await using once = await new GenericContainer("busybox")
+    .withCommand(["sh", "-c", "exit 0"])
+    .withWaitStrategy(Wait.forOneShotStartup())
+    .start();
+  assert.notEqual(once.getId(), "");
+});
+
+test("testcontainers: a container that is reused", async () => {
+  process.env["DOCKER_HOST"] = `unix://${berth.dockerSocket}`;
+  process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
+  const { GenericContainer } = await import("testcontainers");
+  const reused = () => new GenericContainer("busybox").withCommand(["sleep", "60"]).withReuse().start();
+  const first = await reused();
+  const second = await reused();
+  assert.equal(second.getId(), first.getId());
+  await berth.docker("rm", "-f", first.getId());
+});
+
 const PYTHON = `
 import docker
 client = docker.from_env()
@@ -150,5 +205,45 @@ test(
     await compose("down", "-v", "-t", "0");
     assert.equal((await berth.docker("ps", "-aq")).stdout, "");
     assert.equal((await berth.docker("volume", "ls", "-q")).stdout, "");
+  },
+);
+
+const PROFILES = `
+version: "2.4"
+services:
+  app:
+    build: { context: ., args: { WORD: one } }
+    command: ["sleep", "60"]
+    init: true
+  debug:
+    image: busybox
+    profiles: [debug]
+    command: ["sleep", "60"]
+`;
+
+test(
+  "Compose: images that are built, profiles, scale, exec, and all of it gone",
+  { skip: has("docker-compose") ? false : "docker-compose is not installed" },
+  async () => {
+    const folder = path.join(berth.directory, "profiles");
+    mkdirSync(folder);
+    writeFileSync(path.join(folder, "docker-compose.yml"), PROFILES);
+    writeFileSync(path.join(folder, "Dockerfile"), "FROM busybox\nARG WORD\nRUN echo $WORD > /word\n");
+    const compose = async (...args: string[]) => {
+      const output = await run("docker-compose", args, { env: berth.env, cwd: folder });
+      assert.equal(output.code, 0, `docker-compose ${args.join(" ")}\n${output.stdout}${output.stderr}`);
+      return output.stdout.trim();
+    };
+    await compose("up", "-d", "--build", "--scale", "app=2");
+    assert.equal((await compose("ps", "-q")).split("\n").length, 2);
+    assert.equal(await compose("exec", "-T", "--index", "2", "app", "cat", "/word"), "one");
+    writeFileSync(path.join(folder, "docker-compose.yml"), PROFILES.replace("WORD: one", "WORD: two"));
+    // Compose 1 cannot recreate a container whose image has no ContainerConfig, which no daemon has told since API 1.45.
+    await compose("down", "-t", "0");
+    await compose("--profile", "debug", "up", "-d", "--build");
+    assert.equal(await compose("exec", "-T", "app", "cat", "/word"), "two");
+    assert.equal((await compose("--profile", "debug", "ps", "-q", "debug")).split("\n").length, 1);
+    await compose("--profile", "debug", "down", "-v", "-t", "0", "--rmi", "local");
+    assert.equal((await berth.docker("ps", "-aq")).stdout, "");
   },
 );

@@ -12,6 +12,9 @@ import type { ContainerRecord, MountRecord } from "./record.ts";
 import type { ContainerStore } from "./store.ts";
 import { checkRemapped, mappingsOf } from "./userns.ts";
 
+/** On the snapshots of Docker's containers, so that those of creations that a crash cut short are known. */
+export const OWNED = { "berth.owner": "docker" };
+
 export interface CreateOptions {
   readonly name?: string;
   readonly platform?: { os: string; architecture: string; variant?: string };
@@ -56,7 +59,7 @@ export class Creator {
     let mounts: MountRecord[] = [];
     try {
       mounts = await this.#makeVolumes(planMounts(config, hostConfig, this.#volumesFrom(hostConfig)), id, hostConfig);
-      await snapshots.prepare(id, image.chainId);
+      await snapshots.prepare(id, image.chainId, { labels: OWNED });
       const record: ContainerRecord = {
         id,
         name,

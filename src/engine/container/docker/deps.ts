@@ -16,7 +16,7 @@ export interface ContainerDeps {
   readonly images: Pick<ImageService, "resolve" | "find" | "setUsers">;
   readonly snapshots: Pick<
     SnapshotStore,
-    "prepare" | "get" | "mount" | "mountLayer" | "unmount" | "remove" | "changes" | "usage" | "chain"
+    "prepare" | "list" | "get" | "mount" | "mountLayer" | "unmount" | "remove" | "changes" | "usage" | "chain"
   >;
   readonly networks: Pick<
     NetworkService,

@@ -1,4 +1,5 @@
 import type { Sandbox } from "../runtime/index.ts";
+import { OWNED } from "./creator.ts";
 import { OWNER_LABEL } from "./launcher.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { saveIfRoom, type ContainerParts } from "./parts.ts";
@@ -19,8 +20,16 @@ export async function recoverContainers(
     records.map((record) => lock.run(record.id, () => recoverOne(parts, lifecycle, record, found.get(record.id)))),
   );
   for (const [id, sandbox] of found) if (!store.byId(id)) await sandbox.destroy();
+  await removeUnowned(parts);
   for (const record of records) {
     if (store.byId(record.id) && !isRunning(record)) void resume(parts, lifecycle, record);
+  }
+}
+
+/** Snapshots that were made for a container of which no record was written any more. */
+async function removeUnowned({ deps, store }: ContainerParts): Promise<void> {
+  for (const { key, labels } of deps.snapshots.list()) {
+    if (labels["berth.owner"] === OWNED["berth.owner"] && !store.byId(key)) await deps.snapshots.remove(key);
   }
 }
 
