@@ -1,7 +1,7 @@
 /** Containers and Pods in microVMs: the same image, with a kernel of its own, by the real docker and kubectl. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
@@ -40,6 +40,82 @@ test("one that goes on running survives kill -9 of the daemon, with its log, por
   assert.match(connected.stderr, /cards of a running microVM/);
   assert.equal((await run("rm", "-f", "web")).code, 0);
 });
+
+test(
+  "whichever of its processes is killed, a microVM ends as killed and leaves nothing",
+  { timeout: 600_000 },
+  async () => {
+    const rounds = Number(process.env["BERTH_VM_KILL_ROUNDS"] ?? 3);
+    const random = seeded(Number(process.env["BERTH_VM_KILL_SEED"] ?? 7));
+    for (let round = 0; round < rounds; round++) {
+      const started = await run("run", "-d", "--name", "victim", "--runtime", "vm", "busybox", "sleep", "1000");
+      assert.equal(started.code, 0, started.stderr);
+      const id = started.stdout.trim();
+      const victims = [
+        ...monitorsOf(`${id}-machine`).flatMap(childrenOf),
+        ...monitorsOf(`${id}-share`).flatMap(childrenOf),
+      ];
+      assert.equal(victims.length, 2);
+      const choice = Math.floor(random() * 4);
+      if (choice === 3) {
+        await berth.kill();
+        await berth.start();
+        assert.equal((await run("exec", "victim", "true")).code, 0);
+      } else {
+        process.kill(choice === 2 ? monitorsOf(id)[0]! : victims[choice]!, "SIGKILL");
+        if (choice < 2)
+          await eventually(async () =>
+            assert.equal(
+              (await run("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "victim")).stdout,
+              "exited 137\n",
+            ),
+          );
+      }
+      assert.equal((await run("rm", "-f", "victim")).code, 0, `round ${round}, victim ${choice}`);
+      await eventually(async () => {
+        assert.deepEqual([...monitorsOf(id), ...monitorsOf(`${id}-machine`), ...monitorsOf(`${id}-share`)], []);
+        assert.ok(!readFileSync("/proc/self/mounts", "utf8").includes(id));
+        for (const folder of ["vm/machines", "vm/containers", "netns"])
+          assert.deepEqual(
+            readdirSync(path.join(berth.runtimeDir, folder)).filter((name) => name.startsWith(id)),
+            [],
+          );
+      });
+    }
+  },
+);
+
+/** The monitors of a container by its whole name. */
+function monitorsOf(id: string): number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.filter((pid) => isMonitorOf(pid, id)).map(Number);
+}
+
+function isMonitorOf(pid: string, id: string): boolean {
+  try {
+    const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+    return (
+      argv[0]!.endsWith("conmon") && argv[argv.indexOf("-c") + 1] === id && argv.join(" ").includes(berth.runtimeDir)
+    );
+  } catch {
+    return false;
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+}
+
+/** Numbers below 1, the same for the same seed (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
 
 test("what a microVM cannot share is refused with the reason", async () => {
   const shared = [

@@ -25,6 +25,7 @@ const PS_TITLES = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
 /** How long the guest's runtime may take to bring a container up. */
 const START_MS = 60_000;
 const START_POLL_MS = 5;
+const KILL_MS = 3000;
 
 export interface MicroContainerParts {
   readonly request: ContainerRequest;
@@ -100,12 +101,20 @@ export class MicroContainer implements RuntimeContainer {
 
   async kill(signal: number, all = false): Promise<void> {
     if (this.state === "exited") throw notFound(`container ${this.id} is not running`);
+    if (signal === SIGKILL) void this.#endRelay();
     const { code, output } = await this.#parts.agent.try(`crun kill ${all ? "--all " : ""}${quote(this.id)} ${signal}`);
     if (signal === SIGKILL && this.#paused) await this.resume();
     if (code === 0) return;
     // A container that the guest does not know yet has nothing but its relay.
     if (signal === SIGKILL) return this.#parts.relay.kill(SIGKILL);
     throw notFound(`container ${this.id} is not running: ${output.trim()}`);
+  }
+
+  /** A relay that does not end with its process has lost its monitor, or its machine hangs. */
+  async #endRelay(): Promise<void> {
+    const { relay, clock } = this.#parts;
+    await Promise.race([relay.wait().catch(() => {}), clock.sleep(KILL_MS)]);
+    if (relay.state !== "exited") await relay.kill(SIGKILL).catch(() => {});
   }
 
   async pause(): Promise<void> {

@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { OciResources } from "../../api/index.ts";
 import { alreadyExists, type InstanceContext } from "../../base/index.ts";
@@ -186,6 +186,7 @@ export class MicroSandbox implements Sandbox {
 
   async #release(containerId: string): Promise<void> {
     this.#containers.delete(containerId);
+    await rm(this.#host.core.layout.bundle(containerId), { recursive: true, force: true });
     await removeFolder(this.#shared(containerId));
     await removeFolder(viewFolder(this.#folder, containerId));
   }
@@ -217,8 +218,16 @@ export class MicroSandbox implements Sandbox {
     await writeFacts(this.#factsFile, { request: this.request, network, ready: true } satisfies MachineFacts);
   }
 
-  /** Without its machine nothing of a container is left: its relay ends as if killed. */
+  /** Without its machine nothing of a container is left: its relay ends as if killed. Without its files the machine is of no use. */
   #watch(machine: RuntimeContainer): void {
+    const share = this.#inner.container(`${this.id}-${SHARE}`);
+    void share
+      ?.wait()
+      .then(
+        () => machine.kill(SIGKILL),
+        () => {},
+      )
+      .catch(() => {});
     void machine.wait().then(
       () => {
         this.agent.end();
@@ -236,7 +245,9 @@ export class MicroSandbox implements Sandbox {
   }
 
   async destroy(): Promise<void> {
+    const bundles = this.#inner.containers().map(({ id }) => this.#host.core.layout.bundle(id));
     await this.#inner.destroy();
+    for (const bundle of bundles) await rm(bundle, { recursive: true, force: true });
     this.#containers.clear();
     await removeFolder(this.#folder);
     this.#onDestroy(this.id);

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import path from "node:path";
 import type { InstanceContext } from "../../base/index.ts";
 import { LinuxNetns, run } from "../../host/index.ts";
@@ -23,7 +24,9 @@ export async function saveTemplate(host: MicroHost, guest: MicroGuest, size: Mac
     const agent = new GuestAgent(netnsPath);
     await new Machine({ host, inner, folder, netnsPath, agent }).save(guest, size, target);
   } finally {
+    const bundles = inner.containers().map((container) => host.core.layout.bundle(container.id));
     await inner.destroy();
+    for (const bundle of bundles) await rm(bundle, { recursive: true, force: true });
     netns.remove(netnsPath);
     await removeFolder(folder);
   }
