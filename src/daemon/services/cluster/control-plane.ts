@@ -3,6 +3,7 @@ import { InformerFactory } from "../../../client/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import type { ClusterSettings } from "./settings.ts";
+import { startControllers } from "./start-controllers.ts";
 
 /** Informers that everything in this process shares: one copy of each resource. */
 export function informersService(context: DaemonContext, api: Service<Cluster>): Service<InformerFactory> {
@@ -33,35 +34,22 @@ export function controllersService(
     name: "controllers",
     dependsOn: [api, informers],
     async start(use) {
-      const { allControllers, runControllers } = await import("../../../controllers/index.ts");
+      const { allControllers } = await import("../../../controllers/index.ts");
       const { client, certificates, signer, legacyTokens } = use(api);
-      const stop = new AbortController();
-      const log = context.log.with({ service: "controllers" });
-      const manager = runControllers(
-        {
-          ...context,
-          client,
-          log,
-          informers: use(informers),
-          controllers: allControllers,
-          settings: {
-            rootCaPem: certificates.authority.pair.cert,
-            signer,
-            legacyTokens,
-            serviceCidr: settings.serviceCidr,
-            loadBalancerCidrs: settings.loadBalancerCidr.split(","),
-          },
+      return startControllers({
+        ...context,
+        client,
+        log: context.log.with({ service: "controllers" }),
+        informers: use(informers),
+        controllers: allControllers,
+        settings: {
+          rootCaPem: certificates.authority.pair.cert,
+          signer,
+          legacyTokens,
+          serviceCidr: settings.serviceCidr,
+          loadBalancerCidrs: settings.loadBalancerCidr.split(","),
         },
-        stop.signal,
-      );
-      await manager.ready;
-      return {
-        value: undefined,
-        stop: async () => {
-          stop.abort();
-          await manager.stopped;
-        },
-      };
+      });
     },
   };
 }

@@ -7,6 +7,7 @@ import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
 import type { Roster } from "./nodes/roster.ts";
 import type { ClusterSettings } from "./settings.ts";
+import { startControllers } from "./start-controllers.ts";
 
 /** The default StorageClass and the provisioner behind it. */
 export function localVolumesService(
@@ -20,9 +21,7 @@ export function localVolumesService(
     name: "local-volumes",
     dependsOn: [api, informers],
     async start(use) {
-      const { runControllers } = await import("../../../controllers/index.ts");
       const { client } = use(api);
-      const stop = new AbortController();
       await client
         .of(resources.storageClasses)
         .create(defaultStorageClass())
@@ -31,24 +30,13 @@ export function localVolumesService(
         });
       const root = path.join(context.dataDir, "local-volumes");
       const isLocalNode = (name: string) => roster.find(name) !== undefined;
-      const manager = runControllers(
-        {
-          ...context,
-          client,
-          log: context.log.with({ service: "local-volumes" }),
-          informers: use(informers),
-          controllers: [localVolumesController({ client, nodeName: settings.nodeName, isLocalNode, root })],
-        },
-        stop.signal,
-      );
-      await manager.ready;
-      return {
-        value: undefined,
-        stop: async () => {
-          stop.abort();
-          await manager.stopped;
-        },
-      };
+      return startControllers({
+        ...context,
+        client,
+        log: context.log.with({ service: "local-volumes" }),
+        informers: use(informers),
+        controllers: [localVolumesController({ client, nodeName: settings.nodeName, isLocalNode, root })],
+      });
     },
   };
 }

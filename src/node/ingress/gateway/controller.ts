@@ -1,4 +1,12 @@
-import { hasCode, IpRange, kernelName, messageOf, randomInt, type InstanceContext } from "../../../base/index.ts";
+import {
+  hasCode,
+  IpRange,
+  kernelName,
+  messageOf,
+  randomInt,
+  unavailable,
+  type InstanceContext,
+} from "../../../base/index.ts";
 import {
   keyOf,
   resources,
@@ -33,6 +41,8 @@ import {
 export const GATEWAY_CONTROLLER = "berth.dev/gateway";
 const CLASS_NAME = "berth";
 const SETTLE_MS = 10;
+/** A cluster that has just begun has better things to do than to define resources that few use. */
+const FIRST_INSTALL_MS = 1_000;
 const SERVED_POLL_MS = 100;
 const SERVED_TRIES = 300;
 
@@ -92,6 +102,7 @@ export class GatewayController {
     const existing = (error: unknown) => {
       if (!hasCode(error, "alreadyExists")) throw error;
     };
+    if (!(await this.#isServed(gateways))) await this.#ctx.clock.sleep(FIRST_INSTALL_MS, this.#stop.signal);
     for (const definition of gatewayDefinitions()) await client.of(definitions).create(definition).catch(existing);
     await this.#whenServed(gatewayClasses);
     await this.#whenServed(gateways);
@@ -112,14 +123,20 @@ export class GatewayController {
   }
 
   async #whenServed<T extends object>(resource: Resource<T>): Promise<void> {
-    for (let tries = 0; ; tries++) {
-      try {
-        await this.#options.client.of(resource).list({ limit: 1 });
-        return;
-      } catch (error) {
-        if (!hasCode(error, "notFound") || tries >= SERVED_TRIES) throw error;
-        await this.#ctx.clock.sleep(SERVED_POLL_MS, this.#stop.signal);
-      }
+    for (let tries = 0; tries < SERVED_TRIES; tries++) {
+      if (await this.#isServed(resource)) return;
+      await this.#ctx.clock.sleep(SERVED_POLL_MS, this.#stop.signal);
+    }
+    throw unavailable(`${resource.plural}.${resource.group} is defined and not served`);
+  }
+
+  async #isServed<T extends object>(resource: Resource<T>): Promise<boolean> {
+    try {
+      await this.#options.client.of(resource).list({ limit: 1 });
+      return true;
+    } catch (error) {
+      if (!hasCode(error, "notFound")) throw error;
+      return false;
     }
   }
 
