@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 
-import type { KubeObject, UserInfo } from "../api/index.ts";
+import type { k8s, KubeObject, UserInfo } from "../api/index.ts";
 import { createLogger, messageOf, seededRandom, systemClock } from "../base/index.ts";
-import { KubeClient, resources } from "../client/index.ts";
+import { defineResource, KubeClient, resources } from "../client/index.ts";
 import { openMemoryStore } from "../storage/index.ts";
 import { openCluster } from "./cluster.ts";
 import type { Cluster } from "./cluster.ts";
@@ -53,6 +53,19 @@ test("a cluster begins with its namespaces, the kubernetes Service, roles and pr
   const { items } = await client.of(resources.clusterRoles).list();
   assert.ok(items.some(({ metadata }) => metadata.name === "cluster-admin"));
   assert.equal((await client.of(resources.priorityClasses).list()).items.length, 2);
+});
+
+test("the server's own groups have APIServices, which are always available", async () => {
+  const services = client.of(
+    defineResource<k8s.APIService>("apiregistration.k8s.io/v1", "apiservices", "APIService", false),
+  );
+  const deadline = systemClock.nowMs() + 20_000;
+  const reasonOf = async () => (await services.get({ name: "v1.apps" })).status?.conditions?.[0]?.reason;
+  while ((await reasonOf()) !== "Local" && systemClock.nowMs() < deadline) await systemClock.sleep(10);
+  assert.equal(await reasonOf(), "Local");
+  const { items } = await services.list();
+  assert.equal(items.length, 21);
+  assert.ok(items.some(({ metadata }) => metadata.name === "v1."));
 });
 
 test("a Pod gets its account's token, tolerations, priority and quality of service", async () => {

@@ -9,10 +9,13 @@ import { createLogger, messageOf, seededRandom, systemClock } from "../../base/i
 import { defineResource, KubeClient, resources } from "../../client/index.ts";
 import { openMemoryStore } from "../../storage/index.ts";
 import { openCluster } from "../cluster.ts";
+import { createAudit } from "../machinery/audit.ts";
 
 test("a policy denies what its expressions say, with parameters and variables, where a binding enforces it", async () => {
   const folder = await mkdtemp(path.join(tmpdir(), "berth-policies-"));
+  const audited: string[] = [];
   const cluster = await openCluster({
+    audit: createAudit({ write: (line) => audited.push(line) }),
     store: await openMemoryStore(),
     clock: systemClock,
     random: seededRandom(3),
@@ -48,6 +51,7 @@ test("a policy denies what its expressions say, with parameters and variables, w
         },
         variables: [{ name: "most", expression: "int(params.data.most)" }],
         validations: [{ expression: "object.spec.replicas <= variables.most" }],
+        auditAnnotations: [{ key: "asked", valueExpression: "'replicas: ' + string(object.spec.replicas)" }],
       },
     });
     await client.of(bindings).create({
@@ -78,6 +82,7 @@ test("a policy denies what its expressions say, with parameters and variables, w
       /^deployments\.apps "many-\d+" is forbidden: ValidatingAdmissionPolicy 'few' with binding 'few-here' denied request: failed expression: object\.spec\.replicas <= variables\.most$/,
     );
     assert.equal((await make("few", 5)).spec?.replicas, 5);
+    assert.ok(audited.some((line) => line.includes('"few/asked":"replicas: 5"')));
   } finally {
     await cluster.close();
     await rm(folder, { recursive: true, force: true });

@@ -76,9 +76,38 @@ async function enforce(
       if (spec.failurePolicy === "Ignore") continue;
       return fail(`match condition failed: ${firstLine(error)}`);
     }
+    annotate(request, policy, variables, evaluate, fail);
     for (const validation of spec.validations ?? []) {
       const problem = check(validation, variables, evaluate, spec.failurePolicy);
       if (problem !== undefined) apply(request, policy, binding, problem, validation.reason);
+    }
+  }
+}
+
+type Evaluate = (expression: string, variables: Record<string, unknown>) => unknown;
+
+const maxAnnotationBytes = 10 * 1024;
+
+/** What the policy has to say for the audit log, whatever it decides: `NAME/key`. A value of null says nothing. */
+function annotate(
+  request: AdmissionRequest,
+  { metadata, spec = {} }: Policy,
+  variables: Record<string, unknown>,
+  evaluate: Evaluate,
+  fail: (why: string) => void,
+): void {
+  for (const { key, valueExpression } of spec.auditAnnotations ?? []) {
+    try {
+      const value = evaluate(valueExpression, variables);
+      if (typeof value === "string" && value.trim() !== "")
+        request.annotate(`${metadata.name}/${key}`, value.trim().slice(0, maxAnnotationBytes));
+      else if (value !== null && typeof value !== "string")
+        throw new Error(
+          "valueExpression resulted in unsupported return type. Return type must be either string or null",
+        );
+    } catch (error) {
+      if (spec.failurePolicy !== "Ignore")
+        fail(`expression '${valueExpression}' resulted in error: ${firstLine(error)}`);
     }
   }
 }
@@ -88,7 +117,7 @@ const firstLine = (error: unknown): string => messageOf(error).split("\n")[0]!;
 function check(
   validation: k8s.Validation,
   variables: Record<string, unknown>,
-  evaluate: (expression: string, variables: Record<string, unknown>) => unknown,
+  evaluate: Evaluate,
   failurePolicy: string | undefined,
 ): string | undefined {
   const { expression, message, messageExpression } = validation;

@@ -69,12 +69,23 @@ export class Aggregation {
 
   async #changed(service: Stored<Service>): Promise<void> {
     const old = this.#known.get(service.metadata.name);
-    if (service.spec?.service === undefined) return this.#withdraw(service);
+    if (service.spec?.service === undefined) {
+      this.#withdraw(service);
+      return this.#reportLocal(service);
+    }
     this.#known.set(service.metadata.name, service);
     if (old && JSON.stringify(old.spec) === JSON.stringify(service.spec)) return;
     this.#pair ??= this.#options.frontProxy();
     void this.#poll();
     await this.#check(service);
+  }
+
+  /** A group of our own is always there; said once. */
+  async #reportLocal(service: Stored<Service>): Promise<void> {
+    if (service.status?.conditions?.some(({ type, reason }) => type === "Available" && reason === "Local")) return;
+    await this.#write(service, "True", "Local", "Local APIServices are always available").catch((error: unknown) =>
+      this.#options.log.debug("the status of a local APIService could not be written", { error: messageOf(error) }),
+    );
   }
 
   #withdraw({ metadata: { name } }: Stored<Service>): void {
@@ -134,8 +145,12 @@ export class Aggregation {
 
   async #report(service: Stored<Service>, status: string, reason: string, message: string): Promise<void> {
     const current = this.#known.get(service.metadata.name);
-    const old = current?.status?.conditions?.find(({ type }) => type === "Available");
-    if (!current || (old?.status === status && old.reason === reason && old.message === message)) return;
+    if (current) await this.#write(current, status, reason, message);
+  }
+
+  async #write(current: Stored<Service>, status: string, reason: string, message: string): Promise<void> {
+    const old = current.status?.conditions?.find(({ type }) => type === "Available");
+    if (old?.status === status && old.reason === reason && old.message === message) return;
     const since = old?.status === status ? old.lastTransitionTime : rfc3339(this.#options.clock.nowMs());
     const condition = { type: "Available", status, reason, message, lastTransitionTime: since };
     try {

@@ -66,11 +66,10 @@ export async function openAuthenticationConfiguration(file: string, clock: Clock
 }
 
 async function compiler(): Promise<Compile> {
-  const { celEnvironment } = await import("../crd/cel-library.ts");
-  const environment = celEnvironment();
+  const { compileCel } = await import("../crd/cel-compile.ts");
   return (expression, field) => {
     try {
-      return environment.parse(expression) as Evaluate;
+      return compileCel(expression);
     } catch (cause) {
       throw invalidArgument(`${field}: Invalid value: ${JSON.stringify(expression)}: ${messageOf(cause)}`, { cause });
     }

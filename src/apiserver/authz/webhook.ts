@@ -1,4 +1,3 @@
-import type { Environment } from "@marcbachmann/cel-js";
 import type { k8s } from "../../api/index.ts";
 import { invalidArgument, messageOf, type Clock, type Logger } from "../../base/index.ts";
 import type { AuthorizationAttributes, AuthorizationDecision, Authorizer } from "../machinery/pipeline.ts";
@@ -30,7 +29,7 @@ const maxEntries = 8192;
 const maxMatchConditions = 64;
 const none: AuthorizationDecision = { allowed: false };
 
-type Condition = ReturnType<Environment["parse"]>;
+type Condition = (variables: Record<string, unknown>) => unknown;
 
 /** Asks a service outside with a SubjectAccessReview (https://kubernetes.io/docs/reference/access-authn-authz/webhook/). */
 export class WebhookAuthorizer implements Authorizer {
@@ -102,11 +101,10 @@ async function compile(expressions: readonly string[]): Promise<Condition[]> {
       `an authorizer has at most ${maxMatchConditions} match conditions, not ${expressions.length}`,
     );
   if (expressions.length === 0) return [];
-  const { celEnvironment } = await import("../crd/cel-library.ts");
-  const environment = celEnvironment();
+  const { compileCel } = await import("../crd/cel-compile.ts");
   return expressions.map((expression) => {
     try {
-      return environment.parse(expression);
+      return compileCel(expression);
     } catch (cause) {
       throw invalidArgument(`match condition ${JSON.stringify(expression)}: ${messageOf(cause)}`, { cause });
     }

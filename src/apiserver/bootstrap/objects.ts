@@ -1,6 +1,7 @@
 import type { k8s, KubeObject } from "../../api/index.ts";
 import { hasCode } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
+import { localApiServices } from "./api-services.ts";
 import { flowSchemas, priorityLevels } from "./flow-control.ts";
 import { reconcileRoles } from "./reconcile-roles.ts";
 import { bootstrapClusterRoleBindings, bootstrapClusterRoles, bootstrapRoleBindings, bootstrapRoles } from "./roles.ts";
@@ -60,6 +61,7 @@ function everythingElse(options: BootstrapOptions): Wanted[] {
       path: `${rbac}/namespaces/${object.metadata!.namespace}/rolebindings`,
       object,
     })),
+    ...localApiServices().map(at("/apis/apiregistration.k8s.io/v1/apiservices")),
     ...priorityClasses().map(at("/apis/scheduling.k8s.io/v1/priorityclasses")),
     ...priorityLevels().map(at(`${flow}/prioritylevelconfigurations`)),
     ...flowSchemas().map(at(`${flow}/flowschemas`)),

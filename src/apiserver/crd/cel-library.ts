@@ -1,8 +1,9 @@
 import { Environment } from "@marcbachmann/cel-js";
 
 import { parseQuantityNano } from "../../base/index.ts";
+import { addNamespaces } from "./cel-namespaces.ts";
 import { addValueLibraries } from "./cel-values.ts";
-import { findAll } from "./pattern.ts";
+import { findAll, patternOf } from "./pattern.ts";
 
 /** Structural bounds on what an expression's author may make the server compute. */
 const limits = { maxAstNodes: 10_000, maxDepth: 100, maxListElements: 1000, maxMapEntries: 1000, maxCallArguments: 32 };
@@ -35,7 +36,8 @@ const best = (list: readonly Comparable[], isBetter: (a: Comparable, b: Comparab
 
 /** CEL with what Kubernetes adds to it (https://kubernetes.io/docs/reference/using-api/cel/#cel-options-language-features-and-libraries). */
 export function celEnvironment(): Environment {
-  return addValueLibraries(new Environment({ unlistedVariablesAreDyn: true, limits }))
+  return addNamespaces(addValueLibraries(new Environment({ unlistedVariablesAreDyn: true, limits })))
+    .registerFunction("string.matchesRe2(string): bool", (text: string, pattern: string) => patternOf(pattern)(text))
     .registerType("Quantity", Quantity)
     .registerFunction("quantity(string): Quantity", (text: string) => new Quantity(parseQuantityNano(text)))
     .registerFunction("isQuantity(string): bool", isQuantity)

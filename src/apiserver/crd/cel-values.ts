@@ -28,6 +28,9 @@ class Ip {
   }
 }
 
+/** Whether an address is written as everybody writes it. Throws for what is no address. */
+export const ipIsCanonical = (text: string): boolean => new Ip(text).toString() === text;
+
 class Cidr {
   readonly ip: Ip;
   readonly length: number;

@@ -1,24 +1,10 @@
 import type { k8s } from "../../api/index.ts";
 import type { FieldError } from "../machinery/kind.ts";
-import { celEnvironment } from "./cel-library.ts";
+import { compileCel } from "./cel-compile.ts";
 import { invalid } from "../resources/shared/field-errors.ts";
 
 type Props = k8s.JSONSchemaProps;
-type Program = (variables: Record<string, unknown>) => unknown;
-
-const remembered = 1000;
-const programs = new Map<string, Program>();
-let environment: ReturnType<typeof celEnvironment> | undefined;
-
-export function compileRule(rule: string): Program {
-  let program = programs.get(rule);
-  if (program === undefined) {
-    if (programs.size >= remembered) programs.clear();
-    program = (environment ??= celEnvironment()).parse(rule) as unknown as Program;
-    programs.set(rule, program);
-  }
-  return program;
-}
+export const compileRule = compileCel;
 
 /**
  * `x-kubernetes-validations` (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules).
