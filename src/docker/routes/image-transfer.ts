@@ -105,7 +105,7 @@ function platformOf({ query }: DockerRequest) {
 }
 
 /** Messages of `work` as they come; its failure ends the sequence. */
-export async function* progress(work: (onProgress: OnProgress) => Promise<void>): AsyncGenerator<ProgressMessage> {
+async function* progress(work: (onProgress: OnProgress) => Promise<void>): AsyncGenerator<ProgressMessage> {
   const queue = new PushQueue<ProgressMessage>();
   work((message) => queue.push(message)).then(
     () => queue.end(),

@@ -180,7 +180,7 @@ export class Library {
   }
 }
 
-export function fullName(reference: Reference): string {
+function fullName(reference: Reference): string {
   return reference.digest === undefined
     ? `${repositoryOf(reference)}:${reference.tag}`
     : `${repositoryOf(reference)}@${reference.digest}`;

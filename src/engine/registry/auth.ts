@@ -20,7 +20,7 @@ export function parseChallenge(header: string | undefined): Challenge | undefine
 }
 
 /** Username and password, whichever way they were given. */
-export function credentialsOf(auth: RegistryAuth | undefined): { username: string; password: string } | undefined {
+function credentialsOf(auth: RegistryAuth | undefined): { username: string; password: string } | undefined {
   if (auth?.username) return { username: auth.username, password: auth.password ?? "" };
   if (!auth?.auth) return undefined;
   const [username, ...password] = Buffer.from(auth.auth, "base64").toString("utf8").split(":");

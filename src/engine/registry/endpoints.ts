@@ -30,7 +30,7 @@ function ownEndpoints(domain: string, config: RegistryConfig): Endpoint[] {
 }
 
 /** Docker's rule: loopback always, else what the configuration lists by host, host:port or CIDR. */
-export function isInsecure(host: string, config: RegistryConfig): boolean {
+function isInsecure(host: string, config: RegistryConfig): boolean {
   if (isLoopback(host)) return true;
   const name = hostName(host);
   return (config.insecureRegistries ?? []).some((entry) => {

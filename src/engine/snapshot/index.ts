@@ -1,4 +1,4 @@
-export { chainIdOf, chainIdsOf } from "./chain.ts";
+export { chainIdsOf } from "./chain.ts";
 export { imageAttributes, setImageAttributes } from "./layer/attributes.ts";
 export { externalDecompressor, type ExternalDecompressor } from "./layer/external.ts";
 export { GrowingFile, readGrowing, type Growing } from "./layer/growing.ts";

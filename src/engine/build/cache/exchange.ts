@@ -44,7 +44,7 @@ function isRecord(value: unknown): value is InlineRecord {
 }
 
 /** `--cache-from` and `--cache-to`: a plain image name, or `type=…,key=value`. */
-export function parseCacheOption(text: string): { type: string; options: Record<string, string> } {
+function parseCacheOption(text: string): { type: string; options: Record<string, string> } {
   if (!text.includes("=")) return { type: "image", options: { ref: text } };
   const options: Record<string, string> = {};
   for (const part of text.split(",")) {

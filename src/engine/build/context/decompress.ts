@@ -6,7 +6,7 @@ import type { ExternalDecompressor } from "../../snapshot/index.ts";
 
 export type Compression = "none" | "gzip" | "bzip2" | "xz" | "zstd";
 
-export const MAGIC_BYTES = 6;
+const MAGIC_BYTES = 6;
 
 export function compressionOf(head: Buffer): Compression {
   if (head.length >= 2 && head[0] === 0x1f && head[1] === 0x8b) return "gzip";

@@ -23,7 +23,7 @@ export function isGit(source: string): boolean {
 }
 
 /** Throws invalidArgument for what git would take for an option or a command. */
-export function parseGit(source: string): GitSource {
+function parseGit(source: string): GitSource {
   const [location = "", fragment = ""] = source.split("#", 2);
   const colon = fragment.indexOf(":");
   const ref = (colon < 0 ? fragment : fragment.slice(0, colon)) || "HEAD";

@@ -4,7 +4,7 @@
  */
 import { invalidArgument } from "../../../base/index.ts";
 
-export const MAX_PATTERNS = 10_000;
+const MAX_PATTERNS = 10_000;
 
 interface Pattern {
   readonly regex: RegExp;

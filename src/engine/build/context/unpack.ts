@@ -217,7 +217,7 @@ class UnpackSink implements TarSink {
 }
 
 /** Relative, without `.`, `..`, empty parts. `..` is refused, not resolved: no honest archive has it. */
-export function cleanPath(name: string): string {
+function cleanPath(name: string): string {
   if (Buffer.byteLength(name) > MAX_PATH_BYTES)
     throw invalidArgument(`a path in the archive is longer than ${MAX_PATH_BYTES} bytes`);
   const parts = name.split("/").filter((part) => part !== "" && part !== ".");

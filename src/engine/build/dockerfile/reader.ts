@@ -8,9 +8,9 @@ import { splitWords, type Word } from "./lex.ts";
 import { dockerfileError, Source, type Position } from "./source.ts";
 
 /** Bounds for a Dockerfile, which anybody may send. */
-export const MAX_DOCKERFILE_BYTES = 8 * MiB;
-export const MAX_LOGICAL_LINE_CHARS = 1024 * KiB;
-export const MAX_INSTRUCTIONS = 10_000;
+const MAX_DOCKERFILE_BYTES = 8 * MiB;
+const MAX_LOGICAL_LINE_CHARS = 1024 * KiB;
+const MAX_INSTRUCTIONS = 10_000;
 
 export interface Heredoc {
   readonly name: string;

@@ -101,7 +101,7 @@ function platformVariables(build: Platform, target: Platform): Map<string, strin
   return variables;
 }
 
-export function formatPlatform(platform: Platform): string {
+function formatPlatform(platform: Platform): string {
   return [platform.os, platform.architecture, platform.variant].filter(Boolean).join("/");
 }
 
@@ -217,7 +217,7 @@ function stagePlatform(
 }
 
 /** The last stage of that name, as later ones hide earlier ones. */
-export function findStage(stages: readonly Stage[], name: string): Stage | undefined {
+function findStage(stages: readonly Stage[], name: string): Stage | undefined {
   return stages.findLast((stage) => stage.name === name.toLowerCase());
 }
 

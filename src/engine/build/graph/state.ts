@@ -158,7 +158,7 @@ function splitEnv(entry: string): [string, string] {
 const MAX_EXPOSED_RANGE = 65_536;
 
 /** `80`, `80/udp`, `7000-8000/tcp`. */
-export function parsePorts(word: string): string[] {
+function parsePorts(word: string): string[] {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(word);
   const first = Number(match?.[1]);
   const last = Number(match?.[2] ?? match?.[1]);

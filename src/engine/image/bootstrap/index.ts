@@ -1,2 +1,2 @@
 export { PackageBootstrapper } from "./bootstrap.ts";
-export { BOOTSTRAP_NAMES, mmdebstrapArguments, parseOsRelease, recipeFor } from "./recipes.ts";
+export { mmdebstrapArguments, parseOsRelease, recipeFor } from "./recipes.ts";

@@ -4,7 +4,7 @@ import { getAttribute, listAttributes, setAttribute } from "../../../host/index.
  * Whether an extended attribute is part of an image. overlayfs' own could redirect a directory to anywhere on the disk, and a label of SELinux is
  * the host's business: neither travels.
  */
-export function isImageAttribute(name: string): boolean {
+function isImageAttribute(name: string): boolean {
   return !name.startsWith("trusted.") && !name.startsWith("user.overlay.") && name !== "security.selinux";
 }
 
