@@ -123,9 +123,18 @@ test("client-node: a deployment runs, is scaled, and custom resources are as oth
       },
     },
   });
-  const scale = await apps.readNamespacedDeploymentScale({ namespace, name: "node" });
-  scale.spec!.replicas = 2;
-  await apps.replaceNamespacedDeploymentScale({ namespace, name: "node", body: scale });
+  // Controllers write its status meanwhile, so that a replacement may be of an old version.
+  for (let replaced = false; !replaced;) {
+    const scale = await apps.readNamespacedDeploymentScale({ namespace, name: "node" });
+    scale.spec!.replicas = 2;
+    replaced = await apps.replaceNamespacedDeploymentScale({ namespace, name: "node", body: scale }).then(
+      () => true,
+      (error: { code?: number }) => {
+        if (error.code !== 409) throw error;
+        return false;
+      },
+    );
+  }
   const watch = new k8s.Watch(config);
   const ready = Promise.withResolvers<void>();
   const controller = await watch.watch(
