@@ -32,7 +32,7 @@ describe("Pods on containerd", { skip }, () => {
     socket = path.join(folder, "containerd.sock");
     mkdirSync(path.join(folder, "net.d"), { recursive: true });
     writeFileSync(path.join(folder, "config.toml"), config(folder));
-    // Two hexadecimal digits of the process keep instances that run side by side apart.
+    // The process's number keeps tests that run side by side apart.
     const bridge = `cd${process.pid}`.slice(0, 15);
     writeFileSync(path.join(folder, "net.d/10-bridge.conflist"), network(bridge, process.pid % 250));
     containerd = spawn("containerd", ["--config", path.join(folder, "config.toml")], { stdio: "ignore" });
@@ -65,6 +65,7 @@ describe("Pods on containerd", { skip }, () => {
       const exited = new Promise((resolve) => containerd?.once("exit", resolve));
       if (containerd?.kill("SIGTERM")) await exited;
       await run("ip", ["link", "delete", bridge]);
+      rmSync(`/run/${bridge}`, { recursive: true, force: true });
       for (const mount of mountsBelow(folder)) await run("umount", ["-l", mount]);
       for (const name of readdirSync("/run/netns").filter((entry) => entry.startsWith("cni-")))
         if (netnsBefore && !netnsBefore.has(name)) await run("ip", ["netns", "delete", name]);
