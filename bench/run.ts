@@ -7,6 +7,7 @@ import path from "node:path";
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   docker: ["start", "containers", "runtime", "build", "images", "ports"],
+  vm: ["vm"],
 };
 
 const [group = "", ...options] = process.argv.slice(2);
