@@ -137,6 +137,25 @@ test("an OCI image as a machine: its program, a published port, exec, files; it 
   await done("rm", "--force", "twin", "oci");
 });
 
+test("a monitor that is killed loses nothing that the guest had flushed", async () => {
+  const rounds = Number(process.env["BERTH_VM_KILL_ROUNDS"] ?? 1);
+  await done("create", "oci:busybox", "--name", "kill", "--memory", "128m", "--", "sleep", "1000000");
+  let written = "";
+  for (let round = 0; round < rounds; round++) {
+    await done("start", "kill", "--wait");
+    assert.equal(await done("exec", "kill", "--", "sh", "-c", "cat /log 2>/dev/null; true"), written);
+    written = `${written}\nround ${round}`.trim();
+    // What is written without a flush meanwhile may be lost, and must do no harm.
+    const script = `echo round ${round} >>/log; sync; (dd if=/dev/zero of=/noise bs=64k count=200 >/dev/null 2>&1 &)`;
+    await done("exec", "kill", "--", "sh", "-c", script);
+    process.kill((await inspect("kill")).pid!, "SIGKILL");
+    await until("the crash", async () => (await inspect("kill")).state === "crashed");
+  }
+  await done("start", "kill", "--wait");
+  assert.equal(await done("exec", "kill", "--", "cat", "/log"), written);
+  await done("rm", "--force", "kill");
+});
+
 test("a Debian made from packages: cloud-init, ssh, resized live, snapshotted, broken, reverted, backed up, deleted, restored with equal checksums", async () => {
   const made = await image;
   assert.equal(made.code, 0, made.stderr);

@@ -25,6 +25,9 @@ export const MACHINE_MODULES: readonly string[] = [
   "virtio_rng",
   "virtiofs",
   "isofs",
+  // The power button.
+  "button",
+  "evdev",
 ];
 const BUSYBOX = "/usr/bin/busybox";
 const APPLETS = (

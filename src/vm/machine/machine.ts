@@ -29,6 +29,7 @@ import { checkMemory } from "./admission.ts";
 const MONITOR_MS = 20_000;
 const POLL_MS = 20;
 const QUIT_MS = 10_000;
+const ASK_MS = 1_000;
 const SIGKILL = 9;
 /** QEMU's own code, tables and translated code, beside the guest's memory. */
 const MONITOR_BYTES = 448 * MiB;
@@ -348,8 +349,11 @@ export class Machine {
   }
 
   async #askGuest(): Promise<void> {
-    if (this.#record.guest === "system") await this.monitor.execute("system_powerdown").catch(() => {});
-    else await this.agent.exec(["/bin/sh", "-c", "kill -TERM $(cat /run/main.pid)"]).catch(() => {});
+    if (this.#record.guest === "oci")
+      return void (await this.agent.exec(["/bin/sh", "-c", "kill -TERM $(cat /run/main.pid)"]).catch(() => {}));
+    // Not every guest listens to its power button. An agent that shuts down says nothing any more.
+    if (await this.agent.answers(ASK_MS)) await this.agent.call("guest-shutdown", undefined, ASK_MS).catch(() => {});
+    await this.monitor.execute("system_powerdown").catch(() => {});
   }
 
   /** The next backup is a full one: nobody counted what changed until then. The machine must not run. */
