@@ -14,6 +14,8 @@ let image: Promise<Output>;
 
 before(async () => {
   berth = await startBerth();
+  const made = await berth.berth("image", "bootstrap", "busybox");
+  assert.equal(made.code, 0, made.stderr);
   image = berth.berthWith({ timeoutMs: LONG_MS }, "vm", "images", "debian");
 });
 after(() => berth.stop());
@@ -90,8 +92,6 @@ test("a disk image boots by its firmware; what goes wrong is told", async () => 
 });
 
 test("an OCI image as a machine: its program, a published port, exec, files; it outlives kill -9 of the daemon; a clone is another machine", async () => {
-  const made = await berth.berth("image", "bootstrap", "busybox");
-  assert.equal(made.code, 0, made.stderr);
   const script = "echo from-oci >/tmp/index.html; echo started; exec httpd -f -p 80 -h /tmp";
   await done(
     "run",
