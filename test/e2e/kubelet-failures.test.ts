@@ -13,6 +13,12 @@ import { podOf, startPods, type PodObject, type PodTests } from "../support/pods
 let k: PodTests;
 before(async () => {
   k = await startPods();
+  await k.apply({
+    apiVersion: "node.k8s.io/v1",
+    kind: "RuntimeClass",
+    metadata: { name: "absent" },
+    handler: "absent",
+  });
 });
 after(() => k?.berth.stop());
 
@@ -67,6 +73,7 @@ const cases: Array<{ reason: string; pod: object; reached: (pod: PodObject) => u
     reason: "OOMKilled",
     pod: podOf("oomkilled", "tail /dev/zero", {}, { resources: { limits: { memory: "16Mi" } } }),
     reached: (pod) => pod.status?.containerStatuses?.[0]?.state.terminated,
+    event: "OOMKilled",
   },
   {
     reason: "FailedMount",
@@ -78,6 +85,101 @@ const cases: Array<{ reason: string; pod: object; reached: (pod: PodObject) => u
     ),
     reached: (pod) => pod.status?.containerStatuses?.[0]?.state.waiting,
     event: "FailedMount",
+  },
+  {
+    reason: "ClaimAbsent",
+    pod: podOf(
+      "claimabsent",
+      "true",
+      { volumes: [{ name: "v", persistentVolumeClaim: { claimName: "absent" } }] },
+      { volumeMounts: [{ name: "v", mountPath: "/v" }] },
+    ),
+    reached: (pod) => pod.status?.conditions?.some((one) => one.reason === "Unschedulable"),
+    event: "FailedScheduling",
+  },
+  {
+    reason: "HostPathType",
+    pod: podOf(
+      "hostpathtype",
+      "true",
+      { volumes: [{ name: "v", hostPath: { path: "/etc/hostname", type: "Directory" } }] },
+      { volumeMounts: [{ name: "v", mountPath: "/v" }] },
+    ),
+    reached: (pod) => pod.status?.containerStatuses?.[0]?.state.waiting,
+    event: "FailedMount",
+  },
+  {
+    reason: "FailedScheduling",
+    pod: podOf("failedscheduling", "true", { nodeSelector: { disk: "fast" } }),
+    reached: (pod) => pod.status?.conditions?.some((one) => one.reason === "Unschedulable"),
+    event: "FailedScheduling",
+  },
+  {
+    reason: "FailedCreatePodSandBox",
+    pod: podOf("failedcreatepodsandbox", "true", { runtimeClassName: "absent" }),
+    reached: (pod) => pod.status?.containerStatuses?.[0]?.state.waiting,
+    event: "FailedCreatePodSandBox",
+  },
+  {
+    reason: "CreateContainerError",
+    pod: podOf(
+      "createcontainererror",
+      "true",
+      {},
+      { securityContext: { seccompProfile: { type: "Localhost", localhostProfile: "absent.json" } } },
+    ),
+    reached: waiting("CreateContainerError"),
+  },
+  {
+    reason: "ReadinessFailed",
+    pod: podOf(
+      "readinessfailed",
+      FOREVER,
+      {},
+      { readinessProbe: { exec: { command: ["cat", "/absent"] }, periodSeconds: 1, timeoutSeconds: 10 } },
+    ),
+    reached: (pod) => pod.status?.containerStatuses?.[0]?.state.running,
+    event: "Unhealthy",
+  },
+  {
+    reason: "LivenessFailed",
+    pod: podOf(
+      "livenessfailed",
+      FOREVER,
+      { restartPolicy: "Never" },
+      {
+        livenessProbe: {
+          exec: { command: ["cat", "/absent"] },
+          periodSeconds: 1,
+          timeoutSeconds: 10,
+          failureThreshold: 1,
+        },
+      },
+    ),
+    reached: (pod) => pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded",
+    event: "Unhealthy",
+  },
+  {
+    reason: "StartupFailed",
+    pod: podOf(
+      "startupfailed",
+      FOREVER,
+      { restartPolicy: "Never" },
+      { startupProbe: { tcpSocket: { port: 81 }, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 1 } },
+    ),
+    reached: (pod) => pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded",
+    event: "Unhealthy",
+  },
+  {
+    reason: "PostStartHookError",
+    pod: podOf(
+      "poststarthookerror",
+      FOREVER,
+      { restartPolicy: "Never" },
+      { lifecycle: { postStart: { exec: { command: ["sh", "-c", "echo broken; exit 7"] } } } },
+    ),
+    reached: (pod) => pod.status?.phase === "Failed",
+    event: "FailedPostStartHook",
   },
   {
     reason: "Evicted",
@@ -178,6 +280,9 @@ function steady(text: string): string {
     .map((line) =>
       line
         .replaceAll(/\([0-9a-f-]{36}\)/g, "(UID)")
+        .replaceAll(/"\/tmp\/[^"]*\/kubelet\//g, '"DATA/kubelet/')
+        .replaceAll(/'\/tmp\/[^']*\/kubelet\//g, "'DATA/kubelet/")
+        .replaceAll(/\b\d+\.\d+\.\d+\.\d+:81\b/g, "IP:81")
         .replaceAll(/_default\([^)]*\)/g, "_default(UID)")
         .replaceAll(/to berth-\S+/g, "to NODE")
         .replaceAll(/\bin [\d.]+m?s\b/g, "in TIME"),

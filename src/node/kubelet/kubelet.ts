@@ -1,6 +1,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { messageOf, type Clock, type Logger } from "../../base/index.ts";
+import { withAdvice } from "./advice/advice.ts";
 import type { KubeletContext } from "./context.ts";
 import type { KubeletConfiguration } from "./configuration.ts";
 import { ImagePuller } from "./images/puller.ts";
@@ -167,7 +168,7 @@ export class Kubelet {
         },
         type,
         reason,
-        message,
+        withAdvice({ reason, message, pod: pod.metadata.name!, container: container?.name }),
       );
     };
     const prober = new Prober({

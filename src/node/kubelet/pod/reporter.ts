@@ -2,7 +2,8 @@ import { rfc3339 } from "../../../base/index.ts";
 import type { KubeletContext } from "../context.ts";
 import type { ContainerFacts, Waiting } from "../status/container-status.ts";
 import { podStatus, type ResizeCondition } from "../status/pod-status.ts";
-import type { Pod } from "./imports.ts";
+import { allContainers } from "./containers.ts";
+import type { cri, Pod } from "./imports.ts";
 import { messageFile } from "./own-mounts.ts";
 import type { Observed } from "./plan.ts";
 import { terminationMessage } from "./termination-message.ts";
@@ -33,6 +34,7 @@ export class Reporter {
     const sandbox = newest && (await context.runtime.podSandboxStatus(newest.id).catch(() => undefined));
     for (const status of observed.containers) {
       if (status.state === "CONTAINER_EXITED" && !this.#messages.has(status.id)) {
+        if (status.reason === "OOMKilled") this.#tellKilled(pod, status);
         this.#messages.set(
           status.id,
           await terminationMessage(
@@ -69,5 +71,18 @@ export class Reporter {
       resizing: verdict.resizing,
     });
     await context.statusWriter.write(pod, status);
+  }
+
+  /** Upstream leaves it to the container's state, which says nothing of the limit. Once: what the API knows already was told by a former daemon. */
+  #tellKilled(pod: Pod, { id, metadata }: cri.ContainerStatus): void {
+    const container = allContainers(pod).find((entry) => entry.container.name === metadata.name)?.container;
+    const known = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])].some(
+      ({ state, lastState }) => [state, lastState].some((one) => one?.terminated?.containerID?.endsWith(id)),
+    );
+    if (known || !container) return;
+    const limit = container.resources?.limits?.["memory"];
+    const what = limit === undefined ? "the machine ran out of memory" : `it needed more than its limit of ${limit}`;
+    const message = `Container ${container.name} was killed for memory: ${what}`;
+    this.#context.event(pod, container, "Warning", "OOMKilled", message);
   }
 }

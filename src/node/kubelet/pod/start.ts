@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import { codeOf, messageOf } from "../../../base/index.ts";
+import { BerthError, codeOf, hasCode, messageOf } from "../../../base/index.ts";
 import type { KubeletContext } from "../context.ts";
 import { makeEnvironment } from "../env/environment.ts";
 import type { PodFacts } from "../env/fields.ts";
@@ -11,6 +11,9 @@ import type { MountedVolumes } from "../volumes/volumes.ts";
 import type { Container, cri, Pod } from "./imports.ts";
 import { ownMounts } from "./own-mounts.ts";
 import { latest, type Observed } from "./plan.ts";
+
+/** As after a configuration that is incomplete. */
+const CREATE_RETRY_MS = 10_000;
 
 export interface StartRequest {
   readonly pod: Pod;
@@ -63,7 +66,18 @@ async function createContainer(context: KubeletContext, request: StartRequest, i
     ...(target !== undefined ? { targetId: target } : {}),
   });
   await mkdir(path.join(sandboxConfig.logDirectory, container.name), { recursive: true, mode: 0o755 });
-  return context.runtime.createContainer(sandbox.id, config, sandboxConfig, signal);
+  try {
+    return await context.runtime.createContainer(sandbox.id, config, sandboxConfig, signal);
+  } catch (error) {
+    // What the runtime refuses is another reason than what the configuration lacks.
+    if (hasCode(error, "failedPrecondition", "invalidArgument") && exitCodeOf(error) === undefined)
+      throw new NotStarted("CreateContainerError", messageOf(error), CREATE_RETRY_MS);
+    throw error;
+  }
+}
+
+function exitCodeOf(error: unknown): unknown {
+  return error instanceof BerthError ? error.details["exitCode"] : undefined;
 }
 
 /** In a Pod with users of its own, what belongs to root on the node belongs to the Pod's root in its mounts. */

@@ -78,10 +78,11 @@ export async function stopForReason(
   observed: Observed,
   { id, container, reason }: Extract<Step, { type: "stopContainer" }>,
 ): Promise<void> {
+  const restarted = (container.restartPolicy ?? pod.spec?.restartPolicy) === "Never" ? "" : ", will be restarted";
   const why = {
     specChanged: `Container ${container.name} definition changed, will be restarted`,
-    livenessFailed: `Container ${container.name} failed liveness probe, will be restarted`,
-    startupFailed: `Container ${container.name} failed startup probe, will be restarted`,
+    livenessFailed: `Container ${container.name} failed liveness probe${restarted}`,
+    startupFailed: `Container ${container.name} failed startup probe${restarted}`,
     resizeRestart: `Container ${container.name} resize requires restart`,
     podDone: `Stopping container ${container.name}`,
   }[reason];
