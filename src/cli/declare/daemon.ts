@@ -54,6 +54,7 @@ export function declareDaemonCommands(berth: Command): void {
     .description("build and run the example application, as a short story")
     .option("-y, --yes", "install what is missing without asking")
     .option("--no-open", "never open a browser")
+    .option("--vm", "a third act: the same image in virtual machines (minutes where there is no hardware for them)")
     .option("--keep", "leave the demo's instance running")
     .action(async (options) => (await import("../commands/demo.ts")).demo(options));
   berth

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { Readable } from "node:stream";
-import { messageOf, unavailable } from "../../base/index.ts";
+import { messageOf, systemClock, unavailable } from "../../base/index.ts";
 import { root, wait } from "../daemon-process.ts";
 import { packContext } from "../commands/images.ts";
 import { SocketClient } from "../http.ts";
@@ -12,7 +12,7 @@ import type { Story } from "./story.ts";
 const APP = path.join(root, "examples/flask-app");
 const BASE = "python:3.9-slim";
 const PORT = 5000;
-const ANSWER_ATTEMPTS = 200;
+const ANSWER_TIMEOUT_MS = 20_000;
 
 /** The first act: build the application's image, run it, ask it something. */
 export async function dockerAct(story: Story, instance: Instance): Promise<void> {
@@ -26,7 +26,7 @@ export async function dockerAct(story: Story, instance: Instance): Promise<void>
   story.say("It runs, with its port published on this machine.");
   let id = "";
   await story.act(`docker run -d --name flask-app -p ${PORT}:${PORT} flask-app`, async () => {
-    id = await runApp(engine);
+    id = await runApp(engine, { name: "flask-app", port: PORT });
     return id;
   });
   await story.act(`curl http://localhost:${PORT}/`, () => ask(`http://localhost:${PORT}/`));
@@ -70,14 +70,18 @@ async function buildApp(engine: SocketClient): Promise<string> {
     .replace(/\n{2,}/g, "\n");
 }
 
-async function runApp(engine: SocketClient): Promise<string> {
+/** Creates and starts the application, with its port published; the container's id. */
+export async function runApp(
+  engine: SocketClient,
+  { name, port, runtime }: { name: string; port: number; runtime?: string },
+): Promise<string> {
   const key = `${PORT}/tcp`;
   const { Id } = await engine.json<{ Id: string }>("POST", "/containers/create", {
-    query: { name: "flask-app" },
+    query: { name },
     json: {
       Image: "flask-app",
       ExposedPorts: { [key]: {} },
-      HostConfig: { PortBindings: { [key]: [{ HostPort: String(PORT) }] } },
+      HostConfig: { PortBindings: { [key]: [{ HostPort: String(port) }] }, ...(runtime ? { Runtime: runtime } : {}) },
     },
   });
   await engine.json("POST", `/containers/${Id}/start`);
@@ -85,12 +89,13 @@ async function runApp(engine: SocketClient): Promise<string> {
 }
 
 /** The application needs a moment until it listens. */
-async function ask(url: string): Promise<string> {
-  for (let attempt = 1; ; attempt++) {
+export async function ask(url: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<string> {
+  const deadlineMs = systemClock.monotonicMs() + timeoutMs;
+  for (;;) {
     try {
       return await get(url);
     } catch (error) {
-      if (attempt === ANSWER_ATTEMPTS)
+      if (systemClock.monotonicMs() > deadlineMs)
         throw unavailable(`${url} does not answer: ${messageOf(error)}`, { cause: error });
       await wait(50);
     }
