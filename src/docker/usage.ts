@@ -11,7 +11,7 @@ export function createUsage({ images, containers, volumes, builder }: Engine): U
   return {
     layersSizeBytes: () => images.layersSizeBytes(),
     async images() {
-      const all = await images.list();
+      const all = (await images.list()).filter((image) => image.partOf === undefined);
       const shared = sharedSizes(all);
       const users = new Map<string, number>();
       for (const { imageId } of containers.store.list()) users.set(imageId, (users.get(imageId) ?? 0) + 1);

@@ -215,6 +215,106 @@ test("skopeo carries an index of two platforms through both registries and an ar
   }
 });
 
+test("one name keeps several platforms: listed, chosen, saved, loaded, pushed and removed each or all", async () => {
+  const repository = `${debian.address}/multi`;
+  const tar = path.join(directory, "multi.tar");
+  const manifests = [];
+  for (const architecture of ["amd64", "arm64"]) {
+    fs.writeFileSync(path.join(directory, "machine"), `${architecture}\n`);
+    execFileSync("tar", ["-cf", tar, "-C", directory, "machine"]);
+    await docker("import", "--platform", `linux/${architecture}`, tar, `${repository}:${architecture}`);
+    await docker("push", "-q", `${repository}:${architecture}`);
+    await docker("rmi", `${repository}:${architecture}`);
+    const answer = await fetch(`http://${debian.address}/v2/multi/manifests/${architecture}`, {
+      headers: { accept: "application/vnd.docker.distribution.manifest.v2+json" },
+    });
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    const mediaType = answer.headers.get("content-type")!;
+    manifests.push({ mediaType, digest: digestOf(bytes), size: bytes.length, platform: { os: "linux", architecture } });
+  }
+  const mediaType = "application/vnd.oci.image.index.v1+json";
+  const index = JSON.stringify({ schemaVersion: 2, mediaType, manifests });
+  const put = { method: "PUT", headers: { "content-type": mediaType }, body: index };
+  assert.equal((await fetch(`http://${debian.address}/v2/multi/manifests/1`, put)).status, 201);
+  const name = `${repository}:1`;
+  const raw = async (from: string) =>
+    (await program("skopeo", ["inspect", "--raw", "--tls-verify=false", `docker://${from}`])).stdout;
+  const own = process.arch === "arm64" ? "arm64" : "amd64";
+  const foreign = own === "arm64" ? "amd64" : "arm64";
+  const architectureOf = (...flags: string[]) =>
+    docker("image", "inspect", ...flags, "--format", "{{.Architecture}}", name);
+
+  await docker("pull", "-q", "--platform", `linux/${foreign}`, name);
+  assert.equal(await architectureOf(), foreign);
+  const early = await engine.docker("image", "inspect", "--platform", `linux/${own}`, name);
+  assert.match(early.stderr, /was found but its platform \(linux\/\w+\) does not match the specified platform/);
+  const partial = await docker("push", name.replace("multi:1", "partial:1"), "-q").catch(() => "");
+  assert.equal(partial, "");
+  await docker("tag", name, `${debian.address}/partial:1`);
+  assert.match(
+    await docker("push", `${debian.address}/partial:1`),
+    /only the available single-platform image was pushed/,
+  );
+
+  await docker("pull", "-q", name);
+  assert.equal(await architectureOf(), own, "the machine's own platform comes first");
+  assert.equal(await architectureOf("--platform", `linux/${foreign}`), foreign);
+  const absent = await engine.docker("image", "inspect", "--platform", "linux/s390x", name);
+  assert.match(absent.stderr, /was found but does not provide the specified platform \(linux\/s390x\)/);
+  assert.match(await docker("history", "--platform", `linux/${foreign}`, name), /Imported from/);
+  const [seen] = JSON.parse(await docker("image", "inspect", name)) as [{ RepoDigests: string[] }];
+  assert.deepEqual(seen.RepoDigests, [`${repository}@${digestOf(Buffer.from(index))}`]);
+  assert.equal((await docker("images", "-q", repository)).split("\n").length, 1);
+  const tree = await docker("images", "--tree", name);
+  for (const architecture of ["amd64", "arm64"]) assert.match(tree, new RegExp(`linux/${architecture}\\s+\\w{12}`));
+  const parts = await engine.images.partsOf(name);
+  assert.deepEqual(
+    parts.map((part) => [part.kind, part.descriptor.digest, part.image !== undefined, part.contentBytes > 0]),
+    manifests.map(({ digest }) => ["image", digest, true, true]),
+  );
+
+  await docker("tag", name, `${debian.address}/pushed:1`);
+  await docker("push", "-q", `${debian.address}/pushed:1`);
+  assert.equal(await raw(`${debian.address}/pushed:1`), index, "both platforms are here, so the index is pushed");
+  await docker("push", "-q", "--platform", `linux/${foreign}`, `${debian.address}/pushed:1`);
+  assert.equal(
+    digestOf(Buffer.from(await raw(`${debian.address}/pushed:1`))),
+    parts.find((part) => part.platform?.architecture === foreign)!.descriptor.digest,
+  );
+
+  const archive = path.join(directory, "multi-saved.tar");
+  await docker("save", "-o", archive, name);
+  assert.equal((await program("skopeo", ["inspect", "--raw", `oci-archive:${archive}:1`])).stdout, index);
+  const one = path.join(directory, "multi-one.tar");
+  await docker("save", "--platform", `linux/${foreign}`, "-o", one, name);
+  await docker("rmi", `${debian.address}/partial:1`, `${debian.address}/pushed:1`);
+  await engine.images.remove(name, { platforms: [{ os: "linux", architecture: own }] });
+  assert.equal(await architectureOf(), foreign);
+  const removed = await docker("rmi", name);
+  assert.match(removed, /Untagged: .*multi:1\n/);
+  assert.equal((removed.match(/Deleted: sha256/g) ?? []).length >= 1, true);
+  for (const { digest } of manifests) assert.equal(engine.content.has(digest), false, "nothing of it is left");
+
+  await docker("load", "-i", one);
+  assert.equal(await architectureOf(), foreign);
+  await docker("rmi", name);
+  assert.match(
+    (await engine.docker("load", "--platform", "linux/s390x", "-i", archive)).stderr,
+    /linux\/s390x\) not found/,
+  );
+  await docker("load", "-i", archive);
+  assert.equal(await architectureOf(), own);
+  assert.equal(await architectureOf("--platform", `linux/${foreign}`), foreign);
+  await docker("rmi", name);
+  await docker("load", "--platform", `linux/${foreign}`, "-i", archive);
+  assert.equal(await architectureOf(), foreign);
+  await docker("rmi", name);
+  assert.equal(
+    (await engine.images.list()).some((image) => image.platform.architecture === foreign),
+    false,
+  );
+});
+
 test("berth's registry takes chunked uploads, verifies digests and knows referrers", async () => {
   const base = `http://${engine.registry}/v2/chunked`;
   const begun = await fetch(`${base}/blobs/uploads/`, { method: "POST" });

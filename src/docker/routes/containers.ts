@@ -24,6 +24,7 @@ import {
   type DockerResponse,
   type Route,
 } from "../route.ts";
+import { platformOf } from "./platform-query.ts";
 import { archiveRoutes } from "./archive.ts";
 import { parseTimestamp } from "../timestamps.ts";
 import { frame, serveAttach, type AttachOptions } from "../stdio.ts";
@@ -133,11 +134,9 @@ async function list(containers: DockerContainers, { query }: DockerRequest): Pro
 
 async function create(containers: DockerContainers, request: DockerRequest): Promise<DockerResponse> {
   const body = await request.json<DockerCreateBody>();
-  const platform = request.query.text("platform");
-  const [os = "linux", architecture = "", variant] = (platform ?? "").split("/");
   const { record, warnings } = await containers.create(body, {
     name: request.query.text("name") || undefined,
-    platform: platform ? { os, architecture, ...(variant ? { variant } : {}) } : undefined,
+    platform: platformOf(request),
   });
   return json({ Id: record.id, Warnings: warnings }, 201);
 }

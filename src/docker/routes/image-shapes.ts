@@ -1,5 +1,5 @@
 import type { OciImageRunConfig } from "../../api/index.ts";
-import type { Image } from "../../engine/index.ts";
+import type { Image, ImagePart } from "../../engine/index.ts";
 
 /** ImageSummary of the published description. `sharedSizeBytes` is -1 when it wasn't asked for, `containers` when it isn't counted. */
 export function imageSummary(image: Image, sharedSizeBytes: number, containers: number, apiMinor: number): object {
@@ -15,6 +15,22 @@ export function imageSummary(image: Image, sharedSizeBytes: number, containers: 
     Size: image.sizeBytes,
     ...(apiMinor < 44 && { VirtualSize: image.sizeBytes }),
     ...(apiMinor >= 48 && image.manifest && { Descriptor: image.manifest }),
+  };
+}
+
+/** ImageManifestSummary of the published description (API v1.47). */
+export function manifestSummary({ descriptor, kind, platform, image, ...part }: ImagePart): object {
+  const unpacked = image?.sizeBytes ?? 0;
+  return {
+    ID: descriptor.digest,
+    Descriptor: { ...descriptor, ...(platform && { platform }) },
+    Available: image !== undefined,
+    Size: { Content: part.contentBytes, Total: part.contentBytes + unpacked },
+    Kind: kind,
+    ...(kind === "image" && {
+      ImageData: { Platform: platform, Containers: part.containerIds, Size: { Unpacked: unpacked } },
+    }),
+    ...(kind === "attestation" && { AttestationData: { For: part.attests ?? "" } }),
   };
 }
 

@@ -2,7 +2,6 @@ import { invalidArgument, PushQueue } from "../../base/index.ts";
 import {
   applyChanges,
   familiarName,
-  parsePlatform,
   parseReference,
   type ImageService,
   type OnProgress,
@@ -10,6 +9,7 @@ import {
 } from "../../engine/index.ts";
 import { jsonLines, stream, type DockerRequest, type Route } from "../route.ts";
 import { withTag } from "./images.ts";
+import { platformOf } from "./platform-query.ts";
 import { registryAuth } from "./registry-auth.ts";
 
 /** Images coming and going: pull, import, push, save, load. */
@@ -59,19 +59,25 @@ function hasTag(name: string): boolean {
   return /[:@]/.test(name.slice(name.lastIndexOf("/") + 1));
 }
 
-function push(images: ImageService, { params, query, headers, signal }: DockerRequest) {
+function push(images: ImageService, request: DockerRequest) {
+  const { params, query, headers, signal } = request;
+  const platform = platformOf(request);
   const name = withTag(params["name"]!, query.text("tag"));
   const auth = registryAuth(headers);
-  return jsonLines(progress(async (onProgress) => void (await images.push(name, { auth, signal, onProgress }))));
+  return jsonLines(
+    progress(async (onProgress) => void (await images.push(name, { auth, platform, signal, onProgress }))),
+  );
 }
 
-function load(images: ImageService, { query, body, signal }: DockerRequest) {
+function load(images: ImageService, request: DockerRequest) {
+  const { query, body, signal } = request;
+  const platform = platformOf(request);
   const quiet = query.bool("quiet");
   const work = async (emit: OnProgress) => {
     const onProgress: OnProgress = (message) => {
       if (!quiet || message.stream !== undefined) emit(message);
     };
-    await images.load(body, { onProgress, signal });
+    await images.load(body, { platform, onProgress, signal });
   };
   return jsonLines(progress(work));
 }
@@ -97,11 +103,6 @@ function importImage(images: ImageService, request: DockerRequest) {
     emit({ status: image.id });
   };
   return jsonLines(progress(work));
-}
-
-function platformOf({ query }: DockerRequest) {
-  const text = query.text("platform");
-  return text ? parsePlatform(text) : undefined;
 }
 
 /** Messages of `work` as they come; its failure ends the sequence. */

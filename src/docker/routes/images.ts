@@ -1,8 +1,9 @@
 import { invalidArgument, type Clock } from "../../base/index.ts";
-import { parsePlatform, parseReference, type Image, type ImageService, type Layer } from "../../engine/index.ts";
+import { parseReference, type Image, type ImageService, type Layer } from "../../engine/index.ts";
 import { json, type DockerRequest, type Route } from "../route.ts";
 import { flag, labelFilter, LIST_FILTERS, listFilter, PRUNE_FILTERS, until } from "./image-filters.ts";
-import { imageInspect, imageSummary } from "./image-shapes.ts";
+import { imageInspect, imageSummary, manifestSummary } from "./image-shapes.ts";
+import { platformOf, platformsOf } from "./platform-query.ts";
 
 /** What the images group needs; the composition provides it. */
 export interface ImagesBackend {
@@ -24,18 +25,12 @@ export function imageRoutes(backend: ImagesBackend): Route[] {
     {
       method: "GET",
       path: "/images/{name...}/json",
-      handle: async ({ params, query, apiMinor }) => {
-        const platform = query.text("platform");
-        const image = await images.resolve(params["name"]!, {
-          platform: platform ? parsePlatform(platform) : undefined,
-        });
-        return json(imageInspect(image, apiMinor));
-      },
+      handle: async (request) => json(await inspect(images, request)),
     },
     {
       method: "GET",
       path: "/images/{name...}/history",
-      handle: async ({ params }) => json(await images.history(params["name"]!)),
+      handle: async (request) => json(await images.history(request.params["name"]!, platformOf(request))),
     },
     {
       method: "POST",
@@ -48,8 +43,11 @@ export function imageRoutes(backend: ImagesBackend): Route[] {
     {
       method: "DELETE",
       path: "/images/{name...}",
-      handle: async ({ params, query }) =>
-        json(await images.remove(params["name"]!, { force: query.bool("force"), noPrune: query.bool("noprune") })),
+      handle: async (request) => {
+        const { params, query } = request;
+        const options = { force: query.bool("force"), noPrune: query.bool("noprune"), platforms: platformsOf(request) };
+        return json(await images.remove(params["name"]!, options));
+      },
     },
   ];
 }
@@ -61,14 +59,31 @@ export function withTag(repository: string, tag: string | undefined): string {
   return tag.startsWith("sha256:") ? `${repository}@${tag}` : `${repository}:${tag}`;
 }
 
+async function inspect(images: ImageService, request: DockerRequest): Promise<object> {
+  const { params, query, apiMinor } = request;
+  const [name, platform] = [params["name"]!, platformOf(request)];
+  const withManifests = apiMinor >= 48 && query.bool("manifests");
+  if (withManifests && platform)
+    throw invalidArgument("conflicting options: manifests and platform options cannot both be set");
+  const shape = imageInspect(await images.resolve(name, { platform }), apiMinor);
+  return withManifests ? { ...shape, Manifests: (await images.partsOf(name)).map(manifestSummary) } : shape;
+}
+
 async function list({ images, clock }: ImagesBackend, { query, apiMinor }: DockerRequest): Promise<object[]> {
-  const all = await images.list();
+  const all = (await images.list()).filter((image) => image.partOf === undefined);
+  const withManifests = apiMinor >= 47 && query.bool("manifests");
+  const manifests = async ({ id }: Image) =>
+    withManifests ? { Manifests: (await images.partsOf(id)).map(manifestSummary) } : {};
   const wanted = await listFilter(query.filters(LIST_FILTERS), images, clock);
   const shared = query.bool("shared-size") ? sharedSizes(all) : undefined;
-  return all
+  const rows = all
     .filter((image) => (query.bool("all") || !isIntermediate(image, all)) && wanted(image))
     .sort((one, other) => other.createdMs - one.createdMs)
-    .map((image) => imageSummary(image, shared?.get(image.id) ?? -1, -1, apiMinor));
+    .map(async (image) => ({
+      ...imageSummary(image, shared?.get(image.id) ?? -1, -1, apiMinor),
+      ...(await manifests(image)),
+    }));
+  return Promise.all(rows);
 }
 
 /** Without a name and under another image: a step of its build. */

@@ -11,9 +11,18 @@ export interface ImageRecord {
 
 export interface NameRecord {
   readonly image: Digest;
+  /** Images for other platforms that the name stands for, too: parts of `index`. */
+  readonly others?: readonly Digest[];
+  /** The index of which the images are parts; its bytes are in the content store. */
+  readonly index?: Digest;
   /** The manifest or index that the name stands for in its registry, when it came from there or went there. */
   readonly target?: Digest;
   readonly taggedMs: number;
+}
+
+/** All images of a name, the one that it means without a platform first. */
+export function imagesOf(record: NameRecord): readonly Digest[] {
+  return record.others ? [record.image, ...record.others] : [record.image];
 }
 
 interface CatalogFile {
@@ -44,12 +53,30 @@ export class Catalog {
     return catalog;
   }
 
-  /** Names of an image, in order. */
+  /** Names of an image, in order; also those that stand for another platform first. */
   namesOf(id: Digest): string[] {
     return [...this.names]
-      .filter(([, record]) => record.image === id)
+      .filter(([, record]) => imagesOf(record).includes(id))
       .map(([name]) => name)
       .sort();
+  }
+
+  /** The images for other platforms under the names whose first image is `id`, `id` itself first. */
+  platformsOf(id: Digest): Digest[] {
+    const found = new Set([id]);
+    for (const record of this.names.values())
+      if (record.image === id) for (const other of record.others ?? []) found.add(other);
+    return [...found];
+  }
+
+  /** Takes images off a name: those left keep it, and with none left it goes. True when it went. */
+  takeFrom(name: string, ids: ReadonlySet<Digest>): boolean {
+    const record = this.names.get(name)!;
+    const [image, ...others] = imagesOf(record).filter((id) => !ids.has(id));
+    if (image === undefined) return this.names.delete(name);
+    const { others: _, ...facts } = record;
+    this.names.set(name, { ...facts, image, ...(others.length > 0 && { others }) });
+    return false;
   }
 
   /** Resolves when everything changed so far is on disk. Callers at the same time share one write. */

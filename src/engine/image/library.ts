@@ -3,9 +3,9 @@ import { alreadyExists, invalidArgument, notFound, type Clock, type Logger } fro
 import { isDigest, type Digest, type FileContentStore } from "../content/index.ts";
 import type { EventBus } from "../events/index.ts";
 import { chainIdsOf, type OverlaySnapshotStore } from "../snapshot/index.ts";
-import { Catalog } from "./catalog.ts";
+import { Catalog, imagesOf, type NameRecord } from "./catalog.ts";
 import { parseConfig, platformOf } from "./manifest.ts";
-import { platformScore, platformText } from "./platform.ts";
+import { hostPlatform, platformScore, platformText } from "./platform.ts";
 import { familiarName, familiarRepository, parseReference, repositoryOf, type Reference } from "./reference.ts";
 import type { Image } from "./types.ts";
 
@@ -37,25 +37,36 @@ export class Library {
           names: this.parts.catalog.namesOf(id),
           error,
         });
-        for (const name of this.parts.catalog.namesOf(id)) this.parts.catalog.names.delete(name);
+        for (const name of this.parts.catalog.namesOf(id)) this.parts.catalog.takeFrom(name, new Set([id]));
         this.forget(id);
       }
     }
   }
 
   async resolve(refOrId: string, platform?: OciPlatform): Promise<Image> {
-    const image = await this.find(refOrId);
-    if (!image) throw notFound(`No such image: ${displayName(refOrId)}`);
-    if (platform && platformScore(platform, image.platform) === undefined)
-      throw notFound(
-        `image with reference ${refOrId} was found but its platform (${platformText(image.platform)}) does not match the specified platform (${platformText(platform)})`,
-      );
-    return image;
+    const ids = this.#platforms(refOrId);
+    if (ids.length === 0) throw notFound(`No such image: ${displayName(refOrId)}`);
+    const images = await Promise.all(ids.map((id) => this.image(id)));
+    return platform ? bestOf(refOrId, images, platform) : images[0]!;
   }
 
   async find(refOrId: string): Promise<Image | undefined> {
     const id = this.findId(refOrId);
     return id === undefined ? undefined : this.image(id);
+  }
+
+  /** The images that a name or id stands for, a platform each; the one that it means without a platform first. */
+  #platforms(refOrId: string): readonly Digest[] {
+    const record = this.recordOf(refOrId);
+    if (record) return imagesOf(record);
+    const id = this.findId(refOrId);
+    return id === undefined ? [] : this.parts.catalog.platformsOf(id);
+  }
+
+  /** What is known of a name; undefined for an id. */
+  recordOf(refOrId: string): NameRecord | undefined {
+    const name = this.nameOf(refOrId);
+    return name === undefined ? undefined : this.parts.catalog.names.get(name);
   }
 
   /** Full id, then name, then the beginning of an id, as Docker looks. */
@@ -71,7 +82,13 @@ export class Library {
   /** The name under which `refOrId` was found, full; undefined when it was found by id. */
   nameOf(refOrId: string): string | undefined {
     if (isDigest(refOrId) || /^[0-9a-f]{64}$/.test(refOrId)) return undefined;
-    const full = fullName(parseReference(refOrId));
+    let reference: Reference;
+    try {
+      reference = parseReference(refOrId);
+    } catch {
+      return undefined;
+    }
+    const full = fullName(reference);
     return this.parts.catalog.names.has(full) ? full : undefined;
   }
 
@@ -82,7 +99,9 @@ export class Library {
     const { config, sizeBytes } = await this.#config(id);
     const chainId = chainIdsOf(config.rootfs.diff_ids).at(-1);
     const layers = chainId === undefined ? [] : snapshots.chain(chainId);
-    const names = catalog.namesOf(id);
+    const all = catalog.namesOf(id);
+    const first = all.filter((name) => catalog.names.get(name)!.image === id);
+    const names = first.length > 0 ? first : all;
     const created = Date.parse(config.created ?? "");
     return {
       id,
@@ -98,6 +117,7 @@ export class Library {
         .sort(),
       repoDigests: digestsOf(catalog, names),
       platform: platformOf(config),
+      partOf: first.length > 0 || all.length === 0 ? undefined : catalog.names.get(all[0]!)!.image,
       parent: record.parent,
       createdMs: Number.isNaN(created) ? 0 : created,
       lastTaggedMs: lastTagged(catalog, names),
@@ -126,6 +146,36 @@ export class Library {
     catalog.names.set(fullName(reference), { image: id, ...(target && { target }), taggedMs: clock.nowMs() });
   }
 
+  /** A name has become what a registry has under a digest; one that has an index keeps it. */
+  async setTarget(reference: Reference, id: Digest, target: Digest): Promise<void> {
+    const known = this.parts.catalog.names.get(fullName(reference));
+    if (known?.index === undefined) this.setName(reference, id, target);
+    else await this.nameParts(reference, [], known.index, known.index === target ? target : (known.target ?? target));
+  }
+
+  /** Gives images of one index a name. Those that the name had of the same index stay; the one for this machine, if there is one, comes first. */
+  async nameParts(reference: Reference, ids: readonly Digest[], index: Digest, target?: Digest): Promise<void> {
+    const { catalog, clock } = this.parts;
+    const name = fullName(reference);
+    const same = () => {
+      const record = catalog.names.get(name);
+      return record?.index === index ? record : undefined;
+    };
+    const known = () => imagesOf(same() ?? { image: ids[0]!, taggedMs: 0 });
+    await Promise.all([...known(), ...ids].map((id) => this.#config(id)));
+    // From here on nothing is waited for: pulls of two platforms may run side by side.
+    const host = hostPlatform();
+    const fit = (id: Digest) => platformScore(host, platformOf(this.#configs.get(id)!.config)) ?? -1;
+    const [image, ...others] = [...new Set([...known(), ...ids])].sort((one, other) => fit(other) - fit(one));
+    catalog.names.set(name, {
+      image: image!,
+      ...(others.length > 0 && { others }),
+      index,
+      ...((target ?? same()?.target) && { target: target ?? same()!.target! }),
+      taggedMs: clock.nowMs(),
+    });
+  }
+
   save(): Promise<void> {
     return this.parts.catalog.save();
   }
@@ -134,7 +184,9 @@ export class Library {
     const image = await this.resolve(refOrId);
     const reference = parseReference(name);
     if (reference.digest !== undefined) throw invalidArgument("refusing to create a tag with a digest reference");
-    this.setName(reference, image.id);
+    const { index, others } = this.recordOf(refOrId) ?? this.indexedUnder(image.id) ?? {};
+    if (index === undefined) this.setName(reference, image.id);
+    else await this.nameParts(reference, [image.id, ...(others ?? [])], index);
     await this.save();
     this.parts.events.publish("image", "tag", image.id, {
       name: familiarName(reference),
@@ -145,6 +197,11 @@ export class Library {
   forget(id: Digest): void {
     this.parts.catalog.images.delete(id);
     this.#configs.delete(id);
+  }
+
+  /** A name of an index in which an image comes first. */
+  indexedUnder(id: Digest | undefined): NameRecord | undefined {
+    return [...this.parts.catalog.names.values()].find((record) => record.image === id && record.index !== undefined);
   }
 
   #byName(text: string): Digest | undefined {
@@ -178,6 +235,22 @@ export class Library {
     }
     return known;
   }
+}
+
+/** The image for a platform; `notFound` in Docker's words when it isn't here. */
+function bestOf(name: string, images: readonly Image[], platform: OciPlatform): Image {
+  let best: { score: number; image: Image } | undefined;
+  for (const image of images) {
+    const score = platformScore(platform, image.platform);
+    if (score !== undefined && (!best || score > best.score)) best = { score, image };
+  }
+  if (best) return best.image;
+  const wanted = platformText(platform);
+  throw notFound(
+    images.length > 1
+      ? `image with reference ${name} was found but does not provide the specified platform (${wanted})`
+      : `image with reference ${name} was found but its platform (${platformText(images[0]!.platform)}) does not match the specified platform (${wanted})`,
+  );
 }
 
 function fullName(reference: Reference): string {

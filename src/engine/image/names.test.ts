@@ -2,8 +2,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { applyChanges } from "./changes.ts";
 import { mmdebstrapArguments, parseOsRelease, recipeFor } from "./bootstrap/index.ts";
-import { choosePlatform, hostPlatform, parsePlatform, platformScore, platformText } from "./platform.ts";
+import {
+  choosePlatform,
+  foreignPlatformWarning,
+  hostPlatform,
+  parsePlatform,
+  platformScore,
+  platformText,
+} from "./platform.ts";
 import { humanSize, progressBar } from "./progress.ts";
+import { partToPush } from "./transfer/push-image.ts";
+import type { Image, ImagePart } from "./types.ts";
 import { familiarName, parseReference, repositoryOf } from "./reference.ts";
 
 const digest = `sha256:${"a".repeat(64)}`;
@@ -73,6 +82,32 @@ test("the best entry of an index is chosen, never an attestation", () => {
   assert.equal(choosePlatform(index, parsePlatform("linux/arm/v7"))?.digest, "v7");
   assert.equal(choosePlatform(index, parsePlatform("linux/amd64"))?.digest, "amd");
   assert.equal(choosePlatform(index, parsePlatform("linux/s390x")), undefined);
+});
+
+test("an image for another machine is warned of, one that runs here isn't", () => {
+  const amd64 = { os: "linux", architecture: "amd64" };
+  assert.equal(foreignPlatformWarning(amd64, amd64), undefined);
+  assert.equal(
+    foreignPlatformWarning({ os: "linux", architecture: "arm64" }, amd64),
+    "The requested image's platform (linux/arm64) does not match the detected host platform (linux/amd64) and no specific platform was requested",
+  );
+});
+
+test("an index goes out whole, as its only image here, or as this machine's; else somebody must choose", () => {
+  const part = (architecture: string, here = true): ImagePart => ({
+    descriptor: { mediaType: "", digest: architecture, size: 1 },
+    kind: "image",
+    platform: { os: "linux", architecture },
+    image: here ? ({ platform: { os: "linux", architecture } } as Image) : undefined,
+    contentBytes: 0,
+    containerIds: [],
+    attests: undefined,
+  });
+  const { architecture: own } = hostPlatform();
+  assert.equal(partToPush([part("x"), part("y")]), undefined);
+  assert.equal(partToPush([part("x"), part("y", false)])?.descriptor.digest, "x");
+  assert.equal(partToPush([part("x"), part(own), part("z", false)])?.descriptor.digest, own);
+  assert.throws(() => partToPush([part("x"), part("y"), part("z", false)]), /no specific platform requested/);
 });
 
 test("changes of commit and import", () => {

@@ -87,3 +87,9 @@ export function choosePlatform(manifests: readonly OciDescriptor[], wanted: OciP
   }
   return best?.descriptor;
 }
+
+/** What `docker create` warns of when nobody asked for the platform of an image that this machine doesn't have. */
+export function foreignPlatformWarning(image: OciPlatform, host: OciPlatform = hostPlatform()): string | undefined {
+  if (platformScore(host, image) !== undefined) return undefined;
+  return `The requested image's platform (${platformText(image)}) does not match the detected host platform (${platformText(host)}) and no specific platform was requested`;
+}

@@ -1,9 +1,11 @@
 import { conflict, KeyedMutex } from "../../base/index.ts";
+import type { OciPlatform } from "../../api/index.ts";
+import { imagesOf } from "./catalog.ts";
 import { parseManifest } from "./manifest.ts";
 import type { Digest } from "../content/index.ts";
 import type { Library } from "./library.ts";
 import { familiarName, parseReference, repositoryOf } from "./reference.ts";
-import type { Image, ImageUser, PruneOptions, RemovedItem } from "./types.ts";
+import type { Image, ImageUser, PruneOptions, RemovedItem, RemoveOptions } from "./types.ts";
 
 export interface Roots {
   readonly layers?: Iterable<Digest>;
@@ -25,7 +27,8 @@ export class Removal {
     this.#roots.push(roots);
   }
 
-  async remove(refOrId: string, options: { force?: boolean; noPrune?: boolean }): Promise<RemovedItem[]> {
+  async remove(refOrId: string, options: RemoveOptions): Promise<RemovedItem[]> {
+    if (options.platforms?.length) return this.#removePlatforms(refOrId, options.platforms, options.force ?? false);
     const image = await this.#library.resolve(refOrId);
     const name = this.#library.nameOf(refOrId);
     const removed =
@@ -40,11 +43,12 @@ export class Removal {
     const used = new Set([...this.users()].map((user) => user.imageId));
     const removed: RemovedItem[] = [];
     for (const image of await this.#library.list()) {
-      if (used.has(image.id)) continue;
+      const ids = this.#whole(image.id);
+      if (image.partOf !== undefined || ids.some((id) => used.has(id))) continue;
       if ((options.danglingOnly ?? true) && image.repoTags.length > 0) continue;
       if (options.untilMs !== undefined && image.createdMs >= options.untilMs) continue;
       if (options.matches && !options.matches(image)) continue;
-      removed.push(...this.#delete(image));
+      removed.push(...this.#delete(ids));
     }
     await this.#library.save();
     const { freedBytes, deletedLayers } = await this.collect();
@@ -74,7 +78,8 @@ export class Removal {
       if (!content.has(record.manifest.digest)) continue;
       for (const layer of parseManifest(await content.read(record.manifest.digest)).layers) roots.add(layer.digest);
     }
-    for (const record of catalog.names.values()) if (record.target !== undefined) roots.add(record.target);
+    for (const { target, index } of catalog.names.values())
+      for (const digest of [target, index]) if (digest !== undefined) roots.add(digest);
     for (const source of this.#roots) for (const blob of source().blobs ?? []) roots.add(blob);
     return roots;
   }
@@ -91,26 +96,28 @@ export class Removal {
     const others = names.filter(
       (other) => other !== name && !(other.includes("@") && other.startsWith(`${repository}@`)),
     );
-    if (others.length > 0) return this.#untag(image, [name]);
-    const user = [...this.users()].find((one) => one.imageId === image.id);
+    if (others.length > 0) return this.#untagOne(image, name);
+    const ids = this.#whole(image.id);
+    const user = [...this.users()].find((one) => ids.includes(one.imageId));
     if (user && !force)
       throw conflict(
-        `conflict: unable to remove repository reference "${familiarName(parseReference(name))}" (must force) - container ${short(user.containerId)} is using its referenced image ${short(image.id)}`,
+        `conflict: unable to remove repository reference "${familiarName(parseReference(name))}" (must force) - container ${short(user.containerId)} is using its referenced image ${short(user.imageId)}`,
       );
     if (user) return this.#untag(image, names);
-    return this.#delete(image);
+    return this.#delete(ids);
   }
 
   #byId(image: Image, refOrId: string, force: boolean): RemovedItem[] {
     const asked = short(refOrId);
-    const users = [...this.users()].filter((one) => one.imageId === image.id);
+    const ids = image.partOf === undefined ? this.#whole(image.id) : [image.id];
+    const users = [...this.users()].filter((one) => ids.includes(one.imageId));
     const running = users.find((user) => user.running);
     if (running)
       throw conflict(
         `conflict: unable to delete ${asked} (cannot be forced) - image is being used by running container ${short(running.containerId)}`,
       );
     const repositories = new Set(image.repoTags.map((tag) => repositoryOf(parseReference(tag))));
-    if (!force && (repositories.size > 1 || image.repoTags.length > 1))
+    if (!force && image.partOf === undefined && (repositories.size > 1 || image.repoTags.length > 1))
       throw conflict(
         `conflict: unable to delete ${asked} (must be forced) - image is referenced in multiple repositories`,
       );
@@ -118,7 +125,7 @@ export class Removal {
       throw conflict(
         `conflict: unable to delete ${asked} (must be forced) - image is being used by stopped container ${short(users[0]!.containerId)}`,
       );
-    return this.#delete(image);
+    return this.#delete(ids);
   }
 
   #untag(image: Image, names: readonly string[]): RemovedItem[] {
@@ -131,12 +138,51 @@ export class Removal {
     });
   }
 
-  /** Takes the image and all its names off the records. */
-  #delete(image: Image): RemovedItem[] {
-    const untagged = this.#untag(image, this.#library.parts.catalog.namesOf(image.id));
-    this.#library.forget(image.id);
-    this.#library.parts.events.publish("image", "delete", image.id, { name: image.id });
-    return [...untagged, { Deleted: image.id }];
+  /** One name of several; other platforms that had only this one go with it, unless a container needs them. */
+  #untagOne(image: Image, name: string): RemovedItem[] {
+    const { catalog } = this.#library.parts;
+    const ids = imagesOf(catalog.names.get(name)!);
+    const removed = this.#untag(image, [name]);
+    const used = new Set([...this.users()].map((user) => user.imageId));
+    const left = ids.filter((id) => id !== image.id && !used.has(id) && catalog.namesOf(id).length === 0);
+    return [...removed, ...this.#delete(left)];
+  }
+
+  async #removePlatforms(refOrId: string, platforms: readonly OciPlatform[], force: boolean): Promise<RemovedItem[]> {
+    const ids: Digest[] = [];
+    for (const platform of platforms) ids.push((await this.#library.resolve(refOrId, platform)).id);
+    const user = [...this.users()].find((one) => ids.includes(one.imageId) && (one.running || !force));
+    if (user)
+      throw conflict(
+        `conflict: unable to delete ${short(user.imageId)} (${user.running ? "cannot be forced" : "must be forced"}) - image is being used by ${user.running ? "running" : "stopped"} container ${short(user.containerId)}`,
+      );
+    const removed = this.#delete(ids);
+    await this.#library.save();
+    return [...removed, ...(await this.#deletedLayers())];
+  }
+
+  /** An image with its other platforms, as far as those have no further names. */
+  #whole(id: Digest): Digest[] {
+    const { catalog } = this.#library.parts;
+    const elsewhere = (other: Digest) => catalog.namesOf(other).some((name) => catalog.names.get(name)!.image !== id);
+    return catalog.platformsOf(id).filter((other) => other === id || !elsewhere(other));
+  }
+
+  /** Takes images off the records, and with them the names that no other platform holds. */
+  #delete(ids: readonly Digest[]): RemovedItem[] {
+    const { catalog, events } = this.#library.parts;
+    const gone = new Set(ids);
+    const untagged = [...new Set(ids.flatMap((id) => catalog.namesOf(id)))]
+      .filter((name) => catalog.takeFrom(name, gone))
+      .map((name) => {
+        events.publish("image", "untag", ids[0]!, { name: ids[0]! });
+        return { Untagged: familiarName(parseReference(name)) };
+      });
+    for (const id of ids) {
+      this.#library.forget(id);
+      events.publish("image", "delete", id, { name: id });
+    }
+    return [...untagged, ...ids.map((id) => ({ Deleted: id }))];
   }
 }
 

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import type { OciDescriptor, OciPlatform } from "../../api/index.ts";
 import {
+  hasCode,
   invalidArgument,
   KeyedMutex,
   notImplemented,
@@ -19,34 +20,22 @@ import {
   type RegistryAuth,
   type RegistryConfig,
 } from "../registry/index.ts";
-import {
-  withoutRarePacking,
-  type ExportOptions,
-  type Layer,
-  type LayerBlob,
-  type OverlaySnapshotStore,
-} from "../snapshot/index.ts";
+import { withoutRarePacking, type Layer, type LayerBlob, type OverlaySnapshotStore } from "../snapshot/index.ts";
 import { ArchiveFiles } from "./archive/files.ts";
 import { loadImages, type LoadedImage } from "./archive/load.ts";
 import { saveArchive, type SavedImage } from "./archive/save.ts";
 import { exportLayer, importLayer, RegistryArtifacts } from "./artifact.ts";
 import { Catalog } from "./catalog.ts";
-import {
-  commitContainer,
-  createImage,
-  ensureManifest,
-  knownManifest,
-  writeManifest,
-  type MadeManifest,
-} from "./create.ts";
+import { commitContainer, createImage, ensureManifest, knownManifest, type MadeManifest } from "./create.ts";
 import { historyOf } from "./history.ts";
 import { Library } from "./library.ts";
-import { parseManifest } from "./manifest.ts";
+import { partsOf } from "./parts.ts";
 import { hostPlatform, platformText } from "./platform.ts";
 import { familiarName, familiarRepository, parseReference, type Reference } from "./reference.ts";
 import { Removal, type Roots } from "./removal.ts";
 import { pullImage, type Pulled } from "./transfer/pull.ts";
-import { pushLayers, pushSmall, type PushEnvironment } from "./transfer/push.ts";
+import type { PushEnvironment } from "./transfer/push.ts";
+import { indexDescriptor, partToPush, pushIndexParts, pushParts } from "./transfer/push-image.ts";
 import { inspectRemote } from "./transfer/remote.ts";
 import { SharedRuns } from "./transfer/shared.ts";
 import type {
@@ -55,6 +44,7 @@ import type {
   CreateImageOptions,
   HistoryItem,
   Image,
+  ImagePart,
   ImageService,
   ImageUser,
   ImportOptions,
@@ -62,6 +52,7 @@ import type {
   PackedLayer,
   PruneOptions,
   RemovedItem,
+  RemoveOptions,
   SearchResult,
   TransferOptions,
 } from "./types.ts";
@@ -128,7 +119,11 @@ export class Images implements ImageService {
   tag(refOrId: string, name: string): Promise<void> {
     return this.#library.tag(refOrId, name);
   }
-  remove(refOrId: string, options: { force?: boolean; noPrune?: boolean } = {}): Promise<RemovedItem[]> {
+  async partsOf(refOrId: string): Promise<ImagePart[]> {
+    const record = this.#library.recordOf(refOrId) ?? this.#library.indexedUnder(this.#library.findId(refOrId));
+    return partsOf(this.#library, await this.resolve(refOrId), record, this.#removal.users());
+  }
+  remove(refOrId: string, options: RemoveOptions = {}): Promise<RemovedItem[]> {
     return this.#removal.remove(refOrId, options);
   }
   prune(options: PruneOptions = {}): Promise<{ removed: RemovedItem[]; freedBytes: number }> {
@@ -149,8 +144,8 @@ export class Images implements ImageService {
   commit(options: CommitOptions): Promise<Image> {
     return commitContainer(this.#library, options);
   }
-  async history(refOrId: string): Promise<HistoryItem[]> {
-    return historyOf(this.#library, await this.resolve(refOrId));
+  async history(refOrId: string, platform?: OciPlatform): Promise<HistoryItem[]> {
+    return historyOf(this.#library, await this.resolve(refOrId, { platform }));
   }
   async layersSizeBytes(): Promise<number> {
     return this.#options.snapshots.layers().reduce((sum, layer) => sum + layer.sizeBytes, 0);
@@ -173,7 +168,12 @@ export class Images implements ImageService {
 
   async ensure(name: string, options: TransferOptions = {}): Promise<Image> {
     const there = await this.find(name);
-    if (there) return this.resolve(name, options);
+    if (there && !options.platform) return there;
+    try {
+      if (there) return await this.resolve(name, options);
+    } catch (error) {
+      if (!hasCode(error, "notFound")) throw error;
+    }
     return this.pull(name, options);
   }
 
@@ -182,16 +182,16 @@ export class Images implements ImageService {
     if (reference.digest !== undefined) throw invalidArgument("cannot push a digest reference");
     const { content, context, events } = this.#options;
     const emit: OnProgress = options.onProgress ?? (() => {});
-    const image = await this.resolve(familiarName(reference));
+    const image = await this.resolve(familiarName(reference), options);
     emit({ status: `The push refers to repository [${reference.domain}/${reference.path}]` });
     await using _lease = content.lease();
     const tag = reference.tag!;
     const session = new RegistrySession(this.#client, reference, options.auth, "pull,push");
     const mountFrom = mountSources(image, reference);
     const environment = { content, clock: context.clock, session, mountFrom };
-    const made = await this.#pushParts(environment, image, options);
+    const made = await this.#pushChosen(environment, reference, image, options);
     await session.pushManifest(tag, made.mediaType, made.bytes, options.signal);
-    this.#library.setName(reference, image.id, made.digest);
+    await this.#library.setTarget(reference, image.id, made.digest);
     await this.#library.save();
     const sizeBytes = made.bytes.byteLength;
     emit({ status: `${tag}: digest: ${made.digest} size: ${sizeBytes}` });
@@ -200,22 +200,23 @@ export class Images implements ImageService {
     return { digest: made.digest, sizeBytes, tag };
   }
 
-  /** Layers and configuration. What isn't packed yet is sent while it is packed, so the manifest may come last. */
-  async #pushParts(environment: PushEnvironment, image: Image, options: TransferOptions): Promise<MadeManifest> {
-    const { snapshots } = this.#options;
-    const known = await knownManifest(this.#library, image.id);
-    const descriptors = known && parseManifest(known.bytes).layers;
-    const layers = image.layers.map(({ chainId, diffId, tarBytes }, index) => {
-      const from = descriptors?.[index];
-      const ready = from
-        ? { digest: from.digest, sizeBytes: from.size, mediaType: from.mediaType }
-        : snapshots.readyBlob(chainId);
-      const pack = (how: ExportOptions) => snapshots.exportBlob(chainId, how);
-      return { id: ready?.digest ?? diffId, tarBytes, ready, pack };
+  /** The index of a name when all of it is here, else one image. */
+  async #pushChosen(
+    environment: PushEnvironment,
+    reference: Reference,
+    image: Image,
+    options: TransferOptions,
+  ): Promise<MadeManifest> {
+    const index = this.#library.recordOf(familiarName(reference))?.index;
+    if (index === undefined || options.platform) return pushParts(this.#library, environment, image, options);
+    const parts = await this.partsOf(familiarName(reference));
+    const originalIndex = await indexDescriptor(this.#library, index);
+    const chosen = partToPush(parts);
+    if (!chosen) return pushIndexParts(this.#library, environment, originalIndex, parts, options);
+    const made = await pushParts(this.#library, environment, chosen.image!, options);
+    options.onProgress?.({
+      aux: { manifestPushedInsteadOfIndex: true, originalIndex, selectedManifest: chosen.descriptor },
     });
-    const blobs = await pushLayers(environment, layers, options);
-    const made = known ?? (await writeManifest(this.#library, image.id, blobs));
-    await pushSmall(environment, parseManifest(made.bytes).config, options.signal);
     return made;
   }
 
@@ -231,28 +232,45 @@ export class Images implements ImageService {
           ...(saved.get(image.id)?.tags ?? []),
           ...(isRepository ? [familiarName(parseReference(full))] : []),
         ];
-        saved.set(image.id, { image, tags: [...new Set(tags)] });
+        const index = options.platform ? undefined : await this.#indexToSave(name);
+        saved.set(image.id, { image, tags: [...new Set(tags)], ...(index && { index }) });
       }
       return [...saved.values()];
     };
     const archive = async function* () {
       await using lease = content.lease();
       const saved = await collect();
-      for (const { image } of saved) for (const layer of image.layers) lease.protect(layer.chainId);
+      for (const { image, index } of saved)
+        for (const one of [image, ...(index?.images ?? [])])
+          for (const layer of one.layers) lease.protect(layer.chainId);
       yield* saveArchive(content, snapshots, saved);
     };
     return Readable.from(archive(), { objectMode: false, highWaterMark: 1 << 18 });
   }
 
-  async load(archive: Readable, options: { onProgress?: OnProgress; signal?: AbortSignal } = {}): Promise<Image[]> {
+  /** An index of which more than one platform is here, with everything that travels. */
+  async #indexToSave(name: string): Promise<SavedImage["index"]> {
+    const index = this.#library.recordOf(name)?.index;
+    if (index === undefined) return undefined;
+    const images = (await this.partsOf(name)).flatMap(({ image }) => image ?? []);
+    if (images.length < 2) return undefined;
+    for (const { id } of images) if (!(await knownManifest(this.#library, id))) return undefined;
+    return { descriptor: await indexDescriptor(this.#library, index), images };
+  }
+
+  async load(
+    archive: Readable,
+    options: { platform?: OciPlatform; onProgress?: OnProgress; signal?: AbortSignal } = {},
+  ): Promise<Image[]> {
     const { content, snapshots, events } = this.#options;
     const emit: OnProgress = options.onProgress ?? (() => {});
     await using _lease = content.lease();
     const files = await ArchiveFiles.read(content, archive, options.signal);
-    const loaded = await loadImages(content, snapshots, files, emit, options.signal);
-    for (const one of loaded) this.#recordLoaded(one, emit);
+    const loaded = await loadImages(content, snapshots, files, { ...options, onProgress: emit });
+    for (const one of loaded) await this.#recordLoaded(one, emit);
     await this.#library.save();
-    const images = await Promise.all(loaded.map((one) => this.#library.image(one.imageId)));
+    const ids = loaded.flatMap((one) => one.images.map(({ imageId }) => imageId));
+    const images = await Promise.all(ids.map((id) => this.#library.image(id)));
     for (const image of images) events.publish("image", "load", image.id, { name: image.id });
     return images;
   }
@@ -364,7 +382,7 @@ export class Images implements ImageService {
     const session = new RegistrySession(this.#client, reference, options.auth, "pull");
     const environment = { content, snapshots, clock: context.clock, blobs: this.#blobs };
     const pulled = await pullImage(environment, session, reference, options);
-    this.#recordPulled(reference, pulled);
+    await this.#recordPulled(reference, pulled);
     await this.#library.save();
     const news = before === pulled.imageId ? "Image is up to date for" : "Downloaded newer image for";
     emit({ status: `Status: ${news} ${familiarName(reference)}` });
@@ -372,20 +390,23 @@ export class Images implements ImageService {
     return this.#library.image(pulled.imageId);
   }
 
-  #recordPulled(reference: Reference, pulled: Pulled): void {
+  async #recordPulled(reference: Reference, pulled: Pulled): Promise<void> {
     this.#library.record(pulled.imageId, { manifest: pulled.manifest });
-    this.#library.setName(reference, pulled.imageId, pulled.target);
     // `docker pull` makes an image findable by digest also when its tag moves on.
-    this.#library.setName({ ...reference, tag: undefined, digest: pulled.target }, pulled.imageId, pulled.target);
+    for (const name of [reference, { ...reference, tag: undefined, digest: pulled.target }])
+      if (pulled.index === undefined) this.#library.setName(name, pulled.imageId, pulled.target);
+      else await this.#library.nameParts(name, [pulled.imageId], pulled.index, pulled.target);
   }
 
-  #recordLoaded({ imageId, manifest, names }: LoadedImage, emit: OnProgress): void {
-    this.#library.record(imageId, { manifest });
+  async #recordLoaded({ images, index, names }: LoadedImage, emit: OnProgress): Promise<void> {
+    const ids = images.map(({ imageId }) => imageId);
+    for (const { imageId, manifest } of images) this.#library.record(imageId, { manifest });
     for (const reference of names) {
-      this.#library.setName(reference, imageId);
+      if (index === undefined) this.#library.setName(reference, ids[0]!);
+      else await this.#library.nameParts(reference, ids, index);
       emit({ stream: `Loaded image: ${familiarName(reference)}\n` });
     }
-    if (names.length === 0) emit({ stream: `Loaded image ID: ${imageId}\n` });
+    if (names.length === 0) for (const id of ids) emit({ stream: `Loaded image ID: ${id}\n` });
   }
 }
 

@@ -17,16 +17,33 @@ export interface Image {
   readonly sizeBytes: number;
   /** The manifest it came with, or that a push made; undefined for one built here and never pushed. */
   readonly manifest: OciDescriptor | undefined;
-  /** `busybox:latest`, familiar form, sorted. */
+  /** `busybox:latest`, familiar form, sorted: the names that mean it; of an image that is only another platform (`partOf`), those it is under. */
   readonly repoTags: readonly string[];
   /** `busybox@sha256:…`, familiar form, sorted. */
   readonly repoDigests: readonly string[];
   readonly platform: OciPlatform;
+  /** Set for an image that is only another platform of names which mean that image: it is listed under it. */
+  readonly partOf: Digest | undefined;
   /** The image it was built from here, when known (`docker history`, `docker rmi` of untagged parents). */
   readonly parent: Digest | undefined;
   /** From the configuration; 0 when it says none. */
   readonly createdMs: number;
   readonly lastTaggedMs: number | undefined;
+}
+
+/** One entry of an index, or the one manifest of an image without. */
+export interface ImagePart {
+  readonly descriptor: OciDescriptor;
+  readonly kind: "image" | "attestation" | "unknown";
+  readonly platform: OciPlatform | undefined;
+  /** Undefined when it isn't here, or is no image. */
+  readonly image: Image | undefined;
+  /** Bytes of it in the content store. */
+  readonly contentBytes: number;
+  /** The containers made of it. */
+  readonly containerIds: readonly string[];
+  /** Of an attestation: the manifest of which it speaks. */
+  readonly attests: Digest | undefined;
 }
 
 /** Docker's JSON progress message. */
@@ -77,6 +94,13 @@ export interface ImportOptions {
   readonly platform?: OciPlatform;
   readonly config?: OciImageRunConfig;
   readonly signal?: AbortSignal;
+}
+
+export interface RemoveOptions {
+  readonly force?: boolean;
+  readonly noPrune?: boolean;
+  /** Only the images for these. */
+  readonly platforms?: readonly OciPlatform[];
 }
 
 export type RemovedItem = { readonly Untagged: string } | { readonly Deleted: string };
@@ -140,32 +164,38 @@ export interface PackedLayer extends LayerBlob {
 export interface ImageService {
   /**
    * By name (`busybox`, `busybox:1`, `host/repo@sha256:…`), id, or unique id prefix. `notFound` with Docker's words when there is none.
-   * With `platform`, `notFound` when the image is for another one.
+   * A name may have images for several platforms: the machine's own is meant unless `platform` says otherwise; `notFound` when there is none for it.
    */
   resolve(refOrId: string, options?: { platform?: OciPlatform }): Promise<Image>;
   /** Undefined instead of `notFound`. */
   find(refOrId: string): Promise<Image | undefined>;
   list(): Promise<Image[]>;
+  /** What the index of an image has, here or not; an image without an index has one part. */
+  partsOf(refOrId: string): Promise<ImagePart[]>;
 
   tag(refOrId: string, name: string): Promise<void>;
   /** Docker's `rmi`: untags a name, deletes an image whose last name went. `conflict` while a container uses it. */
-  remove(refOrId: string, options?: { force?: boolean; noPrune?: boolean }): Promise<RemovedItem[]>;
+  remove(refOrId: string, options?: RemoveOptions): Promise<RemovedItem[]>;
   /** From a registry; concurrent pulls of one name share the work. */
   pull(name: string, options?: TransferOptions): Promise<Image>;
   /** Every tag of a repository (`docker pull -a`), one after the other. */
   pullAll(repository: string, options?: TransferOptions): Promise<Image[]>;
   /** Resolves locally, else pulls: what `FROM`, `docker run` and the kubelet's IfNotPresent want. */
   ensure(name: string, options?: TransferOptions): Promise<Image>;
+  /** The whole index when all of it is here, else the image for one platform. */
   push(name: string, options?: TransferOptions): Promise<{ digest: Digest; sizeBytes: number; tag: string }>;
-  /** An archive that both `docker load` and OCI tools read. */
+  /** An archive that both `docker load` and OCI tools read. Without a platform, with all platforms that are here. */
   save(names: readonly string[], options?: { platform?: OciPlatform; signal?: AbortSignal }): Readable;
-  /** Docker and OCI archives, also compressed. */
-  load(archive: Readable, options?: { onProgress?: OnProgress; signal?: AbortSignal }): Promise<Image[]>;
+  /** Docker and OCI archives, also compressed. Of an index, all platforms that are in the archive, or one. */
+  load(
+    archive: Readable,
+    options?: { platform?: OciPlatform; onProgress?: OnProgress; signal?: AbortSignal },
+  ): Promise<Image[]>;
   /** A root filesystem tar as a one-layer image. */
   import(tar: Readable, options?: ImportOptions): Promise<Image>;
   create(options: CreateImageOptions): Promise<Image>;
   commit(options: CommitOptions): Promise<Image>;
-  history(refOrId: string): Promise<HistoryItem[]>;
+  history(refOrId: string, platform?: OciPlatform): Promise<HistoryItem[]>;
   prune(options?: PruneOptions): Promise<{ removed: RemovedItem[]; freedBytes: number }>;
   layersSizeBytes(): Promise<number>;
   /** A base image from the operating system's packages: `busybox`, `debian`, `python:3.9-slim`. */

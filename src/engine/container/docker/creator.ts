@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { failedPrecondition, invalidArgument } from "../../../base/index.ts";
 import type { DockerContainerConfig, DockerCreateBody, DockerHostConfig } from "../../../api/index.ts";
+import { foreignPlatformWarning } from "../../image/index.ts";
 import { checkHostConfig, completeHostConfig, mergeConfig, newContainerId } from "./create.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { plannedEndpoints } from "./endpoints.ts";
@@ -38,6 +39,7 @@ export class Creator {
     const cgroupVersion = core.cgroups.mode === "unified" ? 2 : 1;
     if (!body.Image) throw failedPrecondition("no image was named");
     const image = await images.resolve(body.Image, options.platform ? { platform: options.platform } : undefined);
+    const foreign = options.platform ? undefined : foreignPlatformWarning(image.platform);
     const hostConfig = completeHostConfig(body, core.defaultRuntime, cgroupVersion, this.deps.defaults);
     const { HostConfig: _host, NetworkingConfig: _networking, ...own } = body;
     const merged = mergeConfig(own, image.config.config ?? {});
@@ -75,7 +77,7 @@ export class Creator {
         stoppedByUser: false,
       };
       await this.store.add(record);
-      return { record, warnings: this.#createWarnings(hostConfig) };
+      return { record, warnings: this.#createWarnings(hostConfig, foreign) };
     } catch (error) {
       this.store.releaseName(name);
       await snapshots.remove(id).catch(() => {});
@@ -84,8 +86,8 @@ export class Creator {
     }
   }
 
-  #createWarnings(host: DockerHostConfig): string[] {
-    const warnings: string[] = [];
+  #createWarnings(host: DockerHostConfig, foreign: string | undefined): string[] {
+    const warnings: string[] = foreign === undefined ? [] : [foreign];
     if (host.OomKillDisable && !host.Memory)
       warnings.push(
         "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",

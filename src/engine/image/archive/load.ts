@@ -1,18 +1,31 @@
-import { MEDIA, type DockerArchiveEntry, type OciDescriptor, type OciIndex } from "../../../api/index.ts";
-import { BerthError, invalidArgument } from "../../../base/index.ts";
+import {
+  MEDIA,
+  type DockerArchiveEntry,
+  type OciDescriptor,
+  type OciIndex,
+  type OciPlatform,
+} from "../../../api/index.ts";
+import { BerthError, invalidArgument, notFound } from "../../../base/index.ts";
 import type { BlobInfo, Digest, FileContentStore } from "../../content/index.ts";
 import { chainIdsOf, type OverlaySnapshotStore } from "../../snapshot/index.ts";
-import { isIndexType, parseConfig, parseIndex, parseManifest } from "../manifest.ts";
-import { choosePlatform, hostPlatform } from "../platform.ts";
+import { isIndexType, parseConfig, parseIndex, parseManifest, platformOf } from "../manifest.ts";
+import { choosePlatform, platformScore, platformText } from "../platform.ts";
 import { bytesMessage, shortId } from "../progress.ts";
 import { parseReference, type Reference } from "../reference.ts";
 import type { OnProgress } from "../types.ts";
 import type { ArchiveFiles } from "./files.ts";
 
 export interface LoadedImage {
-  readonly imageId: Digest;
-  readonly manifest: OciDescriptor | undefined;
+  /** One, or those of an index that the archive has. */
+  readonly images: readonly { readonly imageId: Digest; readonly manifest: OciDescriptor | undefined }[];
+  readonly index: Digest | undefined;
   readonly names: readonly Reference[];
+}
+
+export interface LoadOptions {
+  readonly platform?: OciPlatform;
+  readonly onProgress: OnProgress;
+  readonly signal?: AbortSignal;
 }
 
 /** Unpacks the images of an archive whose files are in the content store: Docker's form when it has one, else OCI's. */
@@ -20,12 +33,14 @@ export async function loadImages(
   content: FileContentStore,
   snapshots: OverlaySnapshotStore,
   files: ArchiveFiles,
-  onProgress: OnProgress,
-  signal?: AbortSignal,
+  options: LoadOptions,
 ): Promise<LoadedImage[]> {
-  const loader = new Loader(content, snapshots, files, onProgress, signal);
+  const loader = new Loader(content, snapshots, files, options);
+  const index = files.find("index.json") && parseIndex(await content.read(files.need("index.json").digest));
+  // Docker's own form knows no platforms.
+  if (index?.manifests.some((entry) => isIndexType(entry.mediaType))) return loader.oci(index);
   if (files.find("manifest.json")) return loader.docker(await files.json<unknown>("manifest.json"));
-  if (files.find("index.json")) return loader.oci(parseIndex(await content.read(files.need("index.json").digest)));
+  if (index) return loader.oci(index);
   throw invalidArgument("this is no image archive: it has neither manifest.json nor index.json", {
     hint: "a root filesystem is imported with `docker import`",
   });
@@ -35,21 +50,13 @@ class Loader {
   readonly #content: FileContentStore;
   readonly #snapshots: OverlaySnapshotStore;
   readonly #files: ArchiveFiles;
-  readonly #emit: OnProgress;
-  readonly #signal: AbortSignal | undefined;
+  readonly #options: LoadOptions;
 
-  constructor(
-    content: FileContentStore,
-    snapshots: OverlaySnapshotStore,
-    files: ArchiveFiles,
-    emit: OnProgress,
-    signal: AbortSignal | undefined,
-  ) {
+  constructor(content: FileContentStore, snapshots: OverlaySnapshotStore, files: ArchiveFiles, options: LoadOptions) {
     this.#content = content;
     this.#snapshots = snapshots;
     this.#files = files;
-    this.#emit = emit;
-    this.#signal = signal;
+    this.#options = options;
   }
 
   async docker(entries: unknown): Promise<LoadedImage[]> {
@@ -57,10 +64,13 @@ class Loader {
     for (const entry of checkEntries(entries)) {
       const config = this.#files.need(entry.Config);
       const layers = entry.Layers.map((name) => ({ ...this.#files.need(name), mediaType: MEDIA.dockerLayer }));
+      const { platform } = this.#options;
+      const offered = platformOf(parseConfig(await this.#content.read(config.digest)));
+      if (platform && platformScore(platform, offered) === undefined) throw absent(platform);
       await this.#unpack(config, layers);
       loaded.push({
-        imageId: config.digest,
-        manifest: undefined,
+        images: [{ imageId: config.digest, manifest: undefined }],
+        index: undefined,
         names: (entry.RepoTags ?? []).map((tag) => parseReference(tag)),
       });
     }
@@ -69,25 +79,44 @@ class Loader {
 
   async oci(index: OciIndex): Promise<LoadedImage[]> {
     const loaded = new Map<Digest, LoadedImage>();
+    const { platform } = this.#options;
     for (const entry of index.manifests) {
-      const image = await this.#ociImage(entry);
-      if (!image) continue;
-      const names = [...(loaded.get(image.imageId)?.names ?? []), ...namesOf(entry)];
-      loaded.set(image.imageId, { ...image, names });
+      const nested = isIndexType(entry.mediaType);
+      const images = nested ? await this.#indexed(entry) : await this.#single(entry);
+      if (images.length === 0) continue;
+      const key = nested ? entry.digest : images[0]!.imageId;
+      const names = [...(loaded.get(key)?.names ?? []), ...namesOf(entry)];
+      loaded.set(key, { images, index: nested ? entry.digest : undefined, names });
     }
-    if (loaded.size === 0) throw invalidArgument("the archive has no image for this machine's platform");
-    return [...loaded.values()];
+    if (loaded.size > 0) return [...loaded.values()];
+    if (platform) throw absent(platform);
+    throw invalidArgument("the archive has no image");
+  }
+
+  /** Those images of an index that are in the archive, or the one for the platform that was asked for. */
+  async #indexed(entry: OciDescriptor): Promise<LoadedImage["images"]> {
+    const { manifests } = parseIndex(await this.#content.read(this.#files.needBlob(entry.digest).digest));
+    const { platform } = this.#options;
+    const chosen = platform ? [choosePlatform(manifests, platform)] : manifests;
+    const images = [];
+    for (const descriptor of chosen) {
+      if (!descriptor || descriptor.platform?.os === "unknown" || isIndexType(descriptor.mediaType)) continue;
+      if (!this.#files.find(`blobs/${descriptor.digest.replace(":", "/")}`)) continue;
+      const image = await this.#ociImage(descriptor);
+      if (image) images.push(image);
+    }
+    return images;
+  }
+
+  async #single(entry: OciDescriptor): Promise<LoadedImage["images"]> {
+    const { platform } = this.#options;
+    if (platform && entry.platform && platformScore(platform, entry.platform) === undefined) return [];
+    const image = await this.#ociImage(entry);
+    return image ? [image] : [];
   }
 
   /** Undefined for what isn't an image, such as signatures. */
-  async #ociImage(entry: OciDescriptor): Promise<Omit<LoadedImage, "names"> | undefined> {
-    let descriptor = entry;
-    if (isIndexType(entry.mediaType)) {
-      const nested = parseIndex(await this.#content.read(this.#files.needBlob(entry.digest).digest));
-      const chosen = choosePlatform(nested.manifests, hostPlatform());
-      if (!chosen) return undefined;
-      descriptor = chosen;
-    }
+  async #ociImage(descriptor: OciDescriptor): Promise<LoadedImage["images"][number] | undefined> {
     const manifest = parseManifest(await this.#content.read(this.#files.needBlob(descriptor.digest).digest));
     if (manifest.config.mediaType !== MEDIA.ociConfig && manifest.config.mediaType !== MEDIA.dockerConfig)
       return undefined;
@@ -109,11 +138,16 @@ class Loader {
     for (const [index, layer] of layers.entries()) {
       const known = this.#snapshots.layer(chainIds[index]!) !== undefined;
       const { digest, sizeBytes, mediaType } = layer;
-      const options = { diffId: rootfs.diff_ids[index]!, signal: this.#signal };
+      const options = { diffId: rootfs.diff_ids[index]!, signal: this.#options.signal };
       await this.#snapshots.applyBlob(chainIds[index - 1], { digest, sizeBytes, mediaType }, options);
-      if (!known) this.#emit(bytesMessage("Loading layer", shortId(options.diffId), sizeBytes, sizeBytes));
+      if (!known)
+        this.#options.onProgress(bytesMessage("Loading layer", shortId(options.diffId), sizeBytes, sizeBytes));
     }
   }
+}
+
+function absent(platform: OciPlatform): BerthError {
+  return notFound(`requested platform (${platformText(platform)}) not found in the archive`);
 }
 
 function checkEntries(value: unknown): DockerArchiveEntry[] {

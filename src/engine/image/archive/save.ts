@@ -8,6 +8,7 @@ import {
 import { digestOf, hexOf, type FileContentStore } from "../../content/index.ts";
 import type { Layer, OverlaySnapshotStore } from "../../snapshot/index.ts";
 import { plainFile, tarEnd, tarHeader, tarPadding } from "../../tar/index.ts";
+import { parseManifest } from "../manifest.ts";
 import { parseReference } from "../reference.ts";
 import type { Image } from "../types.ts";
 
@@ -15,6 +16,8 @@ export interface SavedImage {
   readonly image: Image;
   /** Names it is saved under, familiar form; none when it was asked for by id. */
   readonly tags: readonly string[];
+  /** The index that is saved as it came, with the images of it that are here; only `image` in a form of our own without. */
+  readonly index?: { readonly descriptor: OciDescriptor; readonly images: readonly Image[] };
 }
 
 /**
@@ -30,7 +33,13 @@ export async function* saveArchive(
   yield* [directory("blobs/"), directory("blobs/sha256/")];
   const entries: DockerArchiveEntry[] = [];
   const manifests: OciDescriptor[] = [];
-  for (const { image, tags } of saved) {
+  for (const { image, tags, index } of saved) {
+    if (index) {
+      yield* indexFiles(content, written, index);
+      manifests.push(...named(index.descriptor, tags));
+      entries.push(await originalEntry(content, image, tags));
+      continue;
+    }
     const config = await content.read(image.id);
     yield* once(written, image.id, () => file(blobName(image.id), config));
     for (const layer of image.layers) {
@@ -38,7 +47,7 @@ export async function* saveArchive(
       written.add(layer.diffId);
       yield* layerFile(snapshots, layer);
     }
-    const manifest = Buffer.from(JSON.stringify(ociManifest(image)));
+    const manifest = Buffer.from(JSON.stringify(plainManifest(image)));
     const digest = digestOf(manifest);
     yield* once(written, digest, () => file(blobName(digest), manifest));
     manifests.push(...indexEntries(digest, manifest.byteLength, image, tags));
@@ -55,7 +64,41 @@ export async function* saveArchive(
   yield tarEnd();
 }
 
-function ociManifest(image: Image): OciManifest {
+/** An index, and of its images that are here manifests, configurations and layers: all byte for byte. */
+async function* indexFiles(
+  content: FileContentStore,
+  written: Set<string>,
+  { descriptor, images }: NonNullable<SavedImage["index"]>,
+): AsyncGenerator<Buffer> {
+  const blobs = [descriptor];
+  for (const { manifest } of images) {
+    const { config, layers } = parseManifest(await content.read(manifest!.digest));
+    blobs.push(manifest!, config, ...layers);
+  }
+  for (const { digest, size } of blobs) {
+    if (written.has(digest)) continue;
+    written.add(digest);
+    yield tarHeader(plainFile(blobName(digest), size));
+    for await (const chunk of await content.open(digest)) yield chunk as Buffer;
+    yield tarPadding(size);
+  }
+}
+
+async function originalEntry(
+  content: FileContentStore,
+  image: Image,
+  tags: readonly string[],
+): Promise<DockerArchiveEntry> {
+  const { layers } = parseManifest(await content.read(image.manifest!.digest));
+  return {
+    Config: blobName(image.id),
+    RepoTags: tags.length > 0 ? [...tags] : null,
+    Layers: layers.map((layer) => blobName(layer.digest)),
+  };
+}
+
+/** The manifest of an image over its unpacked layers. */
+export function plainManifest(image: Image): OciManifest {
   return {
     schemaVersion: 2,
     mediaType: MEDIA.ociManifest,
@@ -66,7 +109,10 @@ function ociManifest(image: Image): OciManifest {
 
 /** One entry a name, so that OCI tools find each. */
 function indexEntries(digest: string, size: number, image: Image, tags: readonly string[]): OciDescriptor[] {
-  const entry = { mediaType: MEDIA.ociManifest, digest, size, platform: image.platform };
+  return named({ mediaType: MEDIA.ociManifest, digest, size, platform: image.platform }, tags);
+}
+
+function named(entry: OciDescriptor, tags: readonly string[]): OciDescriptor[] {
   if (tags.length === 0) return [entry];
   return tags.map((tag) => {
     const reference = parseReference(tag);

@@ -27,6 +27,8 @@ export interface Pulled {
   readonly manifest: OciDescriptor;
   /** What the name stands for in the registry: the index, or the manifest itself. */
   readonly target: Digest;
+  /** The index, when the name stands for one; kept in the content store. */
+  readonly index: Digest | undefined;
 }
 
 /** Fetches an image's manifest, configuration and layers into the stores. Nothing names it yet. The caller holds a lease. */
@@ -38,13 +40,13 @@ export async function pullImage(
 ): Promise<Pulled> {
   const emit: OnProgress = options.onProgress ?? (() => {});
   emit({ status: `Pulling from ${reference.path}`, id: reference.tag ?? reference.digest });
-  const { manifest, descriptor, target } = await resolveManifest(environment, session, reference, options);
+  const { manifest, descriptor, target, index } = await resolveManifest(environment, session, reference, options);
   const config = await fetchSmall(environment, session, manifest.config, options.signal);
   const diffIds = parseConfig(config, manifest.layers.length).rootfs.diff_ids;
   checkPlatform(config, manifest.layers.length, reference, options);
   await pullLayers(environment, session, manifest, diffIds, options);
   emit({ status: `Digest: ${target}` });
-  return { imageId: manifest.config.digest, manifest: descriptor, target };
+  return { imageId: manifest.config.digest, manifest: descriptor, target, index };
 }
 
 function checkPlatform(config: Buffer, layerCount: number, reference: Reference, options: TransferOptions): void {
@@ -61,10 +63,11 @@ async function resolveManifest(
   session: RegistrySession,
   reference: Reference,
   options: TransferOptions,
-): Promise<{ manifest: OciManifest; descriptor: OciDescriptor; target: Digest }> {
+): Promise<{ manifest: OciManifest; descriptor: OciDescriptor; target: Digest; index: Digest | undefined }> {
   let fetched = await session.manifest(reference.digest ?? reference.tag!, options.signal);
   const target = fetched.descriptor.digest;
-  if (isIndexType(fetched.descriptor.mediaType)) {
+  const index = isIndexType(fetched.descriptor.mediaType) ? target : undefined;
+  if (index !== undefined) {
     await content.write(fetched.bytes);
     const wanted = options.platform ?? hostPlatform();
     const chosen = choosePlatform(parseIndex(fetched.bytes).manifests, wanted);
@@ -79,7 +82,7 @@ async function resolveManifest(
       `${familiarName(reference)} is no image: its manifest has type ${fetched.descriptor.mediaType}`,
     );
   await content.write(fetched.bytes);
-  return { manifest: parseManifest(fetched.bytes), descriptor: fetched.descriptor, target };
+  return { manifest: parseManifest(fetched.bytes), descriptor: fetched.descriptor, target, index };
 }
 
 async function fetchSmall(
