@@ -289,9 +289,24 @@ test("the Gateway API: listeners, host names, matches, weights, filters, TLS, an
       },
     ]),
     route("far", "far.example", [{ backendRefs: [backend("shop", { namespace: "default" })] }], "team"),
+    {
+      apiVersion: `${group}/v1`,
+      kind: "GRPCRoute",
+      metadata: { name: "calls" },
+      spec: {
+        parentRefs: [{ name: "main" }],
+        hostnames: ["grpc.example"],
+        rules: [{ matches: [{ method: { service: "shop.Orders" } }], backendRefs: [backend("shop")] }],
+      },
+    },
   );
   const gateway = await pods.until<Gateway>("gateway", "main", ({ status }) =>
-    status?.listeners?.some(({ name, attachedRoutes }) => name === "http" && attachedRoutes === 2),
+    status?.listeners?.some(({ name, attachedRoutes }) => name === "http" && attachedRoutes === 3),
+  );
+  const calls = await pods.until<HttpRoute>("grpcroute", "calls", ({ status }) => status?.parents?.[0]);
+  assert.deepEqual(
+    calls.status!.parents![0]!.conditions.map(({ type, status }) => `${type} ${status}`),
+    ["Accepted True", "ResolvedRefs True"],
   );
   const ingressAddress = address;
   address = gateway.status!.addresses![0]!.value;

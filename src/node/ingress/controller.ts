@@ -117,6 +117,7 @@ export class IngressController {
     const { address, ports = { http: 80, https: 443 } } = this.#options;
     const { IngressListener } = await import("./listener.ts");
     const listener = new IngressListener({
+      clock: this.#ctx.clock,
       resolve: ({ host, path, secure }) => this.#resolve(host, path, secure),
       certificate: (name) => this.#certificate(name),
     });

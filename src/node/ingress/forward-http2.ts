@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from "node:http";
-import http2, { type ClientHttp2Session, type IncomingHttpHeaders } from "node:http2";
+import http2, { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from "node:http2";
 import {
   answer,
   edited,
@@ -18,21 +18,12 @@ const IDLE_MS = 60_000;
 interface Http2Request extends Destination {
   readonly path: string;
   readonly headers: OutgoingHttpHeaders;
-  readonly edits?: HeaderEdits | undefined;
+  readonly edits?: readonly HeaderEdits[] | undefined;
 }
 
 /** Streams a request to a backend that speaks HTTP/2 without TLS; trailers come back too, by which gRPC tells its status. */
 export function forwardHttp2(request: Request, response: Response, to: Http2Request): void {
-  const { host: authority, ...headers } = to.headers;
-  const stream = sessionTo(to).request({
-    ...headers,
-    // gRPC servers want to be told that trailers are understood; it is the one hop-by-hop header that HTTP/2 has.
-    ...(request.headers.te === "trailers" && { te: "trailers" }),
-    ":method": request.method ?? "GET",
-    ":path": to.path,
-    ":scheme": "http",
-    ":authority": String(authority ?? `${to.host}:${to.port}`),
-  });
+  const stream = asked(request, to);
   let trailers: Record<string, string> = {};
   stream.on("response", (reply: IncomingHttpHeaders & { ":status"?: number }) => {
     if (response.headersSent) return stream.close();
@@ -47,11 +38,33 @@ export function forwardHttp2(request: Request, response: Response, to: Http2Requ
     response.end();
   });
   stream.on("error", (error) => {
+    if (response.writableEnded) return;
     if (response.headersSent) response.destroy(error);
     else answer(response, 502, unanswered(to, error));
   });
   response.on("close", () => stream.close());
   request.pipe(stream);
+}
+
+/** A copy for somebody whose answer nobody waits for. */
+export function copyToHttp2(request: Request, to: Http2Request): void {
+  const stream = asked(request, to);
+  stream.on("error", () => {});
+  stream.resume();
+  request.pipe(stream);
+}
+
+function asked(request: Request, to: Http2Request): ClientHttp2Stream {
+  const { host: authority, ...headers } = to.headers;
+  return sessionTo(to).request({
+    ...headers,
+    // gRPC servers want to be told that trailers are understood; it is the one hop-by-hop header that HTTP/2 has.
+    ...(request.headers.te === "trailers" && { te: "trailers" }),
+    ":method": request.method ?? "GET",
+    ":path": to.path,
+    ":scheme": "http",
+    ":authority": String(authority ?? `${to.host}:${to.port}`),
+  });
 }
 
 /** One connection for all requests to a backend; the next request after it has gone makes another. */

@@ -1,8 +1,8 @@
 import http, { type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream";
-import { messageOf } from "../../base/index.ts";
-import { forwardHttp2 } from "./forward-http2.ts";
+import { messageOf, type Clock } from "../../base/index.ts";
+import { copyToHttp2, forwardHttp2 } from "./forward-http2.ts";
 import {
   answer,
   edited,
@@ -16,9 +16,10 @@ import {
 } from "./messages.ts";
 
 /** Streams a request to its backend and the answer back. */
-export function forward(request: Request, response: Response, target: Target, secure: boolean): void {
+export function forward(request: Request, response: Response, target: Target, secure: boolean, clock: Clock): void {
   if ("status" in target) return answer(response, target.status, target.message, target.headers);
-  const { edits = {}, http2: asHttp2, ...to } = target;
+  const { edits = {}, http2: asHttp2, timeoutMs, ...to } = target;
+  if (timeoutMs !== undefined) limit(response, timeoutMs, clock);
   const headers = edited(passedOn(request, secure, edits.hostname), edits.request);
   const path = edits.path ?? request.url;
   for (const mirror of edits.mirrors ?? []) copyTo(mirror, request, path, headers);
@@ -30,6 +31,7 @@ export function forward(request: Request, response: Response, target: Target, se
     pipeline(reply, response, () => {});
   });
   upstream.on("error", (error) => {
+    if (response.writableEnded) return;
     if (response.headersSent) response.destroy(error);
     else answer(response, 502, unanswered(target, error));
   });
@@ -37,13 +39,23 @@ export function forward(request: Request, response: Response, target: Target, se
   request.pipe(upstream);
 }
 
+/** What has not been answered in time is answered here, and the backend's connection goes with the answer's end. */
+function limit(response: Response, timeoutMs: number, clock: Clock): void {
+  const timer = clock.after(timeoutMs, () => {
+    if (response.headersSent) response.destroy();
+    else answer(response, 504, `the backend has not answered within ${timeoutMs} ms`);
+  });
+  response.on("close", () => timer.cancel());
+}
+
 /** A copy for somebody whose answer nobody waits for. */
 function copyTo(
-  { host, port }: Destination,
+  { host, port, http2 }: Destination,
   request: Request,
   path: string | undefined,
   headers: http.OutgoingHttpHeaders,
 ): void {
+  if (http2) return copyToHttp2(request, { host, port, path: path ?? "/", headers });
   const upstream = http.request({ host, port, method: request.method, path, headers, agent: false });
   upstream.on("response", (reply) => reply.resume());
   upstream.on("error", () => {});

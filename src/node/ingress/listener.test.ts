@@ -3,6 +3,7 @@ import http from "node:http";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
+import { systemClock } from "../../base/index.ts";
 import { IngressListener } from "./listener.ts";
 import type { Target } from "./messages.ts";
 
@@ -15,7 +16,7 @@ async function listening(server: http.Server | http2.Http2Server): Promise<numbe
 }
 
 async function front(target: () => Target): Promise<number> {
-  const listener = new IngressListener({ resolve: target, certificate: () => undefined });
+  const listener = new IngressListener({ clock: systemClock, resolve: target, certificate: () => undefined });
   closing.push(() => listener.close());
   return listener.listen("127.0.0.1", { http: 0 });
 }
@@ -63,8 +64,8 @@ test("edits on the way: headers, path, host; a mirror gets a copy; a backend tha
   const [port, copyPort] = [await listening(backend), await listening(copy)];
   for (const server of [backend, copy]) closing.push(() => server.close());
   const edits = {
-    request: { set: [{ name: "X-A", value: "1" }] },
-    response: { remove: ["Server"], add: [{ name: "x-b", value: "2" }] },
+    request: [{ set: [{ name: "X-A", value: "1" }] }],
+    response: [{ remove: ["Server"], add: [{ name: "x-b", value: "2" }] }],
     path: "/inner",
     hostname: "inner.example",
     mirrors: [{ host: "127.0.0.1", port: copyPort }],
@@ -82,4 +83,17 @@ test("edits on the way: headers, path, host; a mirror gets a copy; a backend tha
     const nobody = await front(() => ({ host: "127.0.0.1", port: gone, http2: asHttp2 }));
     assert.equal((await fetch(`http://127.0.0.1:${nobody}/`)).status, 502);
   }
+});
+
+test("a backend that takes too long is 504", async () => {
+  const slow = http.createServer(() => {});
+  const port = await listening(slow);
+  closing.push(() => {
+    slow.closeAllConnections();
+    slow.close();
+  });
+  const at = await front(() => ({ host: "127.0.0.1", port, timeoutMs: 20 }));
+  const response = await fetch(`http://127.0.0.1:${at}/`);
+  assert.equal(response.status, 504);
+  assert.match(await response.text(), /within 20 ms/);
 });

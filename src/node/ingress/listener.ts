@@ -3,6 +3,7 @@ import http2 from "node:http2";
 import net, { type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { createSecureContext, type SecureContext } from "node:tls";
+import type { Clock } from "../../base/index.ts";
 import { forward, forwardUpgrade } from "./forward.ts";
 import { hostOf, type Request, type Response, type Target } from "./messages.ts";
 
@@ -17,6 +18,7 @@ export interface Asked {
 }
 
 export interface ListenerOptions {
+  readonly clock: Clock;
   /** Where a request goes. */
   readonly resolve: (asked: Asked) => Target;
   /** PEM of the certificate for a server name; undefined refuses the handshake. */
@@ -99,7 +101,7 @@ export class IngressListener {
   #serve(request: Request, response: Response, secure: boolean): void {
     request.on("error", () => {});
     response.on("error", () => {});
-    forward(request, response, this.#resolve(request, secure), secure);
+    forward(request, response, this.#resolve(request, secure), secure, this.#options.clock);
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, secure: boolean): void {

@@ -26,8 +26,8 @@ export interface Header {
 
 /** What is changed on the way. */
 export interface Edits {
-  readonly request?: HeaderEdits;
-  readonly response?: HeaderEdits;
+  readonly request?: readonly HeaderEdits[];
+  readonly response?: readonly HeaderEdits[];
   /** Path and query instead of the client's. */
   readonly path?: string;
   readonly hostname?: string;
@@ -37,7 +37,11 @@ export interface Edits {
 
 /** Where a request goes, or with which status and words it is answered. */
 export type Target =
-  | (Destination & { readonly edits?: Edits })
+  | (Destination & {
+      readonly edits?: Edits;
+      /** Within which the whole answer must have been passed on; else it is 504, or cut off. */
+      readonly timeoutMs?: number;
+    })
   | { readonly status: number; readonly message: string; readonly headers?: Readonly<Record<string, string>> };
 
 /** Headers that belong to one connection (RFC 9110, 7.6.1) and are not passed on. */
@@ -58,14 +62,16 @@ export function unanswered({ host, port }: Destination, error: unknown): string 
   return `the backend ${host}:${port} does not answer: ${messageOf(error)}`;
 }
 
-/** Pure. Names are compared without regard to case; several values of one name become a list. */
-export function edited(headers: OutgoingHttpHeaders, edits: HeaderEdits = {}): OutgoingHttpHeaders {
+/** Pure; one edit after the other. Names are compared without regard to case; several values of one name become a list. */
+export function edited(headers: OutgoingHttpHeaders, edits: readonly HeaderEdits[] = []): OutgoingHttpHeaders {
   const result = { ...headers };
-  for (const name of edits.remove ?? []) delete result[name.toLowerCase()];
-  for (const { name, value } of edits.set ?? []) result[name.toLowerCase()] = value;
-  for (const { name, value } of edits.add ?? []) {
-    const before = result[name.toLowerCase()];
-    result[name.toLowerCase()] = before === undefined ? value : [before, value].flat().join(", ");
+  for (const { remove = [], set = [], add = [] } of edits) {
+    for (const name of remove) delete result[name.toLowerCase()];
+    for (const { name, value } of set) result[name.toLowerCase()] = value;
+    for (const { name, value } of add) {
+      const before = result[name.toLowerCase()];
+      result[name.toLowerCase()] = before === undefined ? value : [before, value].flat().join(", ");
+    }
   }
   return result;
 }

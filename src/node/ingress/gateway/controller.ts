@@ -22,7 +22,10 @@ import { SettledWork } from "../../settled-work.ts";
 import { Backends } from "../backends.ts";
 import type { Asked, IngressListener } from "../listener.ts";
 import type { Target } from "../messages.ts";
+import { assignAddresses, type Assigned } from "./addresses.ts";
+import { isCertificate } from "./certificates.ts";
 import { gatewayDefinitions } from "./crds.ts";
+import { GRPC_ROUTE, httpOfGrpc } from "./grpc.ts";
 import { hostCovers, matches } from "./matching.ts";
 import { backendProblem, planGateways, type GatewayPlan, type GatewayWorld, type ServedListener } from "./plan.ts";
 import { GatewayStatus } from "./status.ts";
@@ -32,10 +35,12 @@ import {
   definitions,
   gatewayClasses,
   gateways,
+  grpcRoutes,
   httpRoutes,
   referenceGrants,
   type BackendReference,
   type Gateway,
+  type HttpRoute,
 } from "./types.ts";
 
 export const GATEWAY_CONTROLLER = "berth.dev/gateway";
@@ -53,6 +58,12 @@ export interface GatewayOptions {
   /** From which each Gateway has an address of its own; the first is somebody else's. */
   readonly addresses: string;
   readonly netlink?: NetlinkHost;
+}
+
+interface Listening {
+  readonly secure: boolean;
+  readonly address: string;
+  readonly listener: IngressListener;
 }
 
 /** What only matters once there is a Gateway. */
@@ -74,8 +85,8 @@ export class GatewayController {
   readonly #work: SettledWork;
   readonly #status: GatewayStatus;
   /** By Gateway and port. */
-  readonly #listening = new Map<string, { readonly secure: boolean; readonly listener: IngressListener }>();
-  readonly #addresses = new Map<string, string>();
+  readonly #listening = new Map<string, Listening>();
+  #addresses: Assigned = { addresses: new Map(), problems: new Map() };
   #installed: Promise<void> = Promise.resolve();
   #followed: Followed | undefined;
   #plan: GatewayPlan = { listeners: new Map(), parents: [] };
@@ -107,12 +118,13 @@ export class GatewayController {
     await this.#whenServed(gatewayClasses);
     await this.#whenServed(gateways);
     await this.#whenServed(httpRoutes);
+    await this.#whenServed(grpcRoutes);
     await this.#whenServed(referenceGrants);
     await client
       .of(gatewayClasses)
       .create({ metadata: { name: CLASS_NAME }, spec: { controllerName: GATEWAY_CONTROLLER } })
       .catch(existing);
-    const followed = [gatewayClasses, gateways, httpRoutes, referenceGrants].map((one) =>
+    const followed = [gatewayClasses, gateways, httpRoutes, grpcRoutes, referenceGrants].map((one) =>
       informers.for<object>(one as never),
     );
     informers.start(this.#stop.signal);
@@ -152,17 +164,14 @@ export class GatewayController {
       .list()
       .filter(({ spec }) => names.has(spec?.gatewayClassName ?? ""));
     if (ours.length > 0) this.#followed ??= await this.#follow();
-    if (
-      JSON.stringify(
-        informers
-          .for(httpRoutes)
-          .list()
-          .map(({ spec }) => spec),
-      ).includes("RegularExpression")
-    )
-      await loadPatterns();
-    this.#plan = this.#followed ? planGateways(this.#world(this.#followed, ours)) : this.#plan;
-    this.#assignAddresses(ours);
+    if (this.#followed) {
+      const world = this.#world(this.#followed, ours);
+      if (JSON.stringify(world.routes.map(({ spec }) => spec)).includes("RegularExpression")) await loadPatterns();
+      this.#plan = planGateways(world);
+    }
+    const named = ours.map((gateway) => ({ ...gateway, key: keyOf(gateway) }));
+    this.#addresses = assignAddresses(named, this.#addresses.addresses, this.#range);
+    this.#putAddresses([...this.#addresses.addresses.values()]);
     const problems = await this.#listen(ours);
     await this.#status.write(classes, ours, this.#plan, this.#addresses, problems);
   }
@@ -177,7 +186,7 @@ export class GatewayController {
     // Whether a reference leads anywhere is said in status.
     const touch = () => this.#work.touch();
     backends.services.onChange({ added: touch, deleted: touch });
-    secrets.onChange({ added: touch, deleted: touch });
+    secrets.onChange({ added: touch, updated: touch, deleted: touch });
     namespaces.onChange({ added: touch, updated: touch });
     return { backends, secrets, namespaces };
   }
@@ -186,28 +195,18 @@ export class GatewayController {
     const { informers } = this.#options;
     return {
       gateways: ours,
-      routes: informers.for(httpRoutes).list(),
+      routes: [
+        ...informers
+          .for(httpRoutes)
+          .list()
+          .map((route): HttpRoute => ({ ...route, kind: "HTTPRoute" })),
+        ...informers.for(grpcRoutes).list().map(httpOfGrpc),
+      ],
       grants: informers.for(referenceGrants).list(),
       namespaceLabels: (name) => namespaces.get(name)?.metadata.labels ?? {},
       hasService: (key) => backends.services.get(key) !== undefined,
-      hasCertificate: (key) => secrets.get(key)?.data?.["tls.crt"] !== undefined,
+      hasCertificate: (key) => isCertificate(secrets.get(key)?.data),
     };
-  }
-
-  /** A Gateway keeps the address of its status. */
-  #assignAddresses(ours: readonly Stored<Gateway>[]): void {
-    const present = new Set(ours.map(keyOf));
-    for (const key of this.#addresses.keys()) if (!present.has(key)) this.#addresses.delete(key);
-    for (const gateway of ours) {
-      const before = gateway.status?.addresses?.[0]?.value;
-      const taken = new Set(this.#addresses.values());
-      if (this.#addresses.has(keyOf(gateway))) continue;
-      if (before && this.#range.offsetOf(before) !== undefined && !taken.has(before))
-        this.#addresses.set(keyOf(gateway), before);
-      for (let offset = 2n; offset <= this.#range.usable && !this.#addresses.has(keyOf(gateway)); offset++)
-        if (!taken.has(this.#range.at(offset))) this.#addresses.set(keyOf(gateway), this.#range.at(offset));
-    }
-    this.#putAddresses([...this.#addresses.values()]);
   }
 
   #putAddresses(wanted: readonly string[]): void {
@@ -224,20 +223,21 @@ export class GatewayController {
   /** Opens and closes ports as the Gateways say now. Returns, by Gateway and port, what could not be opened. */
   async #listen(ours: readonly Stored<Gateway>[]): Promise<Map<string, string>> {
     const problems = new Map<string, string>();
-    const wanted = new Map<string, { key: string; port: number; secure: boolean }>();
-    for (const key of ours.map(keyOf))
+    const wanted = new Map<string, { key: string; port: number; secure: boolean; address: string }>();
+    for (const key of ours.map(keyOf).filter((one) => this.#addresses.addresses.has(one)))
       for (const { port, secure, conditions } of this.#plan.listeners.get(key) ?? [])
         if (conditions.every(({ type, status }) => type !== "Programmed" || status === "True"))
-          wanted.set(`${key} ${port}`, { key, port, secure });
-    for (const [id, { listener, secure }] of this.#listening) {
-      if (wanted.get(id)?.secure === secure) continue;
+          wanted.set(`${key} ${port}`, { key, port, secure, address: this.#addresses.addresses.get(key)! });
+    for (const [id, { listener, secure, address }] of this.#listening) {
+      const now = wanted.get(id);
+      if (now?.secure === secure && now.address === address) continue;
       this.#listening.delete(id);
       await listener.close();
     }
-    for (const [id, { key, port, secure }] of wanted) {
+    for (const [id, { key, port, secure, address }] of wanted) {
       if (this.#listening.has(id)) continue;
       try {
-        this.#listening.set(id, { secure, listener: await this.#open(key, port, secure) });
+        this.#listening.set(id, { secure, address, listener: await this.#open(key, address, port, secure) });
       } catch (error) {
         problems.set(id, messageOf(error));
       }
@@ -245,13 +245,14 @@ export class GatewayController {
     return problems;
   }
 
-  async #open(key: string, port: number, secure: boolean): Promise<IngressListener> {
+  async #open(key: string, address: string, port: number, secure: boolean): Promise<IngressListener> {
     const { IngressListener } = await import("../listener.ts");
     const listener = new IngressListener({
+      clock: this.#ctx.clock,
       resolve: (asked) => this.#resolve(key, port, asked),
       certificate: (name) => this.#certificate(key, port, name),
     });
-    await listener.listen(this.#addresses.get(key)!, secure ? { https: port } : { http: port });
+    await listener.listen(address, secure ? { https: port } : { http: port });
     return listener;
   }
 
@@ -270,15 +271,16 @@ export class GatewayController {
     return targetOf(entry, asked, {
       port,
       random: (below) => randomInt(this.#ctx.random, below),
-      backend: (reference) => this.#backend(namespace, reference),
+      backend: (reference) => this.#backend(entry.grpc ? GRPC_ROUTE : "HTTPRoute", namespace, reference),
     });
   }
 
-  #backend(namespace: string, reference: BackendReference): Target {
+  #backend(routeKind: string, namespace: string, reference: BackendReference): Target {
     const { backends } = this.#followed!;
     const grants = this.#options.informers.for(referenceGrants).list();
     const problem = backendProblem(
       { grants, hasService: (key) => backends.services.get(key) !== undefined },
+      routeKind,
       namespace,
       reference,
     );

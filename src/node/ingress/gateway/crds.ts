@@ -60,6 +60,54 @@ const valueMatch = object(
   ["name", "value"],
 );
 const METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+const count: Schema = { type: "integer", format: "int32", minimum: 0 };
+const filters = list(
+  object(
+    {
+      type: text({
+        enum: [
+          "RequestHeaderModifier",
+          "ResponseHeaderModifier",
+          "RequestMirror",
+          "RequestRedirect",
+          "URLRewrite",
+          "ExtensionRef",
+        ],
+      }),
+      requestHeaderModifier: headerModifier,
+      responseHeaderModifier: headerModifier,
+      extensionRef: named({}),
+      requestRedirect: object({
+        hostname: text(),
+        scheme: text({ enum: ["http", "https"] }),
+        statusCode: { type: "integer", enum: [301, 302, 303, 307, 308], default: 302 },
+        path: pathModifier,
+        port,
+      }),
+      urlRewrite: object({ hostname: text(), path: pathModifier }),
+      requestMirror: object(
+        {
+          backendRef: named({ port }),
+          percent: { type: "integer", format: "int32", minimum: 0, maximum: 100 },
+          fraction: object({ numerator: count, denominator: { ...count, minimum: 1, default: 100 } as Schema }, [
+            "numerator",
+          ]),
+        },
+        ["backendRef"],
+      ),
+    },
+    ["type"],
+  ),
+  { maxItems: 16 },
+);
+const backendRefs = list(
+  named({
+    port,
+    weight: { type: "integer", format: "int32", minimum: 0, maximum: 1_000_000, default: 1 },
+    filters,
+  }),
+  { maxItems: 16 },
+);
 const rule = object({
   name: text({ maxLength: 253 }),
   timeouts: object({ request: text(), backendRequest: text() }),
@@ -75,45 +123,28 @@ const rule = object({
     }),
     { maxItems: 64 },
   ),
-  filters: list(
-    object(
-      {
-        type: text({
-          enum: [
-            "RequestHeaderModifier",
-            "ResponseHeaderModifier",
-            "RequestMirror",
-            "RequestRedirect",
-            "URLRewrite",
-            "ExtensionRef",
-          ],
-        }),
-        requestHeaderModifier: headerModifier,
-        responseHeaderModifier: headerModifier,
-        extensionRef: named({}),
-        requestRedirect: object({
-          hostname: text(),
-          scheme: text({ enum: ["http", "https"] }),
-          statusCode: { type: "integer", enum: [301, 302, 303, 307, 308], default: 302 },
-          path: pathModifier,
-          port,
-        }),
-        urlRewrite: object({ hostname: text(), path: pathModifier }),
-        requestMirror: object({ backendRef: named({ port }) }, ["backendRef"]),
-      },
-      ["type"],
-    ),
-    { maxItems: 16 },
-  ),
-  backendRefs: list(
-    named({
-      port,
-      weight: { type: "integer", format: "int32", minimum: 0, maximum: 1_000_000, default: 1 },
-      filters: list(anything, { maxItems: 16 }),
-    }),
-    { maxItems: 16 },
-  ),
+  filters,
+  backendRefs,
 });
+
+const grpcRule = object({
+  name: text({ maxLength: 253 }),
+  matches: list(
+    object({
+      method: object({
+        type: text({ enum: ["Exact", "RegularExpression"], default: "Exact" }),
+        service: text({ maxLength: 1024 }),
+        method: text({ maxLength: 1024 }),
+      }),
+      headers: list(valueMatch, { maxItems: 16 }),
+    }),
+    { maxItems: 64 },
+  ),
+  filters,
+  backendRefs,
+});
+const parentRefs = list(named({ sectionName: text(), port }), { maxItems: 32 });
+const hostnames = list(text({ minLength: 1, maxLength: 253 }), { maxItems: 16 });
 
 const column = (name: string, jsonPath: string, type = "string") => ({ name, type, jsonPath });
 const age = column("Age", ".metadata.creationTimestamp", "date");
@@ -123,7 +154,7 @@ const programmed = '.status.conditions[?(@.type=="Programmed")].status';
 /** The resources of the standard channel that are served here. A cluster that has others' definitions of them keeps those. */
 export function gatewayDefinitions(): k8s.CustomResourceDefinition[] {
   return [
-    definition("GatewayClass", "gatewayclasses", "gc", ["v1"], {
+    definition("GatewayClass", "gatewayclasses", "gc", ["v1", "v1beta1"], {
       scope: "Cluster",
       spec: object(
         { controllerName: text({ minLength: 1, maxLength: 253 }), description: text(), parametersRef: named({}) },
@@ -131,9 +162,16 @@ export function gatewayDefinitions(): k8s.CustomResourceDefinition[] {
       ),
       columns: [column("Controller", ".spec.controllerName"), column("Accepted", accepted), age],
     }),
-    definition("Gateway", "gateways", "gtw", ["v1"], {
+    definition("Gateway", "gateways", "gtw", ["v1", "v1beta1"], {
       spec: object(
-        { gatewayClassName: text({ minLength: 1 }), listeners: list(listener, { minItems: 1, maxItems: 64 }) },
+        {
+          gatewayClassName: text({ minLength: 1 }),
+          listeners: list(listener, { minItems: 1, maxItems: 64 }),
+          addresses: list(object({ type: text({ default: "IPAddress" }), value: text({ maxLength: 253 }) }), {
+            maxItems: 16,
+          }),
+          infrastructure: anything,
+        },
         ["gatewayClassName", "listeners"],
       ),
       columns: [
@@ -143,15 +181,19 @@ export function gatewayDefinitions(): k8s.CustomResourceDefinition[] {
         age,
       ],
     }),
-    definition("HTTPRoute", "httproutes", "", ["v1"], {
+    definition("HTTPRoute", "httproutes", "", ["v1", "v1beta1"], {
       spec: object({
-        parentRefs: list(named({ sectionName: text(), port }), { maxItems: 32 }),
-        hostnames: list(text({ minLength: 1, maxLength: 253 }), { maxItems: 16 }),
+        parentRefs,
+        hostnames,
         rules: list(rule, {
           maxItems: 16,
           default: [{ matches: [{ path: { type: "PathPrefix", value: "/" } }] }],
         } as unknown as Schema),
       }),
+      columns: [column("Hostnames", ".spec.hostnames"), age],
+    }),
+    definition("GRPCRoute", "grpcroutes", "", ["v1"], {
+      spec: object({ parentRefs, hostnames, rules: list(grpcRule, { maxItems: 16 }) }),
       columns: [column("Hostnames", ".spec.hostnames"), age],
     }),
     definition("ReferenceGrant", "referencegrants", "refgrant", ["v1beta1"], {

@@ -96,8 +96,8 @@ test("filters: redirects, rewrites, headers, mirrors; backends by weight", () =>
     ],
   });
   assert.deepEqual((target as { edits: object }).edits, {
-    request: { set },
-    response: { remove: ["Server"] },
+    request: [{ set }],
+    response: [{ remove: ["Server"] }],
     hostname: "inner",
     path: "/v2/items?x=1",
     mirrors: [{ host: "copy", port: 80 }],

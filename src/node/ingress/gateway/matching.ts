@@ -10,6 +10,8 @@ export interface Entry {
   readonly rule: HttpRouteRule;
   /** `namespace/name` of the HTTPRoute, and when it was made. */
   readonly route: string;
+  /** Its backends are asked over HTTP/2. */
+  readonly grpc?: boolean;
   readonly created: string;
 }
 
@@ -52,11 +54,16 @@ export function matches({ hostname, match }: Entry, asked: Asked): boolean {
     hostCovers(hostname, asked.host) &&
     (match.method === undefined || match.method === asked.method) &&
     pathFits(match.path, bare) &&
-    (match.headers ?? []).every((one) =>
-      valueFits(one, [asked.headers[one.name.toLowerCase()] ?? []].flat().join(", ")),
+    firstOfEach(match.headers, (name) => name.toLowerCase()).every((one) =>
+      valueFits(one, joined(asked.headers[one.name.toLowerCase()])),
     ) &&
-    (match.queryParams ?? []).every((one) => valueFits(one, query.get(one.name) ?? ""))
+    firstOfEach(match.queryParams, (name) => name).every((one) => valueFits(one, query.get(one.name)))
   );
+}
+
+/** Of matches with one name only the first counts. */
+function firstOfEach(all: readonly ValueMatch[] = [], nameOf: (name: string) => string): readonly ValueMatch[] {
+  return all.filter((one, place) => all.findIndex(({ name }) => nameOf(name) === nameOf(one.name)) === place);
 }
 
 /** A wildcard covers any number of labels here, unlike an Ingress's. */
@@ -76,6 +83,12 @@ function pathFits(path: HttpRouteMatch["path"], bare: string): boolean {
   return bare === prefix || bare.startsWith(`${prefix}/`);
 }
 
-function valueFits({ type = "Exact", value }: ValueMatch, seen: string): boolean {
+function joined(values: string | readonly string[] | undefined): string | null {
+  return values === undefined ? null : [values].flat().join(", ");
+}
+
+/** What is not there fits nothing, not even an empty pattern. */
+function valueFits({ type = "Exact", value }: ValueMatch, seen: string | null): boolean {
+  if (seen === null) return false;
   return type === "RegularExpression" ? re2Like(value).test(seen) : seen === value;
 }

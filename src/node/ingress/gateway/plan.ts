@@ -1,6 +1,7 @@
 import type { k8s } from "../../../api/index.ts";
 import { labelPredicate } from "../../../client/index.ts";
 import { byPrecedence, hostCovers, type Entry } from "./matching.ts";
+import { GRPC_ROUTE } from "./grpc.ts";
 import {
   GROUP,
   type BackendReference,
@@ -15,6 +16,7 @@ import {
 /** Everything that decides what Gateways serve. */
 export interface GatewayWorld {
   readonly gateways: readonly Gateway[];
+  /** GRPCRoutes too, as what they are of HTTP. */
   readonly routes: readonly HttpRoute[];
   readonly grants: readonly ReferenceGrant[];
   readonly namespaceLabels: (name: string) => Readonly<Record<string, string>>;
@@ -38,6 +40,7 @@ export interface ServedListener {
   readonly hostname: string;
   /** `namespace/name` of Secrets. */
   readonly certificates: readonly string[];
+  readonly supportedKinds: readonly string[];
   /** In the order of their precedence. */
   readonly entries: readonly Entry[];
   readonly attachedRoutes: number;
@@ -113,10 +116,23 @@ function attach(world: GatewayWorld, route: HttpRoute, parentRef: ParentReferenc
   return [{ route, parentRef, gateway, listeners, conditions: [accepted, resolvedRefs(world, route)] }];
 }
 
-function allows(world: GatewayWorld, gateway: Gateway, { allowedRoutes }: GatewayListener, route: HttpRoute): boolean {
-  const { kinds } = allowedRoutes ?? {};
-  if (kinds && !kinds.some(({ group = GROUP, kind }) => group === GROUP && kind === "HTTPRoute")) return false;
-  const { from = "Same", selector } = allowedRoutes?.namespaces ?? {};
+const ROUTE_KINDS = ["HTTPRoute", GRPC_ROUTE];
+
+function kindOf(route: HttpRoute): string {
+  return route.kind ?? "HTTPRoute";
+}
+
+/** Which kinds a listener takes, and whether it names one that is not served here. */
+function kindsOf({ allowedRoutes }: GatewayListener): { readonly kinds: string[]; readonly unknown: boolean } {
+  const wanted = allowedRoutes?.kinds ?? [];
+  if (wanted.length === 0) return { kinds: ROUTE_KINDS, unknown: false };
+  const known = wanted.filter(({ group = GROUP, kind }) => group === GROUP && ROUTE_KINDS.includes(kind));
+  return { kinds: known.map(({ kind }) => kind), unknown: known.length < wanted.length };
+}
+
+function allows(world: GatewayWorld, gateway: Gateway, listener: GatewayListener, route: HttpRoute): boolean {
+  if (!kindsOf(listener).kinds.includes(kindOf(route))) return false;
+  const { from = "Same", selector } = listener.allowedRoutes?.namespaces ?? {};
   const namespace = route.metadata?.namespace ?? "";
   if (from === "All") return true;
   if (from === "Selector") return labelPredicate(selector ?? {})(world.namespaceLabels(namespace));
@@ -150,7 +166,10 @@ function served(
   const wrong = references.flatMap((reference) => certificateProblem(world, namespace, reference) ?? []);
   const usable = references.filter((reference) => !certificateProblem(world, namespace, reference));
   const known = secure || listener.protocol === "HTTP";
-  const broken = !known || (secure && usable.length === 0) || listener.tls?.mode === "Passthrough";
+  const { kinds, unknown } = kindsOf(listener);
+  const conflict = conflictOf(gateway, listener);
+  const passthrough = listener.tls?.mode === "Passthrough";
+  const broken = !known || kinds.length === 0 || conflict || (secure && usable.length === 0) || passthrough;
   const entries = routes.flatMap((route) =>
     hostnamesOf(listener, route).flatMap((hostname) =>
       (route.spec?.rules ?? []).flatMap((rule) =>
@@ -159,6 +178,7 @@ function served(
           match,
           rule,
           route: keyOf(route),
+          grpc: kindOf(route) === GRPC_ROUTE,
           created: String(route.metadata?.creationTimestamp ?? ""),
         })),
       ),
@@ -170,17 +190,37 @@ function served(
     secure,
     hostname: (listener.hostname ?? "").toLowerCase(),
     certificates: usable.map(({ name, namespace: other }) => `${other ?? namespace}/${name}`),
+    supportedKinds: kinds,
     entries: byPrecedence(entries),
     attachedRoutes: routes.length,
     conditions: [
       known
         ? yes("Accepted", "Accepted")
         : no("Accepted", "UnsupportedProtocol", `protocol ${listener.protocol} is not served here: HTTP and HTTPS are`),
-      wrong[0] ?? yes("ResolvedRefs", "ResolvedRefs"),
+      unknown
+        ? no("ResolvedRefs", "InvalidRouteKinds", `routes that are served here: ${ROUTE_KINDS.join(", ")}`)
+        : (wrong[0] ?? yes("ResolvedRefs", "ResolvedRefs")),
       broken ? no("Programmed", "Invalid", "the listener cannot be served") : yes("Programmed", "Programmed"),
-      no("Conflicted", "NoConflicts", ""),
+      conflict ?? no("Conflicted", "NoConflicts", ""),
     ],
   };
+}
+
+/** Listeners that cannot be told apart are not served, none of them. */
+function conflictOf(gateway: Gateway, listener: GatewayListener): Said | undefined {
+  const others = (gateway.spec?.listeners ?? []).filter(
+    (one) => one.name !== listener.name && one.port === listener.port,
+  );
+  const say = (reason: string, other: GatewayListener, what: string): Said => ({
+    type: "Conflicted",
+    status: "True",
+    reason,
+    message: `listener ${other.name} has the same port ${what}`,
+  });
+  const spoken = others.find(({ protocol }) => protocol !== listener.protocol);
+  if (spoken) return say("ProtocolConflict", spoken, "with another protocol");
+  const twin = others.find(({ hostname = "" }) => hostname.toLowerCase() === (listener.hostname ?? "").toLowerCase());
+  return twin && say("HostnameConflict", twin, "and host name");
 }
 
 function certificateProblem(world: GatewayWorld, namespace: string, reference: ObjectReference): Said | undefined {
@@ -198,14 +238,27 @@ function certificateProblem(world: GatewayWorld, namespace: string, reference: O
   return undefined;
 }
 
+/** A request for a rule with any other is refused: leaving a filter out might let through what it was to stop. */
+export const SERVED_FILTERS: ReadonlySet<string> = new Set([
+  "RequestHeaderModifier",
+  "ResponseHeaderModifier",
+  "RequestMirror",
+  "RequestRedirect",
+  "URLRewrite",
+]);
+
 function resolvedRefs(world: GatewayWorld, route: HttpRoute): Said {
   const namespace = route.metadata?.namespace ?? "";
   for (const rule of route.spec?.rules ?? []) {
-    const mirrors = (rule.filters ?? []).flatMap(({ requestMirror }) => requestMirror?.backendRef ?? []);
-    for (const reference of [...(rule.backendRefs ?? []), ...mirrors]) {
-      const problem = backendProblem(world, namespace, reference);
+    const backends = rule.backendRefs ?? [];
+    const filters = [...(rule.filters ?? []), ...backends.flatMap((one) => one.filters ?? [])];
+    const mirrors = filters.flatMap(({ requestMirror }) => requestMirror?.backendRef ?? []);
+    for (const reference of [...backends, ...mirrors]) {
+      const problem = backendProblem(world, kindOf(route), namespace, reference);
       if (problem) return no("ResolvedRefs", problem.reason, problem.message);
     }
+    const foreign = filters.find(({ type }) => !SERVED_FILTERS.has(type));
+    if (foreign) return no("ResolvedRefs", "InvalidKind", `the filter ${foreign.type} is not served here`);
   }
   return yes("ResolvedRefs", "ResolvedRefs");
 }
@@ -213,14 +266,15 @@ function resolvedRefs(world: GatewayWorld, route: HttpRoute): Said {
 /** Why a route of a namespace cannot use a backend. */
 export function backendProblem(
   world: Pick<GatewayWorld, "grants" | "hasService">,
+  routeKind: string,
   namespace: string,
   { group = "", kind = "Service", name, namespace: other = namespace }: BackendReference,
 ): { readonly reason: string; readonly message: string } | undefined {
   if (group !== "" || kind !== "Service") return { reason: "InvalidKind", message: `${kind} ${name} is no Service` };
-  if (!isGranted(world.grants, { kind: "HTTPRoute", namespace }, { group, kind, name, namespace: other }))
+  if (!isGranted(world.grants, { kind: routeKind, namespace }, { group, kind, name, namespace: other }))
     return {
       reason: "RefNotPermitted",
-      message: `no ReferenceGrant in ${other} lets HTTPRoutes of ${namespace} use Service ${name}`,
+      message: `no ReferenceGrant in ${other} lets ${routeKind}s of ${namespace} use Service ${name}`,
     };
   if (!world.hasService(`${other}/${name}`))
     return { reason: "BackendNotFound", message: `Service ${other}/${name} does not exist` };

@@ -1,11 +1,14 @@
 import type { k8s } from "../../../api/index.ts";
 import { hasCode, messageOf, rfc3339, type InstanceContext } from "../../../base/index.ts";
 import { keyOf, type AnyObject, type KubeClient, type Resource, type Stored } from "../../../client/index.ts";
+import type { Assigned } from "./addresses.ts";
+import { GRPC_ROUTE } from "./grpc.ts";
 import { conditions, type GatewayPlan, type Said } from "./plan.ts";
 import {
   gatewayClasses,
   gateways,
   GROUP,
+  grpcRoutes,
   httpRoutes,
   type Gateway,
   type GatewayClass,
@@ -30,24 +33,24 @@ export class GatewayStatus {
     classes: readonly Stored<GatewayClass>[],
     ours: readonly Stored<Gateway>[],
     plan: GatewayPlan,
-    addresses: ReadonlyMap<string, string>,
+    assigned: Assigned,
     problems: ReadonlyMap<string, string>,
   ): Promise<void> {
     for (const one of classes) {
       const next = this.#conditions([accepted], one.status?.conditions, one);
       await this.#put(gatewayClasses, one, { conditions: next });
     }
-    for (const one of ours) await this.#put(gateways, one, this.#gateway(one, plan, addresses, problems));
-    const routes = new Map(
-      plan.parents.map(({ route }) => [keyOf(route as Stored<HttpRoute>), route as Stored<HttpRoute>]),
-    );
-    for (const route of routes.values()) await this.#put(httpRoutes, route, this.#route(route, plan));
+    for (const one of ours) await this.#put(gateways, one, this.#gateway(one, plan, assigned, problems));
+    for (const route of new Set(plan.parents.map((parent) => parent.route as Stored<HttpRoute>))) {
+      const resource = route.kind === GRPC_ROUTE ? (grpcRoutes as typeof httpRoutes) : httpRoutes;
+      await this.#put(resource, route, this.#route(route, plan));
+    }
   }
 
   #gateway(
     gateway: Stored<Gateway>,
     plan: GatewayPlan,
-    addresses: ReadonlyMap<string, string>,
+    assigned: Assigned,
     problems: ReadonlyMap<string, string>,
   ): object {
     const key = keyOf(gateway);
@@ -55,22 +58,25 @@ export class GatewayStatus {
       conditions?: k8s.Condition[];
       listeners?: { name: string; conditions: k8s.Condition[] }[];
     };
-    const address = addresses.get(key);
-    const listeners = (plan.listeners.get(key) ?? []).map(({ name, port, attachedRoutes, conditions: said }) => {
-      const problem = problems.get(`${key} ${port}`);
-      const all = said.map((one): Said =>
-        problem && one.type === "Programmed"
-          ? { type: "Programmed", status: "False", reason: "PortUnavailable", message: problem }
-          : one,
-      );
-      const before = old?.listeners?.find((one) => one.name === name)?.conditions;
-      return {
-        name,
-        attachedRoutes,
-        supportedKinds: [{ group: GROUP, kind: "HTTPRoute" }],
-        conditions: this.#conditions(all, before, gateway),
-      };
-    });
+    const address = assigned.addresses.get(key);
+    const refused = assigned.problems.get(key);
+    const listeners = (plan.listeners.get(key) ?? []).map(
+      ({ name, port, attachedRoutes, supportedKinds, conditions: said }) => {
+        const problem = problems.get(`${key} ${port}`);
+        const all = said.map((one): Said =>
+          problem && one.type === "Programmed"
+            ? { type: "Programmed", status: "False", reason: "PortUnavailable", message: problem }
+            : one,
+        );
+        const before = old?.listeners?.find((one) => one.name === name)?.conditions;
+        return {
+          name,
+          attachedRoutes,
+          supportedKinds: supportedKinds.map((kind) => ({ group: GROUP, kind })),
+          conditions: this.#conditions(all, before, gateway),
+        };
+      },
+    );
     const broken = listeners.some((one) =>
       one.conditions.some(({ type, status }) => type === "Programmed" && status !== "True"),
     );
@@ -80,8 +86,8 @@ export class GatewayStatus {
         : accepted,
       address
         ? { type: "Programmed", status: "True", reason: "Programmed", message: "" }
-        : { type: "Programmed", status: "False", reason: "AddressNotAssigned", message: "no address is left" },
-    ];
+        : { type: "Programmed", status: "False", reason: "Invalid", message: "the Gateway has no address" },
+    ].map((one): Said => (one.type === refused?.type ? refused : (one as Said)));
     return {
       ...(address && { addresses: [{ type: "IPAddress", value: address }] }),
       conditions: this.#conditions(own, old?.conditions, gateway),

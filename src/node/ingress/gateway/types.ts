@@ -31,7 +31,11 @@ export interface GatewayListener {
   };
 }
 export interface Gateway extends Meta {
-  readonly spec?: { readonly gatewayClassName: string; readonly listeners: readonly GatewayListener[] };
+  readonly spec?: {
+    readonly gatewayClassName: string;
+    readonly listeners: readonly GatewayListener[];
+    readonly addresses?: readonly { readonly type?: string; readonly value?: string }[];
+  };
   readonly status?: { readonly addresses?: readonly { readonly type?: string; readonly value: string }[] };
 }
 export interface ParentReference extends ObjectReference {
@@ -63,7 +67,12 @@ export interface HttpRouteFilter {
   readonly type: string;
   readonly requestHeaderModifier?: HeaderModifier;
   readonly responseHeaderModifier?: HeaderModifier;
-  readonly requestMirror?: { readonly backendRef: BackendReference };
+  readonly requestMirror?: {
+    readonly backendRef: BackendReference;
+    /** Of a hundred requests. */
+    readonly percent?: number;
+    readonly fraction?: { readonly numerator: number; readonly denominator?: number };
+  };
   readonly requestRedirect?: {
     readonly scheme?: string;
     readonly hostname?: string;
@@ -76,17 +85,35 @@ export interface HttpRouteFilter {
 export interface BackendReference extends ObjectReference {
   readonly port?: number;
   readonly weight?: number;
+  readonly filters?: readonly HttpRouteFilter[];
 }
 export interface HttpRouteRule {
   readonly matches?: readonly HttpRouteMatch[];
   readonly filters?: readonly HttpRouteFilter[];
   readonly backendRefs?: readonly BackendReference[];
+  /** Like `10s`; `0s` is without limit. */
+  readonly timeouts?: { readonly request?: string; readonly backendRequest?: string };
 }
 export interface HttpRoute extends Meta {
   readonly spec?: {
     readonly parentRefs?: readonly ParentReference[];
     readonly hostnames?: readonly string[];
     readonly rules?: readonly HttpRouteRule[];
+  };
+  readonly status?: { readonly parents?: readonly RouteParentStatus[] };
+}
+export interface GrpcRoute extends Meta {
+  readonly spec?: {
+    readonly parentRefs?: readonly ParentReference[];
+    readonly hostnames?: readonly string[];
+    readonly rules?: readonly {
+      readonly matches?: readonly {
+        readonly method?: { readonly type?: string; readonly service?: string; readonly method?: string };
+        readonly headers?: readonly ValueMatch[];
+      }[];
+      readonly filters?: readonly HttpRouteFilter[];
+      readonly backendRefs?: readonly BackendReference[];
+    }[];
   };
   readonly status?: { readonly parents?: readonly RouteParentStatus[] };
 }
@@ -105,6 +132,7 @@ export interface ReferenceGrant extends Meta {
 export const gatewayClasses = defineResource<GatewayClass>(`${GROUP}/v1`, "gatewayclasses", "GatewayClass", false);
 export const gateways = defineResource<Gateway>(`${GROUP}/v1`, "gateways", "Gateway");
 export const httpRoutes = defineResource<HttpRoute>(`${GROUP}/v1`, "httproutes", "HTTPRoute");
+export const grpcRoutes = defineResource<GrpcRoute>(`${GROUP}/v1`, "grpcroutes", "GRPCRoute");
 export const referenceGrants = defineResource<ReferenceGrant>(`${GROUP}/v1beta1`, "referencegrants", "ReferenceGrant");
 
 export const definitions = defineResource<k8s.CustomResourceDefinition>(
