@@ -10,7 +10,7 @@ import { Readable } from "node:stream";
 import { test } from "node:test";
 import { getAttribute } from "../../src/host/index.ts";
 import { build, context, engine, refused, until, useBuildEngine } from "../support/build-cases.ts";
-import { startDebianRegistry } from "../support/image-engine.ts";
+import { freePort, startDebianRegistry } from "../support/image-engine.ts";
 
 useBuildEngine();
 
@@ -111,21 +111,29 @@ test("ADD and remote contexts take git repositories, at a reference and in a sub
   outerGit("submodule", "--quiet", "add", repository, "inner");
   outerGit("config", "-f", ".gitmodules", "submodule.inner.url", "../repository");
   outerGit("commit", "-q", "-a", "-m", "with a submodule");
+  const port = await freePort();
   const daemon = spawn(
     "git",
-    ["daemon", "--export-all", `--base-path=${engine.directory}`, "--reuseaddr", "--listen=127.0.0.1", "--port=19418"],
+    [
+      "daemon",
+      "--export-all",
+      `--base-path=${engine.directory}`,
+      "--reuseaddr",
+      "--listen=127.0.0.1",
+      `--port=${port}`,
+    ],
     { stdio: "ignore", detached: true },
   );
   try {
-    const url = "git://127.0.0.1:19418/repository";
-    await until(() => listening(19418), "git serves");
+    const url = `git://127.0.0.1:${port}/repository`;
+    await until(() => listening(port), "git serves");
     const result = await build(`FROM scratch\nADD ${url}#v1:sub /sub/\nADD --keep-git-dir ${url} /all\n`);
     await result.look((root) => {
       assert.equal(fs.readFileSync(`${root}/sub/file`, "utf8"), "from git");
       assert.equal(fs.existsSync(`${root}/sub/.git`), false);
       assert.ok(fs.existsSync(`${root}/all/.git`));
     });
-    const nested = await build("FROM scratch\nADD git://127.0.0.1:19418/outer /outer\n");
+    const nested = await build(`FROM scratch\nADD git://127.0.0.1:${port}/outer /outer\n`);
     await nested.look((root) => {
       assert.equal(fs.readFileSync(`${root}/outer/inner/sub/file`, "utf8"), "from git");
       assert.equal(fs.existsSync(`${root}/outer/inner/.git`), false);

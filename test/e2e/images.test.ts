@@ -144,10 +144,24 @@ test("a mirror serves what Docker Hub would, so that FROM needs no internet", as
   const other = temporaryDirectory();
   await docker("tag", "busybox", `${debian.address}/library/busybox:mirrored`);
   await docker("push", `${debian.address}/library/busybox:mirrored`);
-  const second = await openImageEngine(other, { mirrors: { "docker.io": [`http://${debian.address}`] } });
+  const second = await openImageEngine(other, { mirrors: { "docker.io": [`http://${debian.address}`] } }, true);
   try {
     const image = await second.images.ensure("busybox:mirrored");
     assert.deepEqual(image.repoTags, ["busybox:mirrored"]);
+    await second.images.remove("busybox:mirrored");
+    // Through the second one's registry as well: skopeo and docker get it, and it stays there.
+    const through = `${second.registry}/library/busybox:mirrored`;
+    const copied = await program("skopeo", [
+      "copy",
+      "--src-tls-verify=false",
+      `docker://${through}`,
+      `dir:${path.join(other, "copied")}`,
+    ]);
+    assert.equal(copied.code, 0, copied.stderr);
+    assert.deepEqual((await second.images.resolve("busybox:mirrored")).id, image.id);
+    await docker("pull", "-q", through);
+    assert.equal((await engine.images.resolve(through)).id, image.id);
+    await docker("rmi", through);
   } finally {
     await second.stop();
     fs.rmSync(other, { recursive: true, force: true });

@@ -40,7 +40,11 @@ export function temporaryDirectory(): string {
   return fs.mkdtempSync(path.join(os.tmpdir(), "berth-images-"));
 }
 
-export async function openImageEngine(directory: string, registryConfig: RegistryConfig = {}): Promise<ImageEngine> {
+export async function openImageEngine(
+  directory: string,
+  registryConfig: RegistryConfig = {},
+  pullThrough = false,
+): Promise<ImageEngine> {
   const dataDir = path.join(directory, "data");
   const context = {
     instance: "imagetest",
@@ -56,7 +60,7 @@ export async function openImageEngine(directory: string, registryConfig: Registr
   const events = new MemoryEventBus(systemClock);
   const bootstrapper = new PackageBootstrapper(context, path.join(directory, "cache"));
   const images = await Images.open({ context, content, snapshots, events, registry: registryConfig, bootstrapper });
-  const registry = await RegistryServer.open({ context, content, images });
+  const registry = await RegistryServer.open({ context, content, images, pullThrough });
   const registryHttp = http.createServer((request, response) => registry.handle(request, response));
   registryHttp.listen(0, "127.0.0.1");
   await once(registryHttp, "listening");
@@ -145,7 +149,7 @@ export async function startDebianRegistry(directory: string): Promise<{ address:
   };
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as net.AddressInfo;

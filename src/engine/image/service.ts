@@ -29,7 +29,7 @@ import { Catalog } from "./catalog.ts";
 import { commitContainer, createImage, ensureManifest, knownManifest, type MadeManifest } from "./create.ts";
 import { historyOf } from "./history.ts";
 import { Library } from "./library.ts";
-import { partsOf } from "./parts.ts";
+import { isWhole, partsOf } from "./parts.ts";
 import { hostPlatform, platformText } from "./platform.ts";
 import { familiarName, familiarRepository, parseReference, type Reference } from "./reference.ts";
 import { Removal, type Roots } from "./removal.ts";
@@ -362,15 +362,26 @@ export class Images implements ImageService {
   }
 
   /** For the registry server: what a local image looks like in a registry. The caller holds a lease. */
-  async manifestFor(name: string): Promise<{ digest: Digest; bytes: Buffer; mediaType: string } | undefined> {
+  async manifestFor(
+    name: string,
+    options: { partial?: boolean } = {},
+  ): Promise<(MadeManifest & { pulled: boolean }) | undefined> {
     const id = this.#library.findId(name);
-    return id === undefined ? undefined : ensureManifest(this.#library, id);
+    if (id === undefined) return undefined;
+    const record = this.#library.recordOf(name);
+    const pulled = record?.target !== undefined;
+    if (record?.index !== undefined && (options.partial || isWhole(await this.partsOf(name)))) {
+      const { digest, mediaType } = await indexDescriptor(this.#library, record.index);
+      return { digest, mediaType, bytes: await this.#options.content.read(digest), pulled };
+    }
+    return { ...(await ensureManifest(this.#library, id)), pulled };
   }
 
   /** Whether some image here has this manifest, so that a registry may show it. */
   hasManifest(digest: Digest): boolean {
-    for (const record of this.#library.parts.catalog.images.values())
-      if (record.manifest?.digest === digest) return true;
+    const { images, names } = this.#library.parts.catalog;
+    for (const record of images.values()) if (record.manifest?.digest === digest) return true;
+    for (const record of names.values()) if (record.index === digest) return true;
     return false;
   }
 

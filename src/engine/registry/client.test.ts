@@ -7,7 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, test } from "node:test";
-import { FakeClock, seededRandom, silentLogger, systemClock } from "../../base/index.ts";
+import { BerthError, FakeClock, seededRandom, silentLogger, systemClock } from "../../base/index.ts";
 import { digestOf, FileContentStore } from "../content/index.ts";
 import { startDownload } from "../image/transfer/download.ts";
 import { parseChallenge } from "./auth.ts";
@@ -255,6 +255,44 @@ test("a mirror is asked first and the registry when the mirror has it not; crede
     seen.map((request) => request.headers.authorization),
     [undefined, "Bearer SECRET"],
   );
+});
+
+test("a mirror that is down or fails costs one attempt, then the registry is asked", async () => {
+  const closed = http.createServer().listen(0, "127.0.0.1");
+  await once(closed, "listening");
+  const { port } = closed.address() as AddressInfo;
+  closed.close();
+  await once(closed, "close");
+  const mirrors = [`http://127.0.0.1:${port}`, `http://${domain}/mirror`];
+  answer = (request, response) => {
+    if (request.url!.startsWith("/mirror/")) return void response.writeHead(503).end();
+    return void response
+      .writeHead(200, { "content-type": "application/vnd.oci.image.index.v1+json" })
+      .end('{"schemaVersion":2,"manifests":[]}');
+  };
+  const { session } = open({ config: { mirrors: { [domain]: mirrors } } });
+  await session.manifest("latest");
+  assert.deepEqual(
+    seen.map((request) => request.url),
+    ["/mirror/v2/a/b/manifests/latest", "/v2/a/b/manifests/latest"],
+  );
+});
+
+test("a limit that names a short time is waited for, a long one is told at once", async () => {
+  answer = (_, response) =>
+    seen.length < 2 ? response.writeHead(429, { "retry-after": "3" }).end() : response.writeHead(200).end();
+  const { session, clock } = open();
+  assert.equal(await session.hasBlob(descriptor.digest), true);
+  assert.deepEqual(clock.sleptMs, [3000]);
+  seen.length = 0;
+  answer = (_, response) => response.writeHead(429, { "retry-after": "3600" }).end();
+  const late = open();
+  await assert.rejects(late.session.hasBlob(descriptor.digest), (error: BerthError) => {
+    assert.equal(error.code, "resourceExhausted");
+    assert.match(error.hint ?? "", /log in .* or set up a mirror/);
+    return true;
+  });
+  assert.deepEqual([seen.length, late.clock.sleptMs.length], [1, 0]);
 });
 
 test("credentials don't follow a redirect to another host", async () => {

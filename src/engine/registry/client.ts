@@ -215,9 +215,7 @@ export class RegistrySession {
         const answered = error.details["status"] !== undefined && error.details["status"] !== 400;
         if (endpoint.mirror || (!answered && hasCode(error, "unavailable", "invalidArgument"))) continue;
         this.#chosen = endpoint;
-        if (hasCode(error, "unavailable", "resourceExhausted") && attempts > 1)
-          return this.#callAt(endpoint, call, attempts - 1);
-        throw error;
+        return this.#callAt(endpoint, call, attempts, error);
       }
     }
     throw this.#unreachable(failures);
@@ -234,8 +232,16 @@ export class RegistrySession {
     });
   }
 
-  #callAt(endpoint: Endpoint, call: Call, attempts: number): Promise<HttpAnswer> {
-    return this.#retrying(() => this.#authorized(endpoint, call), call.signal, attempts);
+  /** `failure`: how the first attempt has ended already. */
+  #callAt(endpoint: Endpoint, call: Call, attempts: number, failure?: BerthError): Promise<HttpAnswer> {
+    let failed = failure;
+    const attempt = async () => {
+      const before = failed;
+      failed = undefined;
+      if (before) throw before;
+      return this.#authorized(endpoint, call);
+    };
+    return this.#retrying(attempt, call.signal, attempts);
   }
 
   async #authorized(endpoint: Endpoint, call: Call): Promise<HttpAnswer> {

@@ -18,6 +18,7 @@ const FORMS: Partial<Record<ErrorCode, readonly [number, RegistryErrorCode]>> = 
   notFound: [404, "BLOB_UNKNOWN"],
   conflict: [409, "BLOB_UPLOAD_INVALID"],
   resourceExhausted: [507, "UNKNOWN"],
+  unavailable: [502, "UNKNOWN"],
 };
 
 export function sendError(response: ServerResponse, error: unknown): void {

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { MEDIA, type OciIndex } from "../../../api/index.ts";
-import type { InstanceContext } from "../../../base/index.ts";
+import { hasCode, type InstanceContext } from "../../../base/index.ts";
 import { digestOf, isDigest, type Digest, type FileContentStore } from "../../content/index.ts";
 import { isIndexType, isManifestType, parseIndex, parseManifest } from "../../image/manifest.ts";
 import { readBody } from "../body.ts";
@@ -11,19 +11,28 @@ import { Uploads } from "./uploads.ts";
 
 /** The images of the machine as the registry sees them: what isn't pushed here but built or pulled is served all the same. */
 export interface LocalImages {
-  /** By name, `library/busybox:latest`; made on demand. */
-  manifestFor(name: string): Promise<{ digest: Digest; bytes: Buffer; mediaType: string } | undefined>;
+  /** By name, `library/busybox:latest`; made on demand. An index when all of it is here, or with `partial` whatever of it is. */
+  manifestFor(name: string, options?: { partial?: boolean }): Promise<LocalManifest | undefined>;
+  /** Whether some image here is, or is part of, this manifest or index. */
   hasManifest(digest: Digest): boolean;
   addRoots(roots: () => { blobs?: Iterable<Digest> }): void;
   /** With a pull-through cache: fetches what isn't there from where the name says. */
   pull?(name: string): Promise<unknown>;
 }
 
+export interface LocalManifest {
+  readonly digest: Digest;
+  readonly bytes: Buffer;
+  readonly mediaType: string;
+  /** Whether it came from a registry under this name. */
+  readonly pulled: boolean;
+}
+
 export interface RegistryServerOptions {
   readonly context: InstanceContext;
   readonly content: FileContentStore;
   readonly images: LocalImages;
-  /** Serve what is missing here from Docker Hub (or its mirrors), keeping it. */
+  /** Serve Docker Hub's images (or its mirrors'), keeping them: a mirror for the machines around. */
   readonly pullThrough?: boolean;
 }
 
@@ -148,7 +157,7 @@ export class RegistryServer {
         throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no ${target}`);
       return sendEmpty(response, 202);
     }
-    const found = await this.#findManifest(name, target);
+    const found = await this.#findManifest(name, target).catch(absentUpstream);
     if (!found) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no ${target}`);
     const headers = { "content-type": found.mediaType, "docker-content-digest": found.digest };
     if (request.method !== "HEAD") return sendBytes(response, 200, found.bytes, headers);
@@ -157,20 +166,46 @@ export class RegistryServer {
   }
 
   async #findManifest(name: string, target: string) {
-    const { content, images, pullThrough } = this.#options;
+    const { content, images } = this.#options;
+    const known = await this.#knownManifest(name, target);
+    if (known) return known;
+    await using _lease = content.lease();
+    if (this.#options.pullThrough && images.pull) return this.#pulledThrough(name, target);
+    return isDigest(target) ? undefined : images.manifestFor(`${name}:${target}`);
+  }
+
+  /** A tag may have moved upstream, so that is asked each time; what is here serves while nobody answers. What was made here stays as it is. */
+  async #pulledThrough(name: string, target: string) {
+    const { images } = this.#options;
+    if (isDigest(target)) {
+      await images.pull!(`docker.io/${name}@${target}`);
+      return this.#knownManifest(name, target);
+    }
+    const local = () => images.manifestFor(`${name}:${target}`, { partial: true });
+    const before = await local();
+    if (before && !before.pulled) return before;
+    try {
+      await images.pull!(`docker.io/${name}:${target}`);
+    } catch (error) {
+      if (!before) throw error;
+      this.#options.context.log.warn("serving a kept image, since its registry doesn't answer", {
+        image: `${name}:${target}`,
+        error,
+      });
+      return before;
+    }
+    return local();
+  }
+
+  /** What was pushed here, or what an image here has under a digest. */
+  async #knownManifest(name: string, target: string) {
+    const { content, images } = this.#options;
     const repository = this.#repositories.get(name);
     const digest = isDigest(target) ? target : repository?.tags[target];
     const pushed = digest === undefined ? undefined : repository?.manifests[digest];
-    if (digest !== undefined && content.has(digest) && (pushed || images.hasManifest(digest))) {
-      const bytes = await content.read(digest);
-      return { digest, bytes, mediaType: pushed?.mediaType ?? mediaTypeOf(bytes) };
-    }
-    if (isDigest(target)) return undefined;
-    await using _lease = content.lease();
-    const local = await images.manifestFor(`${name}:${target}`);
-    if (local || !pullThrough || !images.pull) return local;
-    await images.pull(`docker.io/${name}:${target}`);
-    return images.manifestFor(`${name}:${target}`);
+    if (digest === undefined || !content.has(digest) || !(pushed || images.hasManifest(digest))) return undefined;
+    const bytes = await content.read(digest);
+    return { digest, bytes, mediaType: pushed?.mediaType ?? mediaTypeOf(bytes) };
   }
 
   async #putManifest(name: string, target: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -193,6 +228,11 @@ export class RegistryServer {
       ...(record.subject && { "oci-subject": record.subject }),
     });
   }
+}
+
+/** What upstream doesn't have, we don't. */
+function absentUpstream(error: unknown): undefined {
+  if (!hasCode(error, "notFound", "unauthenticated", "permissionDenied")) throw error;
 }
 
 function mediaTypeOf(bytes: Buffer): string {
