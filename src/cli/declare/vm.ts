@@ -11,9 +11,9 @@ export function declareVmCommands(berth: Command): void {
   const creation = (command: Command) =>
     command
       .option("--name <name>", "name it")
-      .option("--cpus <number>", "virtual processors", "1")
+      .option("--cpus <number>", "virtual processors (1)")
       .option("--max-cpus <number>", "up to so many can be added while it runs")
-      .option("-m, --memory <size>", "memory (512m, 2g)", "512m")
+      .option("-m, --memory <size>", "memory, for example 2g (512m)")
       .option("--max-memory <size>", "up to so much can be given while it runs")
       .option("--disk <size>", "size of the first disk at least")
       .option("--add-disk <size>", "a further, empty disk (may be repeated)", collect)

@@ -170,7 +170,10 @@ export function portElements(op: NftChange["op"], ports: readonly PublishedPort[
   });
 }
 
-/** The one rule in a container's own namespace: the resolver's address and port lead to where it listens. */
+/** Where a machine behind a sandbox's link asks for names: its packets come from outside of the namespace and cannot be meant for loopback. */
+export const GUEST_DNS = "169.254.77.53";
+
+/** The rules in a container's own namespace: the resolver's address and port lead to where it listens. */
 export function resolverRuleset(udpPort: number, tcpPort: number): string {
   const table = "ip berth_resolver";
   return `table ${table} {
@@ -181,6 +184,11 @@ table ${table} {
 		type nat hook output priority -100; policy accept;
 		ip daddr ${EMBEDDED_DNS} udp dport 53 dnat to ${EMBEDDED_DNS}:${udpPort}
 		ip daddr ${EMBEDDED_DNS} tcp dport 53 dnat to ${EMBEDDED_DNS}:${tcpPort}
+	}
+	chain guests {
+		type nat hook prerouting priority -100; policy accept;
+		ip daddr ${GUEST_DNS} udp dport 53 dnat to ${EMBEDDED_DNS}:${udpPort}
+		ip daddr ${GUEST_DNS} tcp dport 53 dnat to ${EMBEDDED_DNS}:${tcpPort}
 	}
 }
 `;

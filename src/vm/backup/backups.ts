@@ -1,10 +1,10 @@
 import { copyFile, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import type { vm } from "../../api/index.ts";
-import { failedPrecondition, hasCode, invalidArgument, notFound, randomHex } from "../../base/index.ts";
+import { failedPrecondition, invalidArgument, notFound, randomHex } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
-import { BACKUP_BITMAP as BITMAP, bitmapOf, QemuImg, sha256File } from "../disk/index.ts";
-import { finishJobs } from "../machine/jobs.ts";
+import { BACKUP_BITMAP as BITMAP, bitmapOf, sha256File } from "../disk/index.ts";
+import { atRest, copyDisks } from "../machine/copy.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Machines } from "../machine/machines.ts";
 import type { MachineRecord } from "../machine/record.ts";
@@ -48,14 +48,10 @@ export class Backups {
       const wasLive = machine.live;
       try {
         if (!wasLive) await machine.startNow({ frozen: true });
-        const frozen = wasLive && (await freeze(machine));
-        try {
-          await this.#copy(machine, folder, parent, async () => {
-            if (frozen) await thaw(machine);
-          });
-        } finally {
-          if (frozen) await thaw(machine);
-        }
+        const frozen = await atRest(machine, async (rest) => {
+          await this.#copy(machine, folder, parent, rest.thaw);
+          return rest.frozen;
+        });
         if (!wasLive) await machine.quit();
         const backup: BackupRecord = {
           id,
@@ -99,52 +95,12 @@ export class Backups {
       : undefined;
   }
 
-  /** Copies all disks as they are at one moment, and begins to count changes anew from it. `begun` is called when writes may go on. */
   async #copy(machine: Machine, folder: string, parent: BackupRecord | undefined, begun: () => Promise<void>) {
-    const { monitor, record, nodes } = machine;
-    const { host } = this.#machines;
-    const inside = (name: string) => path.join(machine.disksFolder, `.backup-${name}.qcow2`);
-    const jobs: string[] = [];
-    try {
-      for (const { name, sizeBytes } of record.spec.disks) {
-        await rm(inside(name), { force: true });
-        await new QemuImg().create(inside(name), { sizeBytes });
-      }
-      await host.handOver(machine.disksFolder);
-      if (!parent) await clearBitmaps(machine);
-      const actions: unknown[] = [];
-      for (const name of nodes) {
-        const target = {
-          driver: "qcow2",
-          "node-name": `backup-${name}`,
-          file: { driver: "file", filename: inside(name) },
-        };
-        await monitor.execute("blockdev-add", target);
-        const id = `backup-${name}-${randomHex(host.context.random, 3)}`;
-        jobs.push(id);
-        const data = { "job-id": id, device: name, target: `backup-${name}`, "auto-dismiss": false };
-        const bitmap = { node: name, name: BITMAP };
-        if (parent)
-          actions.push({
-            type: "blockdev-backup",
-            data: { ...data, sync: "incremental", bitmap: BITMAP },
-          });
-        else
-          actions.push(
-            { type: "block-dirty-bitmap-add", data: { ...bitmap, persistent: true } },
-            { type: "blockdev-backup", data: { ...data, sync: "full" } },
-          );
-      }
-      await monitor.execute("transaction", { actions });
-      await begun();
-      await finishJobs(monitor, host.context.clock, jobs);
-    } finally {
-      for (const name of nodes)
-        await monitor.execute("blockdev-del", { "node-name": `backup-${name}` }).catch(() => {});
-    }
-    for (const name of nodes) {
+    if (!parent) await clearBitmaps(machine);
+    const kind = parent ? "incremental" : "full";
+    for (const [name, file] of await copyDisks(this.#machines.host, machine, kind, begun)) {
       const target = path.join(folder, `${name}.qcow2`);
-      await rename(inside(name), target);
+      await rename(file, target);
       if (parent) await rebase(target, path.join(this.#folder, parent.id, `${name}.qcow2`));
     }
   }
@@ -255,21 +211,6 @@ export function expired(backups: ReadonlyArray<Pick<vm.VmBackup, "id" | "parent"
     .map(({ id }) => id)
     .filter((id) => !needed.has(id))
     .toReversed();
-}
-
-async function freeze(machine: Machine): Promise<boolean> {
-  if (machine.record.state !== "running") return false;
-  try {
-    await machine.agent.call("guest-fsfreeze-freeze");
-    return true;
-  } catch (error) {
-    if (!hasCode(error, "unavailable", "notImplemented", "failedPrecondition", "deadlineExceeded")) throw error;
-    return false;
-  }
-}
-
-async function thaw(machine: Machine): Promise<void> {
-  await machine.agent.call("guest-fsfreeze-thaw").catch(() => {});
 }
 
 interface NamedNode {

@@ -9,6 +9,8 @@ export interface SeedFacts {
   /** For who gives no user-data: the login that is made. */
   readonly user?: { readonly name: string; readonly sshKeys: readonly string[]; readonly passwordHash?: string };
   readonly interfaces: readonly SeedInterface[];
+  /** The machine comes up with another card and address each time; else the guest looks at its network once. */
+  readonly networkEachBoot?: boolean;
 }
 
 export interface SeedInterface {
@@ -25,6 +27,7 @@ export interface SeedInterface {
 const HOSTNAME = /^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/;
 const USER = /^[a-z_][a-z0-9_-]{0,31}$/;
 const SSH_KEY = /^(ssh-(rsa|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?$/;
+const EACH_BOOT = `#cloud-config\n${yaml({ updates: { network: { when: ["boot"] } } })}`;
 const MAX_USER_DATA_BYTES = 1024 * 1024;
 
 /** The files of a NoCloud seed. JSON is YAML, so everything of ours is written as JSON. Throws invalidArgument. */
@@ -37,6 +40,7 @@ export function seedFiles(facts: SeedFacts): ReadonlyMap<string, string> {
     ["meta-data", yaml({ "instance-id": facts.instanceId, "local-hostname": facts.hostname })],
     ["user-data", userData(facts)],
     ["network-config", yaml(networkConfig(facts.interfaces))],
+    ...(facts.networkEachBoot ? [["vendor-data", EACH_BOOT] as const] : []),
   ]);
 }
 

@@ -40,6 +40,9 @@ test("an image from outside may not reach for other files of the host", () => {
     () => checkImported(info({ "format-specific": { data: { corrupt: true } } }), "a.qcow2"),
     /marked as corrupt/,
   );
+  const vmdk = (type: string) => info({ format: "vmdk", "format-specific": { data: { "create-type": type } } });
+  assert.doesNotThrow(() => checkImported(vmdk("streamOptimized"), "a.vmdk"));
+  assert.throws(() => checkImported(vmdk("monolithicFlat"), "a.vmdk"), /may stand in other files/);
   assert.throws(() => checkImported(info({ format: "luks" }), "a"), /format luks/);
 });
 

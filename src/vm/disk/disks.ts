@@ -131,6 +131,9 @@ export class Disks {
   }
 }
 
+/** Kinds of VMDK that are one file: the others name files that hold their data. */
+const WHOLE_VMDK: ReadonlySet<string> = new Set(["monolithicSparse", "streamOptimized"]);
+
 /** A crafted image may name any file of the host as its base: it would end up in the guest. */
 export function checkImported(info: DiskInfo, source: string): void {
   if (!IMPORTED_FORMATS.has(info.format))
@@ -146,6 +149,10 @@ export function checkImported(info: DiskInfo, source: string): void {
     throw invalidArgument(
       `${source} keeps its data in another file (${info.dataFile}), which an image from outside may not`,
     );
+  if (info.createType !== undefined && !WHOLE_VMDK.has(info.createType))
+    throw invalidArgument(`${source} is a VMDK of type ${info.createType}, whose data may stand in other files`, {
+      hint: "make one file of it: qemu-img convert -O qcow2 SOURCE TARGET",
+    });
   if (info.encrypted) throw invalidArgument(`${source} is encrypted`, { hint: "decrypt it first: qemu-img convert" });
   if (info.corrupt) throw invalidArgument(`${source} is marked as corrupt`, { hint: "qemu-img check -r all SOURCE" });
 }

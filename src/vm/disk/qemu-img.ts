@@ -18,6 +18,8 @@ export interface DiskInfo {
   readonly actualSizeBytes: number;
   readonly backingFile: string | undefined;
   readonly dataFile: string | undefined;
+  /** How a VMDK keeps its data. */
+  readonly createType?: string;
   readonly encrypted: boolean;
   /** Marked as not closed properly, or with refcount errors. */
   readonly corrupt: boolean;
@@ -154,6 +156,7 @@ export function parseInfo(json: string): DiskInfo {
     actualSizeBytes: raw["actual-size"] ?? 0,
     backingFile: raw["full-backing-filename"] ?? raw["backing-filename"],
     dataFile: data["data-file"],
+    ...(data["create-type"] === undefined ? {} : { createType: data["create-type"] }),
     encrypted: raw.encrypted ?? data.encrypt !== undefined,
     corrupt: data.corrupt ?? false,
     snapshots: (raw.snapshots ?? []).map((snapshot) => ({
@@ -173,7 +176,12 @@ interface RawInfo {
   readonly "full-backing-filename"?: string;
   readonly encrypted?: boolean;
   readonly "format-specific"?: {
-    readonly data?: { readonly "data-file"?: string; readonly corrupt?: boolean; readonly encrypt?: unknown };
+    readonly data?: {
+      readonly "data-file"?: string;
+      readonly "create-type"?: string;
+      readonly corrupt?: boolean;
+      readonly encrypt?: unknown;
+    };
   };
   readonly snapshots?: ReadonlyArray<{
     id: string;

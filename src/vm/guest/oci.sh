@@ -19,7 +19,11 @@ for disk in /dev/vd?; do
 done
 ip link set lo up
 . /seed/network.sh
-qemu-ga --method virtio-serial --path /dev/vport0p1 --statedir /run --pidfile /run/qga.pid >/run/qga.log 2>&1 &
+# Its number depends on the machine's other devices.
+for port in /sys/class/virtio-ports/*; do
+  [ "$(cat "$port/name")" = org.qemu.guest_agent.0 ] && agent=/dev/${port##*/}
+done
+qemu-ga --method virtio-serial --path "$agent" --statedir /run --pidfile /run/qga.pid >/run/qga.log 2>&1 &
 sh /seed/process.sh &
 main=$!
 echo $main >/run/main.pid

@@ -7,7 +7,7 @@ import { machineInitramfs, openKernel } from "../guest/index.ts";
 import { chooseAccelerator, type Accelerator } from "../hypervisor/accelerator.ts";
 import { microInitramfs } from "../micro/guest/initramfs.ts";
 import { hostSpec, makeHostRoot, USR_MOUNT, VM_UID } from "../micro/root.ts";
-import { MachineRecords } from "./record.ts";
+import { MachineRecords, type MachineRecord } from "./record.ts";
 
 /** Kernels, initramfs and what was found out about the host; shared by all instances. */
 const CACHE = "/var/cache/berth/vm";
@@ -44,6 +44,8 @@ export class MachineHost {
   readonly process: ProcessIsolation;
   readonly disks = new Disks();
   readonly records: MachineRecords;
+  /** Told of every change of a machine. */
+  readonly listeners = new Set<(record: MachineRecord) => void>();
   readonly dataDir: string;
   readonly #root: string;
   #kernel: Promise<GuestKernel> | undefined;

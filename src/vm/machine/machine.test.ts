@@ -6,7 +6,7 @@ import { refuseOvercommit, refuseShortage } from "./admission.ts";
 import { adviceFor } from "./advice.ts";
 import { machineCommand, type MachineLayout } from "./argv.ts";
 import { checkRequest, restoredRecord } from "./create.ts";
-import { descriptor } from "./export.ts";
+import { descriptor, parseDescriptor } from "./ova.ts";
 import { nameServers, seedInterfaces, tapScript } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
 import { checkResize } from "./resize.ts";
@@ -195,4 +195,30 @@ test("an OVA's descriptor lists every disk by file and size", () => {
   const text = descriptor("web", SPEC, ["web-disk0.vmdk"]);
   assert.match(text, /ovf:href="web-disk0\.vmdk"/);
   assert.match(text, /ovf:capacity="2147483648"/);
+});
+
+test("an appliance's descriptor is read as other programs write it", () => {
+  const text = `<ovf:Envelope xmlns:ovf="u"><ovf:References><ovf:File ovf:href="a b-disk1.vmdk" ovf:id="f1" ovf:size="3"></ovf:File></ovf:References>
+    <ovf:DiskSection><ovf:Disk ovf:capacity="8" ovf:capacityAllocationUnits="byte * 2^30" ovf:diskId="d1" ovf:fileRef="f1"/></ovf:DiskSection>
+    <ovf:VirtualSystem><Item><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>2</rasd:VirtualQuantity></Item>
+    <Item><rasd:AllocationUnits>MegaBytes</rasd:AllocationUnits><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>512</rasd:VirtualQuantity></Item>
+    <vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="efi"/></ovf:VirtualSystem></ovf:Envelope>`;
+  assert.deepEqual(parseDescriptor(text), {
+    disks: ["a b-disk1.vmdk"],
+    firmware: "uefi",
+    cpus: 2,
+    memoryBytes: 512 * MiB,
+  });
+  const own = descriptor("web", { ...SPEC, cpus: 3 }, ["web-disk0.vmdk"]);
+  assert.deepEqual(parseDescriptor(own), {
+    disks: ["web-disk0.vmdk"],
+    firmware: "bios",
+    cpus: 3,
+    memoryBytes: SPEC.memoryBytes,
+  });
+  for (const bad of ["<a/>", text.replace("a b-disk1", "../../etc/x"), text.replaceAll("</Item>", "")])
+    assert.throws(
+      () => parseDescriptor(bad),
+      (error) => hasCode(error, "invalidArgument"),
+    );
 });

@@ -9,7 +9,6 @@ import {
   KeyedMutex,
   messageOf,
   MiB,
-  unavailable,
 } from "../../base/index.ts";
 import type { RuntimeContainer } from "../../engine/index.ts";
 import { removeBitmap } from "../disk/index.ts";
@@ -19,9 +18,11 @@ import { QmpClient } from "../qmp/index.ts";
 import { machineCommand, type MachineLayout } from "./argv.ts";
 import type { MachineHost } from "./host.ts";
 import { runJob } from "./jobs.ts";
+import { attachedNetwork, takeNamespace, type Namespace } from "./attached.ts";
 import { connectMachine, sandboxId, type MachineNetwork } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
 import { guestFiles, kernelCommandLine } from "./seed.ts";
+import { untilReady } from "./ready.ts";
 import { serveShares } from "./shares.ts";
 import { writeIso } from "../cloud-init/index.ts";
 import { checkMemory } from "./admission.ts";
@@ -116,6 +117,7 @@ export class Machine {
   async #write(record: MachineRecord): Promise<void> {
     await this.#host.records.write(record);
     this.#record = record;
+    for (const listener of this.#host.listeners) listener(record);
   }
 
   /** One operation at a time. */
@@ -150,7 +152,7 @@ export class Machine {
 
   async #launch(options: StartOptions): Promise<void> {
     const { engine, context } = this.#host;
-    const network = await connectMachine(engine.networks, this.#record);
+    const network = attachedNetwork(this.#record.attached) ?? (await connectMachine(engine.networks, this.#record));
     const layout = await this.#layout(network, options);
     await serveShares(this.#host, this.#record);
     const program = await this.#host.startProgram(this.id, {
@@ -172,6 +174,14 @@ export class Machine {
       publishedPorts: network.ports,
     });
     await this.#prepareDevices();
+  }
+
+  /** From its next start on the machine is on the network of a namespace that somebody else made and will remove, and on no other. */
+  attach(namespace: Namespace): Promise<void> {
+    return this.exclusively(async () => {
+      if (this.#record.attached?.netnsPath === namespace.netnsPath) return;
+      await this.change({ attached: await takeNamespace(namespace) });
+    });
   }
 
   async #layout(network: MachineNetwork, options: StartOptions): Promise<MachineLayout> {
@@ -434,24 +444,8 @@ export class Machine {
   }
 
   /** Resolves when the guest's agent answers and cloud-init, where the guest has it, is done; throws deadlineExceeded with the last console lines when it never does. */
-  async ready(timeoutMs: number): Promise<void> {
-    const { clock } = this.#host.context;
-    const deadline = clock.monotonicMs() + timeoutMs;
-    while (!(await this.agent.answers(1_000))) {
-      if (!this.live)
-        throw unavailable(`${this.#record.name} is ${this.#record.state}: ${this.#record.reason ?? "it ended"}`);
-      if (clock.monotonicMs() > deadline) {
-        const said = (await this.lastLines()).map((line) => `  ${line}`).join("\n");
-        throw deadlineExceeded(
-          `${this.#record.name} was not ready within ${timeoutMs / 1000} s (no agent answers); its console ends with:\n${said}`,
-          { hint: "it goes on; look at `berth vm logs`, or connect with `berth vm console`" },
-        );
-      }
-      await clock.sleep(500);
-    }
-    this.agentSeen();
-    const leftMs = Math.max(MIN_SETTLE_MS, deadline - clock.monotonicMs());
-    if (this.#record.guest === "system") await this.agent.exec(SETTLED, { timeoutMs: leftMs }).catch(settlesUnseen);
+  ready(timeoutMs: number): Promise<void> {
+    return untilReady(this, this.#host.context.clock, timeoutMs);
   }
 
   agentSeen(): void {
@@ -463,19 +457,6 @@ export class Machine {
     await this.#cleanUp();
     await this.#host.records.remove(this.id);
   }
-}
-
-const MIN_SETTLE_MS = 5_000;
-/** Users and host keys are there when cloud-init has written its result. */
-const SETTLED = [
-  "/bin/sh",
-  "-c",
-  "[ ! -d /run/cloud-init ] || until [ -e /run/cloud-init/result.json ]; do sleep 0.3; done",
-];
-
-/** Guests without a shell, or whose agent runs no programs, are taken as they are. */
-function settlesUnseen(error: unknown): void {
-  if (hasCode(error, "deadlineExceeded", "internal")) throw error;
 }
 
 /* oxlint-disable-next-line no-control-regex */

@@ -1,6 +1,6 @@
 import type { vm } from "../../api/index.ts";
 import { internal } from "../../base/index.ts";
-import type { NetworkService } from "../../engine/index.ts";
+import { GUEST_DNS, type NetworkService } from "../../engine/index.ts";
 import { run } from "../../host/index.ts";
 import type { SeedInterface } from "../cloud-init/index.ts";
 import { readNetwork, type GuestNetwork } from "../micro/network.ts";
@@ -8,7 +8,7 @@ import { VM_UID } from "../micro/root.ts";
 import type { MachineRecord } from "./record.ts";
 
 /** The guest asks here for names; it is led to the engine's resolver on the namespace's loopback. */
-export const NAME_SERVER = "169.254.77.53";
+export const NAME_SERVER = GUEST_DNS;
 /** The guest's own address beside the name server's: no route needs to be told. */
 const NAME_CLIENT = "169.254.77.54/24";
 const BRIDGE_MAC = "02:be:77:00:00:53";
@@ -34,6 +34,7 @@ export async function connectMachine(networks: NetworkService, record: MachineRe
     const published = await networks.publish(sandbox.spec.id, spec.ports.map(binding));
     const guest = await readNetwork(sandbox.netnsPath);
     await script(sandbox.netnsPath, tapScript(guest));
+    await networks.settled(sandbox.spec.id);
     return {
       netnsPath: sandbox.netnsPath,
       taps: guest.links.map(({ macAddress }, index) => ({ name: tapName(index), macAddress })),
@@ -58,7 +59,7 @@ export async function connectMachine(networks: NetworkService, record: MachineRe
 
 /** The engine's network sandbox of a machine. */
 export const sandboxId = (id: string): string => `vm-${id}`;
-const tapName = (index: number): string => `tap${index}`;
+export const tapName = (index: number): string => `tap${index}`;
 
 function endpoint(record: MachineRecord, link: vm.VmNetworkSpec) {
   return {
@@ -100,14 +101,6 @@ export function tapScript(network: GuestNetwork): string {
       (cidr) => `ip route replace ${cidr.split("/")[0]} dev br0`,
     ),
     "echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet",
-    "nft -f - <<'RULES'",
-    "table ip berthvm {",
-    "  chain names {",
-    "    type nat hook prerouting priority dstnat;",
-    `    iifname "br0" ip daddr ${NAME_SERVER} meta l4proto { tcp, udp } th dport 53 dnat to ${EMBEDDED_DNS}`,
-    "  }",
-    "}",
-    "RULES",
   );
   return lines.join("\n");
 }
@@ -134,7 +127,7 @@ export function nameServers(resolvConf: string): string[] {
   return found.map((server) => (server === EMBEDDED_DNS ? NAME_SERVER : server));
 }
 
-async function script(netnsPath: string, text: string): Promise<void> {
+export async function script(netnsPath: string, text: string): Promise<void> {
   const { code, stderr } = await run(["/usr/bin/nsenter", `--net=${netnsPath}`, "--", "/bin/sh", "-c", text]);
   if (code !== 0) throw internal(`cannot lead the machine's network to it: ${stderr.trim()}`);
 }

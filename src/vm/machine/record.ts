@@ -1,6 +1,7 @@
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import type { vm } from "../../api/index.ts";
+import type { AttachedNetwork } from "./attached.ts";
 
 /** A machine as it stands on disk, in `machine.json` of its folder. Everything else (which process, which links) is found in the kernel. */
 export interface MachineRecord {
@@ -33,6 +34,8 @@ export interface MachineRecord {
   /** Disks have a bitmap of what changed since this backup. */
   readonly backedUp?: string;
   readonly lastBackupMs?: number;
+  /** A namespace of somebody else's, whose card is the machine's beside its own networks. */
+  readonly attached?: AttachedNetwork;
   readonly backupPolicy?: vm.VmBackupPolicy;
 }
 

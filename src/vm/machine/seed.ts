@@ -45,6 +45,7 @@ export async function guestFiles(
     ...(record.spec.userData === undefined ? {} : { userData: record.spec.userData }),
     user: { name: record.spec.user, sshKeys: [publicKey, ...record.spec.sshKeys] },
     interfaces,
+    networkEachBoot: record.attached !== undefined,
   });
 }
 
@@ -60,8 +61,13 @@ export function ociFiles({ spec }: MachineRecord, interfaces: readonly SeedInter
     );
   });
   const servers = interfaces.flatMap(({ nameServers = [] }) => nameServers);
+  const domains = interfaces.flatMap(({ searchDomains = [] }) => searchDomains);
+  const resolver = [
+    ...(domains.length > 0 ? [`search ${domains.join(" ")}\noptions ndots:5\n`] : []),
+    ...servers.map((server) => `nameserver ${server}\n`),
+  ];
   network.push(
-    `printf %s ${quote(servers.map((server) => `nameserver ${server}\n`).join(""))} >/root/etc/resolv.conf`,
+    `printf %s ${quote(resolver.join(""))} >/root/etc/resolv.conf`,
     `printf %s ${quote(`127.0.0.1 localhost\n127.0.1.1 ${spec.hostname}\n`)} >/root/etc/hosts`,
   );
   const { args, env, cwd, user } = spec.process!;

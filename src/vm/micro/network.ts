@@ -1,4 +1,5 @@
 import { internal } from "../../base/index.ts";
+import { GUEST_DNS } from "../../engine/index.ts";
 import { run } from "../../host/index.ts";
 import { HOST_ADDRESS, quote } from "./agent.ts";
 import { VM_UID } from "./root.ts";
@@ -25,7 +26,7 @@ export interface GuestNetwork {
 }
 
 /** Where the guest asks for names: led to the engine's resolver on the sandbox' loopback. */
-export const RESOLVER_ADDRESS = "169.254.77.53";
+export const RESOLVER_ADDRESS = GUEST_DNS;
 export const CONTROL_TAP = "ctl0";
 export const CONTROL_MAC = "02:be:77:00:00:02";
 const CONTROL_HOST_MAC = "02:be:77:00:00:01";
@@ -127,19 +128,7 @@ export function hostScript(network: GuestNetwork): string {
   const batch = (commands: readonly string[]) => ["ip -batch - <<'LINKS'", ...commands, "LINKS"];
   if (first === undefined) return ["set -e", ...batch(lines)].join("\n");
   lines.push(`addr add ${RESOLVER_ADDRESS}/32 dev br0`, `route replace ${first.split("/")[0]} dev br0`);
-  return [
-    "set -e",
-    ...batch(lines),
-    "echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet",
-    `nft -f - <<'RULES'`,
-    "table ip berthvm {",
-    "  chain names {",
-    "    type nat hook prerouting priority dstnat;",
-    `    iifname "br0" ip daddr ${RESOLVER_ADDRESS} meta l4proto { tcp, udp } th dport 53 dnat to ${EMBEDDED_DNS}`,
-    "  }",
-    "}",
-    "RULES",
-  ].join("\n");
+  return ["set -e", ...batch(lines), "echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet"].join("\n");
 }
 
 /** Moves the machine's cards into the namespace of its containers, known by hardware address. Pure. */
