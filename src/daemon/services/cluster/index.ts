@@ -1,5 +1,11 @@
 import path from "node:path";
-import { metricsEndpoints, nodeProxyEndpoints, NodeUsageSampler, podConnections } from "../../../node/index.ts";
+import {
+  httpProxyEndpoints,
+  metricsEndpoints,
+  nodeProxyEndpoints,
+  NodeUsageSampler,
+  podConnections,
+} from "../../../node/index.ts";
 import { instanceTag } from "../../../base/index.ts";
 import type { Engine } from "../../../engine/index.ts";
 import { LinuxNetlinkHost } from "../../../host/index.ts";
@@ -42,6 +48,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
     ...podConnections(runtimeOf, context.clock),
     ...metricsEndpoints(measured, context.clock),
     ...nodeProxyEndpoints(measured, context.clock),
+    ...httpProxyEndpoints(context.random),
   ]);
   const informers = informersService(context, api);
   const controlPlane = [
