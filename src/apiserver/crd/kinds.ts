@@ -40,7 +40,7 @@ export function kindsOf(definition: Definition, conversionTo: (version: string) 
       ),
       strategy: strategyOf(version, spec.scope === "Namespaced"),
       storageVersion,
-      conversion: version.name === storageVersion ? undefined : conversionTo(version.name),
+      conversion: defaulting(version, version.name === storageVersion ? undefined : conversionTo(version.name)),
       custom: true,
     }));
 }
@@ -72,6 +72,30 @@ function strategyOf(version: Version, namespaced: boolean): Strategy {
     validate: (object) => validate(object, undefined, props, namespaced),
     validateUpdate: (object, old) => validate(object, old, props, namespaced),
   };
+}
+
+/** What was stored before the schema had its defaults has them when it is read, as upstream. */
+function defaulting(version: Version, conversion: Conversion | undefined): Conversion | undefined {
+  const props = withoutMetadata(version.schema?.openAPIV3Schema);
+  if (!hasDefaults(props)) return conversion;
+  return {
+    toStorage: (objects) => conversion?.toStorage(objects) ?? objects,
+    async fromStorage(objects) {
+      const converted = (await conversion?.fromStorage(objects)) ?? objects;
+      return converted.map((object) => {
+        const copy = structuredClone(object);
+        applyDefaults(copy, props);
+        return copy;
+      });
+    },
+  };
+}
+
+function hasDefaults(props: Props | undefined): boolean {
+  if (props === undefined) return false;
+  const { properties = {}, additionalProperties, items } = props;
+  const inner = [...Object.values(properties), additionalProperties, items];
+  return props.default !== undefined || inner.some((each) => typeof each === "object" && hasDefaults(each as Props));
 }
 
 /** Metadata has rules of its own; a schema may only narrow name and generateName. */

@@ -22,7 +22,7 @@ export async function decodeObject(call: Call, kind: Kind): Promise<KubeObject> 
   return conform(call, kind, decoded);
 }
 
-function conform(call: Call, kind: Kind, { value, keyCount, text }: Decoded): KubeObject {
+function conform(call: Call, kind: Kind, { value, keyCount, text, doubled: repeated }: Decoded): KubeObject {
   const mode = fieldValidation(call.request.query);
   // Absent ones are added, and were not in the text.
   const added = ["apiVersion", "kind", "metadata"].filter((key) => isObject(value) && !(key in value)).length;
@@ -33,6 +33,7 @@ function conform(call: Call, kind: Kind, { value, keyCount, text }: Decoded): Ku
     const doubled = text !== undefined && keyCount !== undefined && keyCount > found.keyCount - added;
     const problems = found.unknown.map((path) => `unknown field "${path}"`);
     if (doubled) problems.push(...duplicateFields(text).map((path) => `duplicate field "${path}"`));
+    if (repeated !== undefined) problems.push(repeated);
     report(call, kind, mode, problems);
   }
   return object;

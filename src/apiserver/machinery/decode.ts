@@ -10,6 +10,8 @@ export interface Decoded {
   /** Field names in the text, duplicates counted; undefined when unknown (YAML, in-process objects). */
   readonly keyCount: number | undefined;
   readonly text: string | undefined;
+  /** A name that stands twice in one mapping of a YAML text, as Go's parser says it; the last one counts. */
+  readonly doubled?: string;
 }
 
 /** The media type without parameters. */
@@ -46,15 +48,28 @@ export function parseJson(body: Uint8Array, expects: string): Decoded {
 
 export async function parseYaml(body: Uint8Array, expects: string): Promise<Decoded> {
   const { load, JSON_SCHEMA } = await import("js-yaml");
-  try {
-    const value = load(Buffer.from(body).toString(), { schema: JSON_SCHEMA });
+  const text = Buffer.from(body).toString();
+  const decode = (json: boolean): Decoded => {
+    const value = load(text, { schema: JSON_SCHEMA, json });
     assertDepth(value, 0);
     return { value, keyCount: undefined, text: undefined };
+  };
+  try {
+    return decode(false);
   } catch (error) {
+    const doubled = doubledKey(error, text);
+    if (doubled !== undefined) return { ...decode(true), doubled };
     throw badRequestError(
       `the object provided is unrecognized (must be of type ${expects}): yaml: ${(error as Error).message}`,
     );
   }
+}
+
+function doubledKey(error: unknown, text: string): string | undefined {
+  const { reason, mark } = error as { reason?: string; mark?: { line: number; column: number } };
+  if (reason !== "duplicated mapping key" || !mark) return undefined;
+  const key = /^["']?([^"':]*)/.exec(text.split("\n")[mark.line]?.slice(mark.column) ?? "")?.[1] ?? "";
+  return `yaml: unmarshal errors:\n  line ${mark.line + 1}: key ${JSON.stringify(key)} already set in map`;
 }
 
 function assertDepth(value: unknown, depth: number): void {

@@ -13,7 +13,7 @@ export interface Representation {
 
 const JSON_TYPE = "application/json";
 const PLAIN: Representation = { as: "object", encoding: "json", version: "v1", contentType: JSON_TYPE };
-const ACCEPTED = ["application/json", "application/yaml", PROTOBUF];
+export const ACCEPTED = ["application/json", "application/yaml", PROTOBUF];
 const TRANSFORMS = ["Table", "PartialObjectMetadata", "PartialObjectMetadataList"];
 
 /** Whether what is asked for has a protobuf form: not told of tables and custom resources. */

@@ -82,6 +82,12 @@ function reportPatch(call: Call, kind: Kind, { text }: Decoded, patched: Record<
   report(call, kind, mode, problems);
 }
 
+function reportDoubled(call: Call, doubled: string): void {
+  const mode = fieldValidation(call.request.query);
+  if (mode === "Strict") throw badRequestError(`error strict decoding YAML: error converting YAML to JSON: ${doubled}`);
+  if (mode === "Warn") call.warn(`error converting YAML to JSON: ${doubled}`);
+}
+
 async function applyPatch(core: Core, op: Operation): Promise<UpdateResult> {
   const { call, kind } = op;
   const { query, body = new Uint8Array(0), object } = call.request;
@@ -95,6 +101,7 @@ async function applyPatch(core: Core, op: Operation): Promise<UpdateResult> {
     object === undefined
       ? await parseYaml(body, kind.kind)
       : { value: thaw(object), keyCount: undefined, text: undefined };
+  if (decoded.doubled !== undefined) reportDoubled(call, decoded.doubled);
   const applied = assertKind(decoded.value, kind);
   assertTyped(kind, applied);
   const { problem } = normalize(applied, kind.schema, kind.custom === true);

@@ -3,14 +3,14 @@ import { WatchStream, type WatchView } from "./watch.ts";
 import type { Column, Kind } from "./kind.ts";
 import { encodeList, listObject, type ListResult } from "./list.ts";
 import type { ListOptions } from "./list-options.ts";
-import { negotiate, prefersProtobuf, type Representation } from "./negotiate.ts";
+import { ACCEPTED, negotiate, prefersProtobuf, type Representation } from "./negotiate.ts";
 import type { Core, Presented } from "./operation.ts";
 import type { Call } from "./pipeline.ts";
 import { encodeProtobuf, encodeProtobufEvents, hasProtobuf } from "./protobuf/encode.ts";
 import { PROTOBUF } from "./protobuf/facts.ts";
 import { apiVersionOf } from "./registry.ts";
 import { columnsOf, DEFAULT_COLUMNS, includeObject, makeTable, partialMetadata } from "./table.ts";
-import { statusOf } from "./status.ts";
+import { statusOf, notAcceptableError } from "./status.ts";
 
 /** Bodies are made when somebody reads them: in-process callers never do. */
 class LazyResponse implements ApiResponse {
@@ -137,7 +137,7 @@ export async function listResponse(core: Core, call: Call, kind: Kind, list: Lis
   return want.encoding === "protobuf" ? protobufResponse(() => partial) : jsonResponse(partial);
 }
 
-/** Something that no kind stores (a scale, a review, a list of component statuses), as the client wants it. */
+/** Something that no kind stores (a scale, a review, a list of component statuses), as the client wants it. Without columns it is no table. */
 export async function computedResponse(
   core: Core,
   call: Call,
@@ -147,7 +147,14 @@ export async function computedResponse(
 ): Promise<ApiResponse> {
   const accept = call.request.headers["accept"];
   if (accept === undefined || !/;as=|yaml/.test(accept)) return jsonResponse(object, status);
-  const want = negotiate(accept, () => false);
+  const clauses = columns
+    ? accept
+    : accept
+        .split(",")
+        .filter((clause) => !clause.includes("as=Table"))
+        .join(",");
+  if (clauses === "") throw notAcceptableError(ACCEPTED);
+  const want = negotiate(clauses, () => false);
   if (want.as === "object")
     return want.encoding === "yaml" ? yamlResponse(object, status) : jsonResponse(object, status);
   if (want.as !== "Table") return jsonResponse(partialMetadata(object, want.version), status);

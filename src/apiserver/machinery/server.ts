@@ -22,6 +22,7 @@ import type {
 import { Registry } from "./registry.ts";
 import { requestInfo } from "./request-info.ts";
 import { handleResource } from "./resource-handler.ts";
+import { DEFAULT_COLUMNS } from "./table.ts";
 import { asPreferred, computedResponse, errorResponse, jsonResponse } from "./respond.ts";
 import { methodNotAllowedError, unknownPathError } from "./status.ts";
 import { rewriteObject } from "./update.ts";
@@ -202,11 +203,13 @@ class Server implements ApiServer {
 
   async #serveEndpoint(endpoint: Endpoint, call: Call): Promise<ApiResponse> {
     const { verb } = call.info;
-    if (!endpoint.verbs.includes(verb)) throw methodNotAllowedError(verb);
+    const isPassedOn = verb === "options" && endpoint.longRunning && endpoint.verbs.includes("update");
+    if (!endpoint.verbs.includes(verb) && !isPassedOn) throw methodNotAllowedError(verb);
     const answer = await endpoint.handle(call, this.#tools);
     const isResponse = "headers" in answer && typeof answer["status"] === "number";
     if (isResponse) return answer as unknown as ApiResponse;
-    return computedResponse(this.#core, call, answer as KubeObject, endpoint.columns, verb === "create" ? 201 : 200);
+    if (verb === "create") return computedResponse(this.#core, call, answer as KubeObject, endpoint.columns, 201);
+    return computedResponse(this.#core, call, answer as KubeObject, endpoint.columns ?? DEFAULT_COLUMNS);
   }
 
   #rewrite({ info, request }: Call, at: { resource: string; name: string }, make: (old: KubeObject) => KubeObject) {

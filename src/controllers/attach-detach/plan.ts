@@ -44,6 +44,13 @@ export function attachmentName({ handle, driver }: AttachableVolume, nodeName: s
   return `csi-${createHash("sha256").update(handle).update(driver).update(nodeName).digest("hex")}`;
 }
 
+const OURS = /^csi-[0-9a-f]{64}$/;
+
+/** Made by this controller (or upstream's); all others are left to who made them. */
+export function isOurs({ metadata }: Attachment): boolean {
+  return OURS.test(metadata.name);
+}
+
 /** The name that node status has for a CSI volume. */
 export function uniqueVolumeName(driver: string, handle: string): string {
   return `kubernetes.io/csi/${driver}^${handle}`;
@@ -71,7 +78,12 @@ export function planNode(
   let waiting = false;
   for (const attachment of here) {
     const name = attachment.spec.source.persistentVolumeName;
-    if (attachment.metadata.deletionTimestamp || (node && name !== undefined && wanted.has(name))) continue;
+    if (
+      attachment.metadata.deletionTimestamp ||
+      !isOurs(attachment) ||
+      (node && name !== undefined && wanted.has(name))
+    )
+      continue;
     if (mayDetach(node, volumeOf(attachment), unneededMs(attachment))) detach.push(attachment);
     else waiting = true;
   }

@@ -9,11 +9,21 @@ type Quota = Stored<k8s.ResourceQuota>;
 
 const ONE = 1_000_000_000n;
 const RECOUNT_MS = 5 * 60_000;
+/** How often kinds are counted that nobody tells of. */
+const RECOUNT_OTHERS_MS = 5_000;
 const COUNTED = {
   configmaps: resources.configMaps,
   secrets: resources.secrets,
   replicationcontrollers: resources.replicationControllers,
   resourcequotas: resources.resourceQuotas,
+} as const;
+/** Counted as `count/NAME` alone. */
+const COUNTED_BY_GROUP = {
+  "deployments.apps": resources.deployments,
+  "replicasets.apps": resources.replicaSets,
+  "statefulsets.apps": resources.statefulSets,
+  "jobs.batch": resources.jobs,
+  "cronjobs.batch": resources.cronJobs,
 } as const;
 
 /** Counts what is used of each quota; admission does the refusing. */
@@ -40,19 +50,20 @@ export const resourceQuotaController: Controller = {
     watch(resources.pods, (pod, old) => isPodTerminal(pod) !== isPodTerminal(old));
     watch(resources.services, (service, old) => !sameJson(service.spec, old.spec));
     watch(resources.persistentVolumeClaims, (claim, old) => !sameJson(claim.spec, old.spec));
-    for (const resource of Object.values(COUNTED)) watch<AnyObject>(resource as Resource<AnyObject>, () => false);
+    for (const resource of Object.values({ ...COUNTED, ...COUNTED_BY_GROUP }))
+      watch<AnyObject>(resource as Resource<AnyObject>, () => false);
     return {
       async reconcile(key, signal) {
         const quota = quotas.get(key);
         if (!quota || quota.metadata.deletionTimestamp) return;
         const hard = quota.spec?.hard ?? {};
         const usage = usageIn(context, quota);
-        await countOthers(context, quota, usage, signal);
+        const hasOthers = await countOthers(context, quota, usage, signal);
         const used = Object.fromEntries(Object.keys(hard).map((name) => [name, formatAmount(name, usage[name] ?? 0n)]));
         const status = { hard, used };
         if (!sameJson(status, quota.status))
           await context.client.of(resources.resourceQuotas).updateStatus({ ...quota, status }, { signal });
-        return { requeueAfterMs: RECOUNT_MS };
+        return { requeueAfterMs: hasOthers ? RECOUNT_OTHERS_MS : RECOUNT_MS };
       },
     };
   },
@@ -68,19 +79,26 @@ function usageIn(context: ControllerContext, quota: Quota): Usage {
     addUsage(usage, serviceUsage(service));
   for (const claim of context.informer(resources.persistentVolumeClaims).inNamespace(namespace))
     addUsage(usage, claimUsage(claim));
-  for (const [name, resource] of Object.entries(COUNTED)) {
-    const count = BigInt(context.informer(resource as Resource<AnyObject>).inNamespace(namespace).length) * ONE;
-    addUsage(usage, { [name]: count, [`count/${name}`]: count });
-  }
+  const count = (resource: unknown) =>
+    BigInt(context.informer(resource as Resource<AnyObject>).inNamespace(namespace).length) * ONE;
+  for (const [name, resource] of Object.entries(COUNTED))
+    addUsage(usage, { [name]: count(resource), [`count/${name}`]: count(resource) });
+  for (const [name, resource] of Object.entries(COUNTED_BY_GROUP))
+    addUsage(usage, { [`count/${name}`]: count(resource) });
   return usage;
 }
 
-/** `count/deployments.apps` and the like, of any kind the server has. */
-async function countOthers(context: ControllerContext, quota: Quota, usage: Usage, signal: AbortSignal): Promise<void> {
+/** `count/ingresses.networking.k8s.io` and the like, of any kind the server has. Says whether there are such. */
+async function countOthers(
+  context: ControllerContext,
+  quota: Quota,
+  usage: Usage,
+  signal: AbortSignal,
+): Promise<boolean> {
   const wanted = Object.keys(quota.spec?.hard ?? {}).filter(
     (name) => name.startsWith("count/") && usage[name] === undefined,
   );
-  if (wanted.length === 0) return;
+  if (wanted.length === 0) return false;
   const all = await discover(context.client, ["list"], context.log, signal);
   for (const name of wanted) {
     const resource = all.find(({ plural, group }) => name === (group ? `count/${plural}.${group}` : `count/${plural}`));
@@ -88,4 +106,5 @@ async function countOthers(context: ControllerContext, quota: Quota, usage: Usag
     const { items } = await context.client.of(resource).list({ namespace: quota.metadata.namespace, signal });
     usage[name] = BigInt(items.length) * ONE;
   }
+  return true;
 }
