@@ -72,7 +72,7 @@ async function asMachine(story: Story, machines: SocketClient): Promise<void> {
     return another(Buffer.from(stdout, "base64").toString());
   });
   await story.act(`berth vm rm -f ${MACHINE}`, async () => {
-    await machines.json("DELETE", vmPath(MACHINE), { query: { force: 1 } });
+    await machines.json("DELETE", vmPath(MACHINE), { query: { force: true } });
     return MACHINE;
   });
 }
