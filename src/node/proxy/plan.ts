@@ -21,6 +21,8 @@ export interface Wanted {
   readonly element: NftElement;
   /** `address port` of an endpoint over UDP: its flows are cut when the Service no longer has it. */
   readonly udpTarget?: string;
+  /** A port over UDP that is translated from now on: flows that began before, and lead elsewhere, are cut. No address: a port of the node. */
+  readonly udpOpened?: { readonly address?: string; readonly port: number };
 }
 
 /** Where a Service's endpoints are, seen from this node. */
@@ -38,17 +40,22 @@ interface Target {
   readonly address: string;
   readonly port: number;
   readonly local: boolean;
+  readonly ready: boolean;
   readonly hints?: k8s.EndpointHints | undefined;
 }
 
-type ServiceLike = Pick<k8s.Service, "spec" | "status">;
+type ServiceLike = Pick<k8s.Service, "spec" | "status"> & { readonly metadata?: k8s.ObjectMeta | undefined };
 type SliceLike = Pick<k8s.EndpointSlice, "addressType" | "endpoints" | "ports">;
+
+/** Services with one of these are somebody else's: another proxy's, or nobody's. */
+const FOREIGN_LABELS = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /** Every element that one Service needs. Pure; order is stable, so that a change of one endpoint changes few elements. */
 export function planService(service: ServiceLike, slices: readonly SliceLike[], context: PlanContext): Wanted[] {
   const spec = service.spec ?? {};
   if (spec.type === "ExternalName" || !spec.clusterIP || spec.clusterIP === "None") return [];
   if (context.servedHere?.has(spec.clusterIP)) return [];
+  if (FOREIGN_LABELS.some((name) => service.metadata?.labels?.[name] !== undefined)) return [];
   return (spec.ports ?? []).flatMap((port) => {
     const protocol = (port.protocol ?? "TCP").toLowerCase() as Transport;
     if (!(protocol in PROTOCOLS)) return [];
@@ -66,8 +73,10 @@ function planPort(
   const spec = service.spec!;
   const clusterIps = ofFamily(spec.clusterIPs?.length ? spec.clusterIPs : [spec.clusterIP ?? ""], family);
   if (clusterIps.length === 0) return [];
-  const all = targets(port, family, slices, context.nodeName);
-  const local = all.filter((target) => target.local);
+  const found = targets(port, family, slices, context.nodeName);
+  const all = serving(found);
+  // A node whose endpoints all terminate goes on serving by them, though there are ready ones elsewhere.
+  const local = serving(found.filter((target) => target.local));
   const near = nearby(all, context);
   const internal = spec.internalTrafficPolicy === "Local" ? local : near;
   // Who asks from within the cluster is served wherever the endpoints are; for others `localOnly` stands before.
@@ -82,15 +91,27 @@ function planPort(
   return [
     ...clusterIps.map((address) => ({ set: `cluster-ips${family}`, element: { key: nftAddress(address) } })),
     ...clusterIps.flatMap((address) => at(address, internal)),
-    ...outside.flatMap((address) => at(address, external)),
+    ...outside.flatMap((address) => opened(at(address, external), port, { address, port: port.port })),
     ...(localOnly ? localOnlyElements(outside, port, family) : []),
     ...sourceRanges(service, port, family),
-    ...(port.nodePort ? planNodePort(port.nodePort, family, port.protocol, external, sticky) : []),
-    ...all.map(({ address }) => ({
+    ...(port.nodePort
+      ? opened(planNodePort(port.nodePort, family, port.protocol, external, sticky), port, { port: port.nodePort })
+      : []),
+    ...[...new Set([...all, ...local])].map(({ address }) => ({
       set: `hairpin${family}`,
       element: { key: nftKey(nftAddress(address), nftAddress(address)) },
     })),
   ];
+}
+
+/** Addresses of Services are refused while nobody answers; what else a client may send to before there is a Service makes flows that would stay. */
+function opened(
+  wanted: readonly Wanted[],
+  { protocol }: { readonly protocol: Transport },
+  udpOpened: NonNullable<Wanted["udpOpened"]>,
+): readonly Wanted[] {
+  if (protocol !== "udp") return wanted;
+  return wanted.map((one) => (one.element.verdict ? { ...one, udpOpened } : one));
 }
 
 /**
@@ -206,32 +227,33 @@ export function healthCheckOf(
   };
 }
 
+/** The endpoints that are ready, and those that still serve while they terminate. */
+function targets(port: k8s.ServicePort, family: 4 | 6, slices: readonly SliceLike[], nodeName: string): Target[] {
+  const found = new Map<string, Target>();
+  for (const slice of slices) {
+    if (slice.addressType !== `IPv${family}`) continue;
+    const number = slice.ports?.find(
+      (one) => (one.name ?? "") === (port.name ?? "") && (one.protocol ?? "TCP").toLowerCase() === port.protocol,
+    )?.port;
+    if (number === undefined) continue;
+    for (const { addresses, conditions = {}, nodeName: on, hints } of slice.endpoints ?? []) {
+      const address = addresses[0];
+      const ready = conditions.ready !== false;
+      if (!address || !(ready || (conditions.serving && conditions.terminating))) continue;
+      const key = `${address} ${number}`;
+      if (ready || !found.has(key)) found.set(key, { address, port: number, local: on === nodeName, ready, hints });
+    }
+  }
+  return [...found].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, target]) => target);
+}
+
 /**
- * The endpoints that take traffic: the ready ones; when there are none, those that still serve while they terminate
+ * Those that take traffic: the ready ones, or when there are none, the terminating ones
  * (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions).
  */
-function targets(port: k8s.ServicePort, family: 4 | 6, slices: readonly SliceLike[], nodeName: string): Target[] {
-  const pick = (accept: (conditions: k8s.EndpointConditions) => boolean) => {
-    const found = new Map<string, Target>();
-    for (const slice of slices) {
-      if (slice.addressType !== `IPv${family}`) continue;
-      const number = slice.ports?.find(
-        (one) => (one.name ?? "") === (port.name ?? "") && (one.protocol ?? "TCP").toLowerCase() === port.protocol,
-      )?.port;
-      if (number === undefined) continue;
-      for (const endpoint of slice.endpoints ?? []) {
-        const address = endpoint.addresses[0];
-        if (!address || !accept(endpoint.conditions ?? {})) continue;
-        const local = endpoint.nodeName === nodeName;
-        found.set(`${address} ${number}`, { address, port: number, local, hints: endpoint.hints });
-      }
-    }
-    return [...found].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, target]) => target);
-  };
-  const ready = pick((conditions) => conditions.ready !== false);
-  return ready.length > 0
-    ? ready
-    : pick((conditions) => conditions.serving === true && conditions.terminating === true);
+function serving(found: readonly Target[]): readonly Target[] {
+  const ready = found.filter((target) => target.ready);
+  return ready.length > 0 ? ready : found;
 }
 
 function planAddress(

@@ -317,6 +317,35 @@ test("UDP flows to an endpoint that has gone are cut, others stay", async () => 
   );
 });
 
+test("UDP flows to a node's port that began before the Service are cut, so that its endpoints get them", async () => {
+  const { source, proxy, conntrack } = await running();
+  const flow = { protocol: 17, source: "192.0.2.1", destination: "192.0.2.9", answeredBy: "192.0.2.9" };
+  const to = (port: number) => ({ ...flow, destinationPort: port, answeredByPort: port });
+  conntrack.flows = [to(30_053), to(30_054)];
+  const ports = [{ port: 53, protocol: "UDP", nodePort: 30_053 }];
+  const answering = { ...slice(["10.0.0.1"]), ports: [{ port: 53, protocol: "UDP", name: "" }] };
+  source.put("dns", service({ type: "NodePort", ports }), [answering]);
+  await proxy.sync();
+  assert.deepEqual(conntrack.flows, [to(30_054)]);
+});
+
+test("a node whose own endpoints all terminate serves by them under policy Local, though others are ready elsewhere", () => {
+  const dying = { conditions: { ready: false, serving: true, terminating: true }, nodeName: "n1" };
+  const there = { addresses: ["10.0.1.1"], conditions: { ready: true }, nodeName: "n2" };
+  const slices = [slice([{ addresses: ["10.0.0.9"], ...dying }, there])];
+  const endpoints = (spec: Partial<k8s.ServiceSpec>) =>
+    show(planService(service(spec), slices, context)).filter((line) => line.includes("endpoints4"));
+  assert.match(endpoints({ internalTrafficPolicy: "Local" }).join(), /^endpoints4 \w+00000000 → 0a0000091f900000$/);
+  assert.match(endpoints({}).join(), /^endpoints4 \w+00000000 → 0a0001011f900000$/);
+});
+
+test("Services that are another proxy's, or nobody's, are left alone", () => {
+  for (const label of ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"]) {
+    const labelled = { ...service({}), metadata: { name: "web", labels: { [label]: "" } } };
+    assert.deepEqual(planService(labelled, [slice(["10.0.0.1"])], context), []);
+  }
+});
+
 test("source ranges of a load balancer are intervals beside its address", () => {
   const spec = { type: "LoadBalancer", loadBalancerSourceRanges: ["10.1.0.0/20", "192.0.2.7/32"] };
   const wanted = planService(service(spec, { loadBalancer: { ingress: [{ ip: "192.0.2.50" }] } }), [], context);

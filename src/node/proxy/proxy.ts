@@ -7,6 +7,7 @@ import {
   LinuxSockets,
   PROTOCOLS,
   type ConntrackHost,
+  type Flow,
   type NftHost,
   type SocketHost,
 } from "../../host/index.ts";
@@ -154,7 +155,7 @@ export class ServiceProxy {
     try {
       await this.#ensureTimeouts(additions);
       this.#apply(deletions, additions);
-      this.#cutFlows(goneUdp);
+      this.#cutFlows(goneUdp, additions);
     } catch (error) {
       this.#ctx.log.error("programming Services failed: the table is made anew", { error });
       await this.#reload();
@@ -212,14 +213,16 @@ export class ServiceProxy {
   }
 
   /** A UDP client that goes on sending would stay at an endpoint that has gone for as long as it sends. */
-  #cutFlows(gone: ReadonlySet<string>): void {
-    if (gone.size === 0) return;
-    for (const family of [4, 6] as const) {
-      this.#conntrack.forget(
-        family,
-        (flow) => flow.protocol === PROTOCOLS.udp && gone.has(`${flow.answeredBy} ${flow.answeredByPort}`),
-      );
-    }
+  #cutFlows(gone: ReadonlySet<string>, additions: readonly Wanted[]): void {
+    const opened = new Set(additions.flatMap(({ udpOpened: one }) => (one ? `${one.address ?? ""} ${one.port}` : [])));
+    if (gone.size === 0 && opened.size === 0) return;
+    const isStale = (flow: Flow) => {
+      if (gone.has(`${flow.answeredBy} ${flow.answeredByPort}`)) return true;
+      const translated = flow.answeredBy !== flow.destination || flow.answeredByPort !== flow.destinationPort;
+      return !translated && ["", flow.destination].some((address) => opened.has(`${address} ${flow.destinationPort}`));
+    };
+    for (const family of [4, 6] as const)
+      this.#conntrack.forget(family, (flow) => flow.protocol === PROTOCOLS.udp && isStale(flow));
   }
 
   /** Small changes are one transaction, so that no packet meets half of one. */
