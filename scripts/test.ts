@@ -53,7 +53,9 @@ function run(suite: string, noneIsFine: boolean): void {
 function runTwiceIfNeeded(files: readonly string[]): void {
   const folder = mkdtempSync(path.join(tmpdir(), "berth-e2e-"));
   const failures = path.join(folder, "failed");
-  const options = [...TEST, "--test-concurrency=1", "--test-timeout=600000"];
+  // Longer for proofs that an environment variable makes long (200 kills, 1000 seeds).
+  const timeoutMs = process.env["BERTH_TEST_TIMEOUT_MS"] ?? "600000";
+  const options = [...TEST, "--test-concurrency=1", `--test-timeout=${timeoutMs}`];
   const reporters = [
     "--test-reporter=spec",
     "--test-reporter-destination=stdout",

@@ -2,7 +2,8 @@
  * kill -9 of the daemon at any moment of a build, pull, run and stop: after the restart nothing is lost, nothing is leaked, what ran still runs
  * with its log and its exit code, and a neighbour instance notices nothing.
  *
- * Seeded: BERTH_FAULT_ROUNDS (default 12; 200 for the whole proof) and BERTH_FAULT_SEED choose how many and which moments.
+ * Seeded: BERTH_FAULT_ROUNDS (default 12; 200 for the whole proof, which wants BERTH_TEST_TIMEOUT_MS too) and BERTH_FAULT_SEED choose how many and
+ * which moments.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

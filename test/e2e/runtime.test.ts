@@ -1,6 +1,6 @@
 /** The runtime core on the real kernel: conmon, crun (and runc), control groups; no images, no network. */
 import assert from "node:assert/strict";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { kernelName, silentLogger, systemClock, systemRandom, hasCode } from "../../src/base/index.ts";
@@ -49,13 +49,14 @@ after(async () => {
 let serial = 0;
 async function container(
   args: string[],
-  options: { terminal?: boolean; stdin?: boolean; log?: boolean; runtime?: string } = {},
+  options: { terminal?: boolean; stdin?: boolean; log?: boolean; runtime?: string; pids?: number } = {},
 ): Promise<{ sandbox: Sandbox; made: RuntimeContainer }> {
   const id = `c${serial++}`;
   const sandbox = await isolation.createSandbox({ id });
   try {
     const spec = baseSpec({ rootfs, args, env: ["PATH=/bin"], cwd: "/" });
     spec.process.terminal = options.terminal;
+    if (options.pids !== undefined) spec.linux.resources = { ...spec.linux.resources, pids: { limit: options.pids } };
     const logPath = options.log ? path.join(root, `${id}.log`) : undefined;
     const made = await sandbox.createContainer({ id, spec, stdin: options.stdin, logPath, runtime: options.runtime });
     return { sandbox, made };
@@ -152,6 +153,51 @@ test("exec: own output, exit code and terminal size; a missing program is 127", 
     await sandbox.destroy();
   }
 });
+
+test("exec without a monitor: in the container's groups, not counted itself, killed, or refused no room", async () => {
+  const { sandbox, made } = await container(["sleep", "60"]);
+  const narrow = await container(["sleep", "60"], { pids: 3 });
+  try {
+    await Promise.all([made.start(), narrow.made.start()]);
+    const process = made.request.spec.process;
+    const text = async (into: RuntimeContainer, ...args: string[]) => {
+      const ran = await into.exec({ id: `x${serial++}`, process: { ...process, args } });
+      let said = "";
+      ran.stream.onData((_name, chunk) => void (said += chunk.toString()));
+      const { code } = await ran.wait();
+      await ran.stream.ended;
+      return { code, said };
+    };
+    const groups = async (into: RuntimeContainer, file: string) => {
+      const { said } = await text(into, "cat", file);
+      return said.split("\n").filter((line) => line.includes(":"));
+    };
+    for (const into of [made, narrow.made]) {
+      const own = await groups(into, "/proc/1/cgroup");
+      assert.ok(own.length > 0);
+      assert.deepEqual(await groups(into, "/proc/self/cgroup"), own);
+    }
+    const long = await made.exec({ id: "long", process: { ...process, args: ["sleep", "60"] } });
+    assert.deepEqual(new Set(await made.processes()), new Set([made.pid, long.pid]));
+    long.stream.onData(() => {});
+    await long.kill(9);
+    assert.equal((await long.wait()).code, 137);
+    await long.stream.ended;
+    const background = await text(made, "sh", "-c", "sleep 50 & echo started");
+    assert.deepEqual(background, { code: 0, said: "started\n" });
+    const detached = await made.exec({ id: "left", detached: true, process: { ...process, args: ["sleep", "60"] } });
+    assert.match(readFileSync(`/proc/${parentOf(detached.pid)}/comm`, "utf8"), /^conmon/);
+    writeFileSync(path.join(rootfs, "bin/odd"), "no program\0", { mode: 0o755 });
+    assert.equal((await text(made, "odd")).code, 126);
+  } finally {
+    await narrow.sandbox.destroy();
+    await sandbox.destroy();
+  }
+});
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
+}
 
 test("a container that cannot start says why, in Docker's words, and leaves nothing", async () => {
   await assert.rejects(container(["nothing-here"]), (error: Error & { details?: { exitCode?: number } }) => {

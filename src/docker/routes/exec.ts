@@ -42,7 +42,7 @@ async function start(containers: DockerContainers, request: DockerRequest): Prom
   const { config } = exec;
   containers.execs.checkStartable(id);
   if (options.Detach) {
-    (await containers.execs.start(id, options.ConsoleSize)).onData(() => {});
+    (await containers.execs.start(id, options.ConsoleSize, true)).onData(() => {});
     return empty(200);
   }
   const tty = config.Tty ?? false;

@@ -1,4 +1,5 @@
 import { conflict, invalidArgument, notFound, randomHex, type Timer } from "../../../base/index.ts";
+import { tryPrimeCgroups } from "../../../host/index.ts";
 import type { DockerExecConfig, OciProcess } from "../../../api/index.ts";
 import type { AttachStream, RuntimeExec, TtySize } from "../runtime/index.ts";
 import { ALL_CAPABILITIES } from "../spec/capabilities.ts";
@@ -51,6 +52,8 @@ export class ExecRegistry {
       pid: 0,
     };
     this.#execs.set(exec.id, exec);
+    // Its process will be moved into the container's groups in a moment.
+    if (config.Tty) tryPrimeCgroups(this.#parts.deps.core.cgroups);
     this.#event(record, exec, `exec_create: ${config.Cmd.join(" ")}`);
     return exec;
   }
@@ -77,14 +80,14 @@ export class ExecRegistry {
     return record;
   }
 
-  async start(id: string, consoleSize?: number[] | null): Promise<AttachStream> {
+  async start(id: string, consoleSize?: number[] | null, detached = false): Promise<AttachStream> {
     const exec = this.get(id);
     const record = this.checkStartable(id);
     const { container } = this.#parts.live.get(record);
     exec.running = true;
     try {
       const process = await this.#process(record, container.request.spec.process, exec.config, consoleSize);
-      exec.live = await container.exec({ id, process, stdin: exec.config.AttachStdin });
+      exec.live = await container.exec({ id, process, stdin: exec.config.AttachStdin, detached });
       exec.pid = exec.live.pid;
     } catch (error) {
       exec.running = false;

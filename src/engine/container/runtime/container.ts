@@ -16,7 +16,6 @@ import {
   cgroupStats,
   connectAttach,
   createMonitored,
-  execMonitored,
   networkCounters,
   releaseExecFifo,
   reopenLog,
@@ -30,6 +29,7 @@ import {
   type MonitorRequest,
 } from "../../../host/index.ts";
 import type { Core } from "./core.ts";
+import { EXEC_STATE, execIn, orAborted } from "./exec.ts";
 import { readFacts, writeFacts } from "./facts.ts";
 import type {
   AttachStream,
@@ -68,6 +68,7 @@ export class MonitoredContainer implements RuntimeContainer {
   #exit: RuntimeExit | undefined;
   #deleted = false;
   readonly #ended = new AbortController();
+  readonly #runtimePids = new Set<number>();
   readonly #onDelete: (id: string) => void;
   readonly #exited: Promise<RuntimeExit>;
 
@@ -230,47 +231,18 @@ export class MonitoredContainer implements RuntimeContainer {
 
   async exec(request: ExecRequest, _signal?: AbortSignal): Promise<RuntimeExec> {
     if (this.state !== "running") throw failedPrecondition(`container ${this.id} is ${this.state}`);
-    const bundle = path.join(this.#bundle, "exec", request.id);
-    await mkdir(bundle, { recursive: true, mode: 0o700 });
-    const specPath = path.join(bundle, "process.json");
-    const discard = () => rm(bundle, { recursive: true, force: true });
-    try {
-      await writeFile(specPath, JSON.stringify(request.process), { mode: 0o600 });
-      const started = await execMonitored(
-        {
-          ...monitorRequest(this.#core, this.request, this.#binary),
-          bundle,
-          pidFile: path.join(bundle, "pid"),
-          monitorPidFile: path.join(bundle, "conmon.pid"),
-          exitDir: bundle,
-          terminal: request.process.terminal ?? false,
-          stdin: request.stdin ?? false,
-          leaveStdinOpen: false,
-          logPath: undefined,
-          timeoutSeconds: request.timeoutSeconds,
-          execSpecPath: specPath,
-        },
-        await this.#core.prefix(),
-      );
-      const exit = started.exitCode.then(async (code) => {
-        await discard();
-        return { code: code < 0 ? EXIT_UNKNOWN : code & 0xff, oomKilled: false, atMs: this.#core.ctx.clock.nowMs() };
-      });
-      exit.catch(() => {});
-      return {
-        id: request.id,
-        pid: started.pid,
-        stream: started.attach,
-        resize: (size) => resizeTerminal(bundle, size.columns, size.rows),
-        kill: async (signal) => {
-          if (!signalProcess(started.pid, signal)) throw notFound(`exec ${request.id} is not running`);
-        },
-        wait: (signal) => orAborted(exit, signal),
-      };
-    } catch (error) {
-      await discard();
-      throw runtimeError(messageOf(error), request.process.args[0] ?? "", "exec");
-    }
+    const monitor = monitorRequest(this.#core, this.request, this.#binary);
+    return execIn(
+      {
+        core: this.#core,
+        request: this.request,
+        binary: this.#binary,
+        bundle: this.#bundle,
+        monitor,
+        runtimePids: this.#runtimePids,
+      },
+      request,
+    );
   }
 
   wait(signal?: AbortSignal): Promise<RuntimeExit> {
@@ -284,8 +256,9 @@ export class MonitoredContainer implements RuntimeContainer {
     );
   }
 
-  processes(): Promise<number[]> {
-    return this.#cgroup.processes();
+  async processes(): Promise<number[]> {
+    const pids = await this.#cgroup.processes();
+    return pids.filter((pid) => !this.#runtimePids.has(pid));
   }
 
   async stats(): Promise<RuntimeStats> {
@@ -367,18 +340,9 @@ const BUNDLE_FILES = [
   "exit",
   "oom",
   "exec",
+  EXEC_STATE,
   "shm",
 ];
-
-function orAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(canceled("waiting was canceled", { cause: signal.reason }));
-    if (signal.aborted) return onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
-}
 
 export function checkId(id: string): void {
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(id)) throw invalidArgument(`"${id}" is no valid container id`);

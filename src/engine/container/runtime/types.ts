@@ -151,6 +151,8 @@ export interface ExecRequest {
   readonly process: OciProcess;
   readonly stdin?: boolean;
   readonly timeoutSeconds?: number;
+  /** Nobody looks at its output, and it is to go on when the daemon ends. */
+  readonly detached?: boolean;
 }
 
 export interface RuntimeExec {
