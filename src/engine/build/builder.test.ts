@@ -116,6 +116,20 @@ test("the five steps of an ordinary Dockerfile, then all of them out of the cach
   assert.deepEqual(ran, ["make", "make"]);
 });
 
+test("build checks are told with the result, and end the build where the Dockerfile says so", async () => {
+  const lines = "FROM busybox\nARG GIVEN\nENV X=$GIVEN${NONE:-y} Y=$PATHS\nLABEL z=$PATHS\n";
+  const told = await build(lines);
+  assert.deepEqual(told.warnings, [
+    "UndefinedVar: Usage of undefined variable '$PATHS' (line 3)",
+    "UndefinedVar: Usage of undefined variable '$PATHS' (line 4)",
+  ]);
+  assert.deepEqual((await build(`# check=skip=UndefinedVar\n${lines}`)).warnings, []);
+  await assert.rejects(build("# check=error=true\nFROM busybox\nCMD x\n"), {
+    code: "invalidArgument",
+    message: /lint violation found for rules: JSONArgsRecommended\n.*\(line 3\)/,
+  });
+});
+
 test("no-cache builds everything again, and the cache survives the builder", async () => {
   const ran = logging();
   const dockerfile = "FROM busybox\nRUN one\n";

@@ -26,7 +26,7 @@ import { exportCache, RemoteCache } from "./cache/transfer.ts";
 import type { ExternalDecompressor } from "../snapshot/index.ts";
 import { KnownFiles } from "./context/known.ts";
 import { loadContext, type LoadedContext } from "./context/load.ts";
-import { parseDockerfile } from "./dockerfile/index.ts";
+import { lint, lintText, parseDockerfile } from "./dockerfile/index.ts";
 import { BuildSession, sharedLocks, type BuildServices } from "./graph/session.ts";
 import { solve } from "./graph/solve.ts";
 import { parsePlatform, planStages } from "./graph/stages.ts";
@@ -133,7 +133,7 @@ class EngineBuilder implements Builder {
       scratch,
       epochMs: sourceDateEpoch(request),
     });
-    for (const message of dockerfile.warnings) session.emit({ kind: "warning", message });
+    this.#lint(session);
     await this.#importCache(session, cache);
     const { state, warnings } = await solve(session);
     const result = await this.#publish(session, state, cache.inline);
@@ -143,8 +143,20 @@ class EngineBuilder implements Builder {
       imageId: result.id,
       tags: result.tags,
       config: result.config,
-      warnings: [...dockerfile.warnings, ...session.warnings, ...warnings],
+      warnings: [...session.warnings, ...warnings],
     };
+  }
+
+  /** `invalidArgument` when `# check=error=true` makes warnings errors. */
+  #lint(session: BuildSession): void {
+    const { dockerfile } = session.plan;
+    const found = lint(dockerfile);
+    for (const warning of found) session.warn(lintText(warning));
+    if (!dockerfile.directives.check?.error || found.length === 0) return;
+    const rules = [...new Set(found.map(({ rule }) => rule))];
+    throw invalidArgument(`lint violation found for rules: ${rules.join(", ")}\n${found.map(lintText).join("\n")}`, {
+      hint: "mend them, or leave rules out with # check=skip=RULE",
+    });
   }
 
   async #publish(session: BuildSession, state: StageState, inline: boolean) {

@@ -216,7 +216,7 @@ class Expander {
 
   #default(name: string, modifier: string, nullIsUnset: boolean): string {
     const word = this.#until("}", false).result;
-    const value = modifier === "-" ? this.#variables.get(name) : this.#lookup(name);
+    const value = modifier === "?" ? this.#lookup(name) : this.#variables.get(name);
     const missing = value === undefined || (nullIsUnset && value === "");
     if (modifier === "-") return missing ? word : value;
     if (modifier === "+") return missing ? "" : word;

@@ -18,14 +18,15 @@ export interface Dockerfile {
   readonly source: Source;
   readonly directives: Directives;
   readonly instructions: readonly Instruction[];
-  readonly warnings: readonly string[];
+  readonly emptyContinuations: readonly number[];
 }
 
 /** Throws invalidArgument with line, column and an excerpt. */
 export function parseDockerfile(text: string, name = "Dockerfile"): Dockerfile {
   const document = readDocument(text, name);
   const instructions = document.lines.map((line) => parseLine(document.source, document.directives.escape, line));
-  return { source: document.source, directives: document.directives, instructions, warnings: document.warnings };
+  const { source, directives, emptyContinuations } = document;
+  return { source, directives, instructions, emptyContinuations };
 }
 
 const COPY_FLAGS: FlagKinds = {

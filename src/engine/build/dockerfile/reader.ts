@@ -41,7 +41,8 @@ export interface Document {
   readonly source: Source;
   readonly directives: Directives;
   readonly lines: readonly LogicalLine[];
-  readonly warnings: readonly string[];
+  /** Where instructions with blank lines in them begin. */
+  readonly emptyContinuations: readonly number[];
 }
 
 const HEREDOC_INSTRUCTIONS = /^(?:ONBUILD\s+)?(?:RUN|COPY|ADD)\s/i;
@@ -106,7 +107,7 @@ class LineReader {
   readonly #directives: Directives;
   readonly #continuation: RegExp;
   readonly #lines: LogicalLine[] = [];
-  readonly #warnings: string[] = [];
+  readonly #emptyContinuations: number[] = [];
   #next: number;
 
   constructor(source: Source, directives: Directives, firstLine: number) {
@@ -125,7 +126,8 @@ class LineReader {
         throw this.#error(this.#next, `more than ${MAX_INSTRUCTIONS} instructions`);
     }
     if (this.#lines.length === 0) throw this.#error(0, "file with no instructions");
-    return { source: this.#source, directives: this.#directives, lines: this.#lines, warnings: this.#warnings };
+    const [source, directives] = [this.#source, this.#directives];
+    return { source, directives, lines: this.#lines, emptyContinuations: this.#emptyContinuations };
   }
 
   /** A lone continuation joins nothing to nothing. */
@@ -159,7 +161,7 @@ class LineReader {
         throw this.#error(index, `an instruction is longer than ${MAX_LOGICAL_LINE_CHARS} characters`);
       if (!continues) break;
     }
-    if (emptyContinuation) this.#warnings.push(`Empty continuation line found in: ${text.trim().slice(0, 80)}`);
+    if (emptyContinuation) this.#emptyContinuations.push(start + 1);
     const heredocs = HEREDOC_INSTRUCTIONS.test(text) ? this.#readHeredocs(text, start) : [];
     return { text, startLine: start + 1, endLine: this.#next, heredocs, positionAt: positions(segments) };
   }

@@ -81,7 +81,8 @@ function several(selected: readonly Selected[]): boolean {
 function expandBody({ instruction, state, session }: CopyStep): CopyBody {
   const variables = state.variables();
   const { escape } = session.plan.dockerfile.directives;
-  const expand = (text: string) => expandWord(text, variables, { escape });
+  const onUnset = session.undefinedVariable(instruction);
+  const expand = (text: string) => expandWord(text, variables, { escape, onUnset });
   const optional = (text: string | undefined) => (text === undefined ? undefined : expand(text));
   const [chown, chmod, checksum] = [instruction.chown, instruction.chmod, instruction.checksum].map(optional);
   return {

@@ -18,6 +18,7 @@ import type { CacheMounts } from "../cache/mounts.ts";
 import type { CacheStore } from "../cache/store.ts";
 import type { RemoteCache } from "../cache/transfer.ts";
 import type { ExternalDecompressor } from "../../snapshot/index.ts";
+import { checked, lintText, type Instruction } from "../dockerfile/index.ts";
 import type { FileTree } from "../context/tree.ts";
 import { MAX_PARALLEL_RUNS } from "../limits.ts";
 import type { BuildRequest, Layer, BuildEvent, Vertex } from "../types.ts";
@@ -104,6 +105,21 @@ export class BuildSession implements AsyncDisposable {
   warn(message: string): void {
     this.warnings.push(message);
     this.emit({ kind: "warning", message });
+  }
+
+  /** For expansions: a variable that nobody declared gives nothing, which is seldom meant. Each is told once a line. */
+  undefinedVariable(instruction: Instruction): (name: string) => void {
+    const { dockerfile } = this.plan;
+    return (name) => {
+      if (isDeclared(dockerfile.instructions, name)) return;
+      const message = `Usage of undefined variable '$${name}'`;
+      for (const warning of checked(dockerfile, [
+        { rule: "UndefinedVar", message, line: instruction.line.startLine },
+      ])) {
+        const text = lintText(warning);
+        if (!this.warnings.includes(text)) this.warn(text);
+      }
+    };
   }
 
   /** Stops every stage that still works. */
@@ -267,4 +283,11 @@ export class StepReporter {
   #elapsed(): number {
     return this.#session.services.clock.monotonicMs() - this.#startedMs;
   }
+}
+
+/** An ARG without a value is declared, too. */
+function isDeclared(instructions: readonly Instruction[], name: string): boolean {
+  return instructions.some(
+    (instruction) => instruction.kind === "arg" && instruction.args.some((argument) => argument.name === name),
+  );
 }

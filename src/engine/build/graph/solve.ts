@@ -272,8 +272,9 @@ class Solver {
 
   async #workdir(state: StageState, instruction: InstructionOf<"workdir">, reporter: StepReporter): Promise<void> {
     const { escape } = this.#session.plan.dockerfile.directives;
+    const onUnset = this.#session.undefinedVariable(instruction);
     located(this.#session.plan.dockerfile, instruction, () =>
-      state.setWorkdir(expandWord(instruction.path, state.variables(), { escape })),
+      state.setWorkdir(expandWord(instruction.path, state.variables(), { escape, onUnset })),
     );
     const target = state.workdir;
     const missing = await this.#session.look(
@@ -299,7 +300,8 @@ class Solver {
   #metadata(state: StageState, instruction: Instruction): void {
     const { escape } = this.#session.plan.dockerfile.directives;
     const variables = state.variables();
-    const expand = (text: string) => expandWord(text, variables, { escape });
+    const onUnset = this.#session.undefinedVariable(instruction);
+    const expand = (text: string) => expandWord(text, variables, { escape, onUnset });
     switch (instruction.kind) {
       case "arg":
         for (const { name, value } of instruction.args) this.#arg(state, name, value);
@@ -317,7 +319,7 @@ class Solver {
         state.config.User = expand(instruction.user);
         return;
       case "expose":
-        return state.expose(expandWords(instruction.ports, variables, { escape }));
+        return state.expose(expandWords(instruction.ports, variables, { escape, onUnset }));
       case "volume":
         for (const name of instruction.paths) state.addVolume(expand(name));
         return;
