@@ -34,6 +34,15 @@ test("bad configuration names the file and the key", () => {
   assert.throws(() => loadConfig({ BERTH_INSTANCE: "Not OK" }), /invalid instance name/);
 });
 
+test("stub domains are zones with the addresses of their servers", () => {
+  const zones = { "Corp.Example.": ["10.0.0.53", "10.0.0.54:5353", "[fd00::53]:53"] };
+  assert.deepEqual(loadConfig(withFile({ "stub-domains": zones })).stubDomains, {
+    "corp.example": zones["Corp.Example."],
+  });
+  for (const servers of [[], ["ns.corp.example"]])
+    assert.throws(() => loadConfig(withFile({ "stub-domains": { corp: servers } })), /stub-domains.corp/);
+});
+
 test("TCP only with certificates", () => {
   assert.throws(() => loadConfig(withFile({ hosts: ["tcp://0.0.0.0:2376"] })), /needs tlscacert, tlscert and tlskey/);
   const tls = { tlscacert: "ca", tlscert: "c", tlskey: "k" };

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { instanceDirs, invalidArgument, type LogLevel } from "../base/index.ts";
+import { instanceDirs, invalidArgument, ipFamilyOf, type LogLevel } from "../base/index.ts";
 import { DOCKER_KEYS, NO_DOCKER_SETTINGS, type DockerSettings } from "./docker-settings.ts";
 
 /**
@@ -36,6 +36,8 @@ export interface DaemonConfig {
   /** `10.X.0.0/16`, or with an IPv6 /48 behind a comma; Services: any range, or one of each family. */
   readonly podCidr?: string;
   readonly serviceCidr?: string;
+  /** Servers for zones of their own, by the zone's name: the cluster's DNS asks them. */
+  readonly stubDomains?: Readonly<Record<string, readonly string[]>>;
   /** Both address families, in ranges of the instance's own. */
   readonly ipv6?: boolean;
   /** The instance has at least so many nodes on this machine; those of last time when left out. */
@@ -85,6 +87,17 @@ const objectOf = <T>(value: unknown, key: string, what: string): Record<string, 
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, T>;
   throw invalidArgument(`configuration: "${key}" must be an object of ${what}`);
 };
+const stubDomains = (value: unknown, key: string): Record<string, string[]> =>
+  Object.fromEntries(
+    Object.entries(objectOf(value, key, "lists of addresses")).map(([zone, servers]) => {
+      const addresses = texts(servers, `${key}.${zone}`);
+      const bare = (address: string) => address.replace(/^\[(.+)\]:\d+$/, "$1").replace(/^([^:]+):\d+$/, "$1");
+      const wrong = addresses.find((address) => ipFamilyOf(bare(address)) === undefined);
+      if (wrong !== undefined || addresses.length === 0)
+        throw invalidArgument(`configuration: "${key}.${zone}" must be addresses of name servers`);
+      return [zone.toLowerCase().replace(/\.$/, ""), addresses];
+    }),
+  );
 const logLevel = (value: unknown, key: string): LogLevel => {
   if (["debug", "info", "warn", "error"].includes(value as string)) return value as LogLevel;
   throw invalidArgument(`configuration: "${key}" must be one of debug, info, warn, error`);
@@ -111,6 +124,7 @@ const KEYS: Readonly<Record<string, Reader>> = {
   ipv6: (value) => ({ ipv6: value === true }),
   "pod-cidr": (value, key) => ({ podCidr: text(value, key) }),
   "service-cidr": (value, key) => ({ serviceCidr: text(value, key) }),
+  "stub-domains": (value, key) => ({ stubDomains: stubDomains(value, key) }),
   nodes: (value, key) => ({ nodes: localNodeCount(value, key) }),
   "simulated-nodes": (value, key) => ({ simulatedNodes: nodeCount(value, key) }),
   "simulated-stages": (value, key) => ({ simulatedStagesFile: text(value, key) }),

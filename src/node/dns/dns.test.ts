@@ -48,7 +48,7 @@ function slice(name: string, endpoints: unknown[], ports: unknown[] = []): k8s.E
   } as k8s.EndpointSlice;
 }
 
-function cluster(upstream: () => string[] = () => []) {
+function cluster(upstream: () => string[] = () => [], stubDomains: Record<string, string[]> = {}) {
   const services = new Source<k8s.Service>();
   const slices = new Source<k8s.EndpointSlice>();
   const ctx = {
@@ -64,6 +64,7 @@ function cluster(upstream: () => string[] = () => []) {
     services: services as unknown as DnsSource<k8s.Service>,
     slices: slices as unknown as DnsSource<k8s.EndpointSlice>,
     upstream,
+    stubDomains,
   });
   const http = { name: "http", port: 80, protocol: "TCP" };
   services.put(service("web", { clusterIP: "10.96.0.10", clusterIPs: ["10.96.0.10", "fd00:96::a"], ports: [http] }));
@@ -183,10 +184,14 @@ test("everything else goes upstream and is remembered for its time to live", asy
   });
   await new Promise<void>((resolve) => upstream.bind(0, "127.0.0.1", resolve));
   try {
-    const { dns } = cluster(() => [`127.0.0.1:${upstream.address().port}`]);
+    const server = `127.0.0.1:${upstream.address().port}`;
+    const { dns } = cluster(() => [server]);
     assert.deepEqual((await ask(dns, "example.com", "A")).data, ["192.0.2.9"]);
     assert.deepEqual((await ask(dns, "example.com", "A")).data, ["192.0.2.9"]);
     assert.equal(asked, 1);
+    const stubbed = cluster(() => [], { "corp.example": [server] }).dns;
+    assert.deepEqual((await ask(stubbed, "wiki.corp.example", "A")).data, ["192.0.2.9"], "a stub domain's server");
+    await assert.rejects(ask(stubbed, "notcorp.example", "A"), /no upstream/);
   } finally {
     upstream.close();
   }

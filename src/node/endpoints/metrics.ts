@@ -2,14 +2,7 @@ import type { cri, k8s, KubeObject } from "../../api/index.ts";
 import type { Call, Endpoint, EndpointTools } from "../../apiserver/index.ts";
 import { notFound, rfc3339, type Clock } from "../../base/index.ts";
 import { LABELS } from "../kubelet/index.ts";
-import type { NodeUsageSampler } from "./node-usage.ts";
-
-/** A node whose figures this process can read. */
-export interface MeasuredNode {
-  readonly name: string;
-  readonly runtime: cri.RuntimeService;
-  readonly usage: NodeUsageSampler;
-}
+import { usageOf, type MeasuredNode } from "./node-usage.ts";
 
 const GROUP = { group: "metrics.k8s.io", version: "v1beta1" };
 /** Over how long the CPU figures are; kubectl and the HPA only show it. */
@@ -83,7 +76,7 @@ async function podLabels(
 }
 
 async function nodeMetrics(node: MeasuredNode, clock: Clock): Promise<KubeObject> {
-  const usage = await node.usage.sample();
+  const usage = await usageOf(node);
   return {
     apiVersion: "metrics.k8s.io/v1beta1",
     kind: "NodeMetrics",

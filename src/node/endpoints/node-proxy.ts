@@ -2,8 +2,7 @@ import type { ApiResponse, cri } from "../../api/index.ts";
 import type { Endpoint } from "../../apiserver/index.ts";
 import { notFound, rfc3339, unavailable, type Clock } from "../../base/index.ts";
 import { LABELS } from "../kubelet/index.ts";
-import type { MeasuredNode } from "./metrics.ts";
-import type { FilesystemRoom } from "./node-usage.ts";
+import { usageOf, type FilesystemRoom, type MeasuredNode } from "./node-usage.ts";
 
 /**
  * What a kubelet serves on its own port, behind `nodes/NAME/proxy`: /healthz, /stats/summary, /metrics/resource and /metrics/cadvisor. Nodes here share the API
@@ -54,7 +53,7 @@ const time = (nanos: number) => rfc3339(Math.floor(nanos / 1e6));
 /** Upstream's Summary (k8s.io/kubelet/pkg/apis/stats/v1alpha1). */
 async function summary(node: MeasuredNode, clock: Clock): Promise<object> {
   const [usage, room, pods] = await Promise.all([
-    node.usage.sample(),
+    usageOf(node),
     node.usage.filesystem(),
     node.runtime.listPodSandboxStats(),
   ]);

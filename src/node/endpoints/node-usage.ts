@@ -1,4 +1,5 @@
 import { readFile, statfs } from "node:fs/promises";
+import type { cri } from "../../api/index.ts";
 import type { Clock } from "../../base/index.ts";
 
 /** /proc/stat counts in hundredths of a second. */
@@ -66,6 +67,23 @@ export class NodeUsageSampler {
     this.#last = { atMs, busyTicks: ticks, nanoCores };
     return nanoCores;
   }
+}
+
+/** A node whose figures this process can read. */
+export interface MeasuredNode {
+  readonly name: string;
+  readonly runtime: cri.RuntimeService;
+  /** Of the machine. */
+  readonly usage: NodeUsageSampler;
+  /** One of several nodes on the machine: what it uses itself is what its Pods use. */
+  readonly sharesMachine?: boolean;
+}
+
+export async function usageOf({ runtime, usage, sharesMachine }: MeasuredNode): Promise<NodeUsage> {
+  if (!sharesMachine) return usage.sample();
+  const pods = await runtime.listPodSandboxStats();
+  const sum = (read: (pod: cri.PodSandboxStats) => number) => pods.reduce((total, pod) => total + read(pod), 0);
+  return { nanoCores: sum(({ cpu }) => cpu.usageNanoCores), memoryBytes: sum(({ memory }) => memory.workingSetBytes) };
 }
 
 /** user + nice + system + irq + softirq + steal of the first line. */

@@ -67,7 +67,13 @@ export function clusterDnsService(
       const stop = new AbortController();
       const dns = new ClusterDns(
         { ...context, log: context.log.with({ service: "cluster-dns" }) },
-        { domain: settings.domain, services, slices, upstream: hostNameServers },
+        {
+          domain: settings.domain,
+          services,
+          slices,
+          upstream: hostNameServers,
+          ...(context.config.stubDomains && { stubDomains: context.config.stubDomains }),
+        },
       );
       factory.start(stop.signal);
       await Promise.all([services.whenSynced(), slices.whenSynced()]);

@@ -113,7 +113,8 @@ export class FurtherNode {
   async powerOn(): Promise<void> {
     this.#parts.underlay.connect(this.overlay, true);
     await this.agent.on();
-    const shares = "CPU, memory and disk are those of the whole machine, which all its local nodes share";
+    const shares =
+      "CPU, memory and disk are those of the whole machine, which all its local nodes share; the usage is that of its own Pods";
     await this.#parts.client
       .of(resources.nodes)
       .patch({ name: this.name }, { metadata: { annotations: { [SHARES_MACHINE]: shares } } }, { kind: "merge" });

@@ -205,8 +205,11 @@ export class LocalNodes {
     return agent?.isOn ? agent.runtime : undefined;
   }
 
-  running(): { readonly name: string; readonly runtime: cri.RuntimeService }[] {
-    return [...this.#agents()].flatMap(([name, { isOn, runtime }]) => (isOn ? [{ name, runtime }] : []));
+  /** The machine's own figures are its first node's. */
+  running(): { readonly name: string; readonly runtime: cri.RuntimeService; readonly sharesMachine: boolean }[] {
+    return [...this.#agents()].flatMap(([name, { isOn, runtime }]) =>
+      isOn ? [{ name, runtime, sharesMachine: name !== this.#settings.nodeName }] : [],
+    );
   }
 
   #agents(): Map<string, AgentSwitch> {
