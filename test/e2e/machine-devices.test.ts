@@ -23,6 +23,19 @@ after(() => berth.stop());
 
 const file = (name: string) => path.join(berth.directory, name);
 
+/** What DHCP tells who asks behind a machine's link, with its hardware address. */
+async function leaseOf(pid: number, macAddress: string): Promise<string> {
+  writeFileSync(file("lease.sh"), '#!/bin/sh\n[ "$1" != bound ] || echo "$ip"\n', { mode: 0o755 });
+  const script = [
+    "ip link add probe type veth peer name behind",
+    "ip link set behind master br0 up",
+    `ip link set probe address ${macAddress} up`,
+    `busybox udhcpc -i probe -n -q -f -t 30 -T 1 -s ${file("lease.sh")} 2>/dev/null`,
+    "ip link del probe",
+  ].join("\n");
+  return (await run("nsenter", [`--net=/proc/${pid}/ns/net`, "sh", "-ec", script])).stdout.trim();
+}
+
 test("UEFI starts a program from a disk, BIOS one from an ISO", async () => {
   writeFileSync(file("efi.img"), efiDisk("hello from UEFI"));
   const iso = await bootIso(berth.directory, "hello from a CD-ROM");
@@ -30,6 +43,8 @@ test("UEFI starts a program from a disk, BIOS one from an ISO", async () => {
   await vms.done("run", iso, "--name", "iso", "--disk", "16m", "--memory", "64m");
   await vms.says("iso", "hello from a CD-ROM");
   await vms.says("efi", "hello from UEFI");
+  const { pid, addresses } = await vms.inspect("iso");
+  assert.equal(await leaseOf(pid!, addresses[0]!.macAddress), addresses[0]!.ipv4Address);
   await vms.done("rm", "--force", "efi", "iso");
 });
 

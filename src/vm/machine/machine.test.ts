@@ -6,6 +6,7 @@ import { refuseOvercommit, refuseShortage } from "./admission.ts";
 import { adviceFor } from "./advice.ts";
 import { machineCommand, type MachineLayout } from "./argv.ts";
 import { checkRequest, restoredRecord } from "./create.ts";
+import { dhcpConfig } from "./dhcp.ts";
 import { descriptor, parseDescriptor } from "./ova.ts";
 import { nameServers, seedInterfaces, tapScript } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
@@ -221,4 +222,20 @@ test("an appliance's descriptor is read as other programs write it", () => {
       () => parseDescriptor(bad),
       (error) => hasCode(error, "invalidArgument"),
     );
+});
+
+test("DHCP gives a machine the address of its link, the way out, and the way to the name server", () => {
+  const link = { macAddress: "52:54:00:00:00:01", addresses: ["172.18.0.2/20", "169.254.77.54/24"] };
+  assert.equal(dhcpConfig({ macAddress: "52:54:00:00:00:01", addresses: ["fd00::2/64"] }, 0, "web"), undefined);
+  const config = dhcpConfig({ ...link, gateway: "172.18.0.1", nameServers: ["169.254.77.53"], mtu: 1400 }, 0, "web")!;
+  for (const line of [
+    "static_lease 52:54:00:00:00:01 172.18.0.2",
+    "option subnet 255.255.240.0",
+    "option router 172.18.0.1",
+    "option staticroutes 169.254.77.53/32 0.0.0.0,0.0.0.0/0 172.18.0.1",
+    "option serverid 169.254.77.53",
+    "option mtu 1400",
+  ])
+    assert.ok(config.split("\n").includes(line), line);
+  assert.match(dhcpConfig(link, 1, "web")!, /^interface br1$/m);
 });

@@ -16,6 +16,7 @@ import { GuestAgentClient } from "../guest/index.ts";
 import { logText } from "../micro/machine.ts";
 import { QmpClient } from "../qmp/index.ts";
 import { machineCommand, type MachineLayout } from "./argv.ts";
+import { serveAddresses } from "./dhcp.ts";
 import type { MachineHost } from "./host.ts";
 import { runJob } from "./jobs.ts";
 import { attachedNetwork, takeNamespace, type Namespace } from "./attached.ts";
@@ -155,6 +156,7 @@ export class Machine {
     const network = attachedNetwork(this.#record.attached) ?? (await connectMachine(engine.networks, this.#record));
     const layout = await this.#layout(network, options);
     await serveShares(this.#host, this.#record);
+    await serveAddresses(this.#host, this.#record, network);
     const program = await this.#host.startProgram(this.id, {
       id: `${this.id}-qemu`,
       args: machineCommand(layout),

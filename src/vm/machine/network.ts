@@ -95,13 +95,15 @@ export function tapScript(network: GuestNetwork): string {
     );
   });
   if (network.links.length === 0) return lines.join("\n");
-  lines.push(
-    `ip addr add ${NAME_SERVER}/24 dev br0`,
-    ...network.links[0]!.addresses.filter((cidr) => cidr.includes(".")).map(
-      (cidr) => `ip route replace ${cidr.split("/")[0]} dev br0`,
-    ),
-    "echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet",
-  );
+  // Who serves a guest on a bridge needs an address there, and the way back.
+  network.links.forEach(({ addresses }, index) => {
+    const guest = addresses.filter((cidr) => cidr.includes("."));
+    lines.push(
+      `ip addr add ${serverAddress(index)}/24 dev br${index}`,
+      ...guest.map((cidr) => `ip route replace ${cidr.split("/")[0]} dev br${index}`),
+    );
+  });
+  lines.push("echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet");
   return lines.join("\n");
 }
 
@@ -120,6 +122,9 @@ export function seedInterfaces(network: GuestNetwork, servers: readonly string[]
     };
   });
 }
+
+/** berth's own address on the bridge behind a link; on the first it serves names. */
+export const serverAddress = (link: number): string => NAME_SERVER.replace(".77.", `.${77 + link}.`);
 
 /** Whom the guest asks for names, from what a container would be told. Pure. */
 export function nameServers(resolvConf: string): string[] {

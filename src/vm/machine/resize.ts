@@ -92,6 +92,14 @@ async function bringCpusUp(host: MachineHost, machine: Machine): Promise<void> {
   }
 }
 
+/** Kernels that are not ours leave new memory aside until they are told, unless a rule of the guest's udev does so. */
+const USE_MEMORY = [
+  "/bin/sh",
+  "-c",
+  "echo online_movable >/sys/devices/system/memory/auto_online_blocks; for state in /sys/devices/system/memory/memory*/state; " +
+    'do read -r now <"$state"; [ "$now" != offline ] || echo online_movable >"$state"; done',
+];
+
 /** Below what it was started with the balloon takes memory away; above, virtio-mem adds some. */
 async function setMemory(machine: Machine, memoryBytes: number): Promise<void> {
   const { spec } = machine.record;
@@ -106,6 +114,7 @@ async function setMemory(machine: Machine, memoryBytes: number): Promise<void> {
     const more = Math.max(0, Math.floor((memoryBytes - started) / BLOCK_BYTES) * BLOCK_BYTES);
     const set = { path: "/machine/peripheral/growth", property: "requested-size", value: more };
     await machine.monitor.execute("qom-set", set);
+    if (await machine.agent.answers(AGENT_MS)) await machine.agent.exec(USE_MEMORY).catch(() => {});
   }
   await machine.monitor.execute("balloon", { value: Math.min(memoryBytes, started) });
   return machine.change({ grownMemoryBytes: memoryBytes });

@@ -93,7 +93,8 @@ export function ociFiles({ spec }: MachineRecord, interfaces: readonly SeedInter
 }
 
 export function kernelCommandLine(record: MachineRecord): string {
-  const shared = KERNEL_COMMAND_LINE.replace("panic=-1", "panic=10");
+  // Memory that is added while it runs is used at once, and so that it can be taken away again.
+  const shared = `${KERNEL_COMMAND_LINE.replace("panic=-1", "panic=10")} memhp_default_state=online_movable`;
   return record.guest === "oci"
     ? `${shared} berth.guest=oci`
     : `${shared} systemd.show_status=0 net.ifnames=0 systemd.machine_id=${record.uuid.replaceAll("-", "")}`;
