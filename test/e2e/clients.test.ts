@@ -69,7 +69,8 @@ test("testcontainers: start, wait for a port and a log line, exec, stop", async 
   const container = await new GenericContainer("busybox:latest")
     .withCommand(["sh", "-c", "echo hello > /tmp/index.html; echo ready; exec httpd -f -p 80 -h /tmp"])
     .withExposedPorts(80)
-    .withWaitStrategy(Wait.forLogMessage("ready"))
+    // The line comes before the server listens.
+    .withWaitStrategy(Wait.forAll([Wait.forLogMessage("ready"), Wait.forListeningPorts()]))
     .start();
   try {
     const response = await fetch(`http://${container.getHost()}:${container.getMappedPort(80)}/`);
