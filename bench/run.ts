@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import path from "node:path";
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
-  docker: ["start", "containers", "runtime", "build", "images", "ports"],
+  docker: ["start", "containers", "exec", "runtime", "build", "images", "ports"],
   vm: ["vm"],
 };
 
