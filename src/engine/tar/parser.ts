@@ -1,16 +1,35 @@
 import { invalidArgument } from "../../base/index.ts";
+import {
+  checkSegments,
+  headerSegments,
+  MAX_SEGMENTS,
+  parseMapRecord,
+  SparseMapReader,
+  type Segment,
+} from "./sparse.ts";
 import { BLOCK, type TarEntry, type TarType } from "./types.ts";
 
 export interface TarHandler {
   entry(entry: TarEntry): void;
   data(chunk: Buffer): void;
+  /** Zeros in a sparse file, at its end also. Without it such files are refused: they could be of any size. */
+  hole?(bytes: number): void;
   entryEnd(): void;
 }
 
 /** Extended headers (PAX records, GNU long names) are held in memory, so they are bounded. */
 const MAX_EXTENDED_BYTES = 1 << 20;
 
-type State = "header" | "data" | "extended" | "padding" | "end";
+type State = "header" | "data" | "extended" | "sparseHeader" | "sparseMap" | "padding" | "end";
+
+/** The sparse file that is being read. */
+interface Sparse {
+  readonly entry: TarEntry;
+  segments: Segment[];
+  /** Which piece comes next or is being read, and how far the file has come. */
+  next: number;
+  at: number;
+}
 
 /**
  * A tar parser fed with chunks of any size, calling back synchronously: ustar, PAX and GNU forms
@@ -29,6 +48,8 @@ export class TarParser {
   #next: Record<string, Buffer> = {};
   #zeroBlocks = 0;
   #sawEntry = false;
+  #sparse: Sparse | undefined;
+  #map = new SparseMapReader();
 
   constructor(handler: TarHandler) {
     this.#handler = handler;
@@ -53,12 +74,17 @@ export class TarParser {
       case "extended":
         return this.#collect(chunk, this.#left, (body) => this.#extended(body));
       case "data": {
-        const taken = chunk.subarray(0, this.#left);
+        const taken = chunk.subarray(0, Math.min(this.#left, this.#inPiece()));
         this.#left -= taken.byteLength;
+        if (this.#sparse) this.#sparse.at += taken.byteLength;
         this.#handler.data(taken);
         if (this.#left === 0) this.#finishEntry();
         return chunk.subarray(taken.byteLength);
       }
+      case "sparseHeader":
+        return this.#collect(chunk, BLOCK, (block) => this.#sparseHeader(block));
+      case "sparseMap":
+        return this.#collect(chunk, BLOCK, (block) => this.#sparseMap(block));
       case "padding": {
         const skipped = Math.min(this.#padding, chunk.byteLength);
         this.#padding -= skipped;
@@ -96,17 +122,82 @@ export class TarParser {
     const typeFlag = String.fromCharCode(block[156]!);
     const size = readNumber(block, 124, 12, "size");
     if ("xgLK".includes(typeFlag)) return this.#beginExtended(typeFlag, size);
-    const entry = this.#makeEntry(block, typeFlag, size);
+    const records = { ...this.#global, ...this.#next };
+    const entry = this.#makeEntry(block, typeFlag, size, records);
     this.#next = {};
     this.#sawEntry = true;
-    this.#left = entry.sizeBytes;
-    this.#padding = padding(entry.sizeBytes);
+    this.#left = entry.storedBytes;
+    this.#padding = padding(entry.storedBytes);
+    if (typeFlag === "S" || isSparse(records)) return this.#beginSparse(entry, block, typeFlag, records);
     this.#handler.entry(entry);
+    this.#beginData();
+  }
+
+  #beginData(): void {
     if (this.#left === 0) this.#finishEntry();
     else this.#state = "data";
   }
 
+  #beginSparse(entry: TarEntry, block: Buffer, typeFlag: string, records: Record<string, Buffer>): void {
+    if (!this.#handler.hole || entry.type !== "file")
+      throw invalidArgument(`${entry.name}: sparse files aren't supported here`);
+    this.#sparse = { entry, segments: [], next: 0, at: 0 };
+    if (typeFlag === "S") {
+      this.#sparse.segments = headerSegments(block, 386, 4, readNumber);
+      if (block[482] === 0) return this.#beginSparseData();
+      this.#state = "sparseHeader";
+    } else if (records["GNU.sparse.major"]?.toString() === "1") {
+      this.#map = new SparseMapReader();
+      this.#state = "sparseMap";
+    } else {
+      this.#sparse.segments = parseMapRecord((records["GNU.sparse.map"] ?? Buffer.alloc(0)).toString("latin1"));
+      this.#beginSparseData();
+    }
+  }
+
+  #sparseHeader(block: Buffer): void {
+    this.#sparse!.segments.push(...headerSegments(block, 0, 21, readNumber));
+    if (this.#sparse!.segments.length > MAX_SEGMENTS || block[504] === 0) this.#beginSparseData();
+  }
+
+  #sparseMap(block: Buffer): void {
+    const segments = this.#map.block(block);
+    if (this.#map.bytes > this.#left)
+      throw invalidArgument("the tar archive has a broken sparse file: its map is cut short");
+    if (!segments) return;
+    this.#left -= this.#map.bytes;
+    this.#sparse!.segments = segments;
+    this.#beginSparseData();
+  }
+
+  #beginSparseData(): void {
+    const { entry, segments } = this.#sparse!;
+    checkSegments(segments, entry.sizeBytes, this.#left);
+    this.#handler.entry({ ...entry, storedBytes: this.#left });
+    this.#beginData();
+  }
+
+  /** How many bytes come before the next hole, which is told when it is reached. */
+  #inPiece(): number {
+    const sparse = this.#sparse;
+    if (!sparse) return Infinity;
+    for (;;) {
+      const { offset, bytes } = sparse.segments[sparse.next]!;
+      if (sparse.at < offset) this.#hole(offset);
+      if (sparse.at < offset + bytes) return offset + bytes - sparse.at;
+      sparse.next++;
+    }
+  }
+
+  #hole(until: number): void {
+    const bytes = until - this.#sparse!.at;
+    this.#sparse!.at = until;
+    if (bytes > 0) this.#handler.hole!(bytes);
+  }
+
   #finishEntry(): void {
+    if (this.#sparse) this.#hole(this.#sparse.entry.sizeBytes);
+    this.#sparse = undefined;
     this.#handler.entryEnd();
     this.#state = this.#padding > 0 ? "padding" : "header";
   }
@@ -129,16 +220,20 @@ export class TarParser {
     this.#state = this.#padding > 0 ? "padding" : "header";
   }
 
-  #makeEntry(block: Buffer, typeFlag: string, headerSize: number): TarEntry {
-    const records = { ...this.#global, ...this.#next };
+  #makeEntry(
+    block: Buffer,
+    typeFlag: string,
+    headerSize: number,
+    records: Record<string, Buffer>,
+  ): TarEntry & { storedBytes: number } {
     const text = (key: string, otherwise: () => string) => records[key]?.toString("utf8") ?? otherwise();
     const number = (key: string, otherwise: () => number) =>
       records[key] ? paxNumber(records[key], key) : otherwise();
-    const name = text("path", () => headerName(block));
+    const name = text("GNU.sparse.name", () => text("path", () => headerName(block, typeFlag)));
     const type = typeOf(typeFlag, name);
-    if (Object.keys(records).some((key) => key.startsWith("GNU.sparse")))
-      throw invalidArgument(`${name}: sparse files in tar archives aren't supported`);
-    const size = number("size", () => headerSize);
+    const stored = type === "file" ? number("size", () => headerSize) : 0;
+    const real = () => (typeFlag === "S" ? readNumber(block, 483, 12, "size") : stored);
+    const size = number("GNU.sparse.realsize", () => number("GNU.sparse.size", real));
     return {
       name,
       type,
@@ -146,6 +241,7 @@ export class TarParser {
       uid: number("uid", () => readNumber(block, 108, 8, "uid")),
       gid: number("gid", () => readNumber(block, 116, 8, "gid")),
       sizeBytes: type === "file" ? size : 0,
+      storedBytes: stored,
       mtime: number("mtime", () => readNumber(block, 136, 12, "mtime")),
       linkName: text("linkpath", () => readString(block, 157, 100)),
       major: type === "character" || type === "block" ? readNumber(block, 329, 8, "major") : 0,
@@ -160,6 +256,7 @@ function typeOf(flag: string, name: string): TarType {
     case "0":
     case "\0":
     case "7":
+    case "S":
       // Before ustar, a directory was a file whose name ends with a slash.
       return name.endsWith("/") ? "directory" : "file";
     case "1":
@@ -179,9 +276,14 @@ function typeOf(flag: string, name: string): TarType {
   }
 }
 
-function headerName(block: Buffer): string {
+function isSparse(records: Record<string, Buffer>): boolean {
+  return Object.keys(records).some((key) => key.startsWith("GNU.sparse."));
+}
+
+function headerName(block: Buffer, typeFlag: string): string {
   const name = readString(block, 0, 100);
-  const posix = block.toString("latin1", 257, 263) === "ustar\0";
+  // In GNU's own header for sparse files the map stands where others have a prefix.
+  const posix = typeFlag !== "S" && block.toString("latin1", 257, 263) === "ustar\0";
   const prefix = posix ? readString(block, 345, 155) : "";
   return prefix ? `${prefix}/${name}` : name;
 }
@@ -195,6 +297,8 @@ function attributesOf(records: Record<string, Buffer>): Record<string, Buffer> {
 /** `LENGTH KEY=VALUE\n`, LENGTH counting all of it. */
 function parsePax(body: Buffer): Record<string, Buffer> {
   const records: Record<string, Buffer> = Object.create(null) as Record<string, Buffer>;
+  // Of a sparse file's oldest form, in which the same keys come again and again.
+  const pieces: string[] = [];
   for (let at = 0; at < body.byteLength;) {
     const space = body.indexOf(0x20, at);
     const length = space < 0 ? NaN : Number(body.toString("latin1", at, space));
@@ -203,9 +307,13 @@ function parsePax(body: Buffer): Record<string, Buffer> {
       throw invalidArgument("the tar archive has a broken PAX header");
     const equals = body.indexOf(0x3d, space);
     if (equals < 0 || equals >= end) throw invalidArgument("the tar archive has a broken PAX header");
-    records[body.toString("utf8", space + 1, equals)] = Buffer.from(body.subarray(equals + 1, end - 1));
+    const key = body.toString("utf8", space + 1, equals);
+    const value = Buffer.from(body.subarray(equals + 1, end - 1));
+    if (key === "GNU.sparse.offset" || key === "GNU.sparse.numbytes") pieces.push(value.toString("latin1"));
+    else records[key] = value;
     at = end;
   }
+  if (pieces.length > 0) records["GNU.sparse.map"] = Buffer.from(pieces.join(","));
   return records;
 }
 

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { plainFile, TarParser, tarEnd, tarHeader, tarPadding, type TarEntry } from "./index.ts";
+import { checkSegments, parseMapRecord } from "./sparse.ts";
 
 interface Read {
   readonly entry: TarEntry;
@@ -108,3 +112,60 @@ function fixChecksum(block: Buffer): void {
   for (const byte of block) sum += byte;
   block.write(sum.toString(8).padStart(6, "0") + "\0 ", 148, "latin1");
 }
+
+test("sparse files of all four forms come out with their holes, in chunks of any size", () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "berth-sparse-"));
+  try {
+    const file = path.join(folder, "file");
+    const expected = Buffer.alloc(1 << 20);
+    const fd = fs.openSync(file, "w");
+    // More pieces than fit the first header; one at the start, none at the end.
+    for (let piece = 0; piece < 40; piece++) {
+      expected.write(`piece ${piece}`, piece * 16_384);
+      fs.writeSync(fd, expected, piece * 16_384, 4096, piece * 16_384);
+    }
+    fs.ftruncateSync(fd, expected.byteLength);
+    fs.closeSync(fd);
+    for (const form of ["gnu", "0.0", "0.1", "1.0"]) {
+      const flags = form === "gnu" ? ["--format=gnu"] : ["--format=posix", `--sparse-version=${form}`];
+      const archive = execFileSync("tar", ["-cS", "--hole-detection=raw", ...flags, "-C", folder, "file"], {
+        maxBuffer: 4 << 20,
+      });
+      assert.ok(archive.byteLength < expected.byteLength / 2, `${form} is sparse`);
+      for (const chunkBytes of [100, 512, 70_000]) {
+        const parts: Buffer[] = [];
+        const entries: TarEntry[] = [];
+        const parser = new TarParser({
+          entry: (entry) => void entries.push(entry),
+          data: (chunk) => void parts.push(chunk),
+          hole: (bytes) => void parts.push(Buffer.alloc(bytes)),
+          entryEnd: () => {},
+        });
+        for (let at = 0; at < archive.byteLength; at += chunkBytes) parser.write(archive.subarray(at, at + chunkBytes));
+        parser.end();
+        assert.deepEqual(
+          entries.map(({ name, sizeBytes }) => [name, sizeBytes]),
+          [["file", expected.byteLength]],
+          form,
+        );
+        assert.ok(Buffer.concat(parts).equals(expected), `${form} by ${chunkBytes}`);
+      }
+      assert.throws(() => parse(archive), /sparse files aren't supported here/);
+    }
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
+test("sparse maps that lie are refused: overlaps, pieces outside, other sums", () => {
+  const good = [
+    { offset: 0, bytes: 10 },
+    { offset: 100, bytes: 5 },
+  ];
+  checkSegments(good, 105, 15);
+  assert.throws(() => checkSegments(good, 104, 15), { code: "invalidArgument" });
+  assert.throws(() => checkSegments(good, 105, 14), { code: "invalidArgument" });
+  assert.throws(() => checkSegments([...good].reverse(), 105, 15), { code: "invalidArgument" });
+  for (const text of ["1", "a,b", "-1,2", "1,99999999999999999"])
+    assert.throws(() => parseMapRecord(text), { code: "invalidArgument" });
+});

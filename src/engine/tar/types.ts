@@ -11,6 +11,8 @@ export interface TarEntry {
   readonly gid: number;
   /** Bytes of content that follow; 0 for all but files. */
   readonly sizeBytes: number;
+  /** Of them those that the archive has, where that was read from one: less for a sparse file. */
+  readonly storedBytes?: number;
   /** Seconds since the epoch, may have a fraction. */
   readonly mtime: number;
   /** Target of a link. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { messageOf } from "../../../base/index.ts";
+import { lint } from "./lint.ts";
 import { parseDockerfile, parseDurationNanos } from "./parse.ts";
 
 const parse = (text: string) => parseDockerfile(text).instructions;
@@ -126,6 +127,12 @@ test("malformed instructions say what they want", () => {
 test("whatever the text, parsing ends, and throws invalidArgument with a place or not at all", () => {
   const words = fc.constantFrom(
     "FROM",
+    "AS",
+    "ENV",
+    "EXPOSE",
+    "WORKDIR",
+    "CMD",
+    "# check=skip=",
     "RUN",
     "COPY",
     "<<EOF",
@@ -148,7 +155,7 @@ test("whatever the text, parsing ends, and throws invalidArgument with a place o
   fc.assert(
     fc.property(fc.array(words, { maxLength: 30 }), (parts) => {
       try {
-        parse(parts.join(""));
+        lint(parseDockerfile(parts.join("")));
       } catch (error) {
         const { code, details } = error as { code?: string; details: Record<string, unknown> };
         assert.equal(code, "invalidArgument");

@@ -252,7 +252,7 @@ function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
   if (!target) throw notFound(`no such directory: ${options.path}`);
   if (!target.isDirectory()) throw invalidArgument("extraction point is not a directory");
   const times: Array<[string, number]> = [];
-  let fd = -1;
+  let [fd, at] = [-1, 0];
   let current: { file: string; entry: TarEntry } | undefined;
   const parser = new TarParser({
     entry(entry) {
@@ -262,9 +262,16 @@ function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
       fs.mkdirSync(path.dirname(file), { recursive: true });
       prepare(file, entry, options.noOverwriteDirNonDir);
       fd = create(file, entry, options.path);
+      at = 0;
     },
     data(chunk) {
-      for (let at = 0; fd >= 0 && at < chunk.length;) at += fs.writeSync(fd, chunk, at);
+      for (let done = 0; fd >= 0 && done < chunk.length;)
+        done += fs.writeSync(fd, chunk, done, chunk.length - done, at + done);
+      at += chunk.length;
+    },
+    hole(bytes) {
+      at += bytes;
+      if (fd >= 0) fs.ftruncateSync(fd, at);
     },
     entryEnd() {
       if (!current || current.file === options.path) return;

@@ -54,6 +54,20 @@ function apply(entries: [TarEntry, string][], lower: string[] = [], limits = DEF
 
 const read = (name: string) => fs.readFileSync(path.join(root, name), "utf8");
 
+test("holes of a sparse file stay holes, also at its end", () => {
+  const applier = new LayerApplier(root, []);
+  applier.entry(mine({ ...plainFile("sparse", 64 << 20), storedBytes: 4 }));
+  applier.hole(32 << 20);
+  applier.data(Buffer.from("data"));
+  applier.hole((32 << 20) - 4);
+  applier.entryEnd();
+  applier.finish();
+  const facts = fs.statSync(path.join(root, "sparse"));
+  assert.equal(facts.size, 64 << 20);
+  assert.ok(facts.blocks * 512 < 1 << 20, "most of it takes no space");
+  assert.equal(fs.readFileSync(path.join(root, "sparse")).toString("latin1", 32 << 20, (32 << 20) + 4), "data");
+});
+
 test("files, directories and links arrive as they are", () => {
   apply([directory("d/"), file("d/a", "one"), hardlink("d/b", "d/a"), symlink("c", "d/a")]);
   assert.equal(read("d/b"), "one");

@@ -5,6 +5,7 @@ import {
   copyFileSync,
   fchmodSync,
   fchownSync,
+  ftruncateSync,
   futimesSync,
   lchownSync,
   linkSync,
@@ -55,7 +56,7 @@ export class LayerApplier implements TarHandler {
   #directories = new Map<string, string>();
   /** Directory times are set last, since filling a directory changes them. */
   readonly #times = new Map<string, number>();
-  #file: { fd: number; entry: TarEntry; path: string } | undefined;
+  #file: { fd: number; entry: TarEntry; path: string; at: number } | undefined;
   #entries = 0;
   #nextSpaceCheck = SPACE_CHECK_BYTES;
   sizeBytes = 0;
@@ -69,7 +70,7 @@ export class LayerApplier implements TarHandler {
   entry(entry: TarEntry): void {
     if (++this.#entries > this.#limits.maxEntries)
       throw resourceExhausted(`the layer has more than ${this.#limits.maxEntries} entries`);
-    this.#account(entry.sizeBytes);
+    this.#account(entry.sizeBytes, entry.storedBytes);
     const segments = segmentsOf(entry.name);
     const base = segments.pop();
     if (base === undefined) return this.#rootEntry(entry);
@@ -87,7 +88,15 @@ export class LayerApplier implements TarHandler {
   data(chunk: Buffer): void {
     if (!this.#file) return;
     for (let written = 0; written < chunk.byteLength;)
-      written += writeSync(this.#file.fd, chunk, written, chunk.byteLength - written);
+      written += writeSync(this.#file.fd, chunk, written, chunk.byteLength - written, this.#file.at + written);
+    this.#file.at += chunk.byteLength;
+  }
+
+  /** Stays one on our disk. */
+  hole(bytes: number): void {
+    if (!this.#file) return;
+    this.#file.at += bytes;
+    ftruncateSync(this.#file.fd, this.#file.at);
   }
 
   entryEnd(): void {
@@ -112,14 +121,14 @@ export class LayerApplier implements TarHandler {
     this.#file = undefined;
   }
 
-  #account(bytes: number): void {
+  #account(bytes: number, onDisk = bytes): void {
     this.sizeBytes += bytes;
     if (this.sizeBytes > this.#limits.maxBytes)
       throw resourceExhausted(`the layer unpacks to more than ${this.#limits.maxBytes} bytes`);
     if (this.sizeBytes < this.#nextSpaceCheck) return;
     this.#nextSpaceCheck = this.sizeBytes + SPACE_CHECK_BYTES;
     const disk = statfsSync(this.#root);
-    if (disk.bavail * disk.bsize < bytes + this.#limits.keepFreeBytes)
+    if (disk.bavail * disk.bsize < onDisk + this.#limits.keepFreeBytes)
       throw resourceExhausted("the layer doesn't fit on the disk that holds the images", {
         hint: "remove images with `docker image prune -a`",
       });
@@ -185,7 +194,7 @@ export class LayerApplier implements TarHandler {
     const path = this.#root + inner;
     switch (entry.type) {
       case "file":
-        this.#file = { fd: this.#replacing(inner, () => openSync(path, CREATE, 0o600)), entry, path };
+        this.#file = { fd: this.#replacing(inner, () => openSync(path, CREATE, 0o600)), entry, path, at: 0 };
         return;
       case "directory":
         return this.#directory(entry, inner);
