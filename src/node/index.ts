@@ -11,3 +11,4 @@ export { StreamingServer } from "./streaming/index.ts";
 export * from "./volumes/index.ts";
 export * from "./ingress/index.ts";
 export * from "./overlay/index.ts";
+export * from "./virtual-machines/index.ts";

@@ -13,6 +13,7 @@ export function composeServices(context: DaemonContext): Service[] {
   const engine = engineService(context);
   const dockerApi = dockerApiService(context, engine);
   const registry = config.registryListen ? [registryService(context, engine)] : [];
-  const cluster = config.kubernetes ? composeCluster(context, engine) : [];
-  return [engine, dockerApi, vmApiService(context, engine), ...registry, ...cluster];
+  const vms = vmApiService(context, engine);
+  const cluster = config.kubernetes ? composeCluster(context, { engine, vms }) : [];
+  return [engine, dockerApi, vms, ...registry, ...cluster];
 }

@@ -7,17 +7,22 @@ import type { DaemonContext } from "../context.ts";
 import { listenUnix } from "../listen.ts";
 import type { Service } from "../supervisor.ts";
 
-type Rooms = Awaited<ReturnType<typeof openRooms>>;
+export type VmRooms = Awaited<ReturnType<typeof openRooms>>;
+
+/** The rooms of virtual machines, opened when first asked for. */
+export interface OpenVms {
+  open(): Promise<VmRooms>;
+}
 
 /** The API for virtual machines on `vm.sock`. Its code is loaded with the first call, or at once when there are machines: who uses none pays nothing. */
-export function vmApiService(context: DaemonContext, engine: Service<Engine>): Service<void> {
+export function vmApiService(context: DaemonContext, engine: Service<Engine>): Service<OpenVms> {
   return {
     name: "vm-api",
     dependsOn: [engine],
     async start(use) {
       const log = context.log.with({ service: "vm-api" });
       const ctx = { ...context, log };
-      let rooms: Promise<Rooms> | undefined;
+      let rooms: Promise<VmRooms> | undefined;
       const open = () => {
         rooms ??= openRooms(ctx, use(engine));
         rooms.catch(() => (rooms = undefined));
@@ -52,7 +57,7 @@ export function vmApiService(context: DaemonContext, engine: Service<Engine>): S
       await listenUnix(server, socketPath);
       chmodSync(socketPath, 0o600);
       return {
-        value: undefined,
+        value: { open },
         async stop() {
           server.close();
           server.closeAllConnections();

@@ -52,6 +52,14 @@ export class CriRuntime implements cri.RuntimeService {
     };
   }
 
+  /** Where the network of a Pod is that runs here; undefined before it has one, and for Pods on the node's own network. */
+  podNamespace(podUid: string): string | undefined {
+    return this.#state.sandboxRecords
+      .all()
+      .find(({ config, state, netnsPath }) => config.metadata.uid === podUid && state === "SANDBOX_READY" && netnsPath)
+      ?.netnsPath;
+  }
+
   runPodSandbox(config: cri.PodSandboxConfig, runtimeHandler: string, signal?: AbortSignal): Promise<string> {
     return this.#sandboxes.run(config, runtimeHandler, signal);
   }

@@ -209,6 +209,8 @@ export class PodNet implements PodNetwork {
       // Connections from the host's loopback are answered here; the ruleset refuses everything else to that range.
       this.#netns.sysctl(`net/ipv4/conf/${name}/route_localnet`, 1);
       this.#netns.sysctl(`net/ipv4/conf/${name}/send_redirects`, 0);
+      // A virtual machine behind the Pod's card takes the range for one link and asks for its neighbours.
+      this.#netns.sysctl(`net/ipv4/conf/${name}/proxy_arp`, 1);
       this.#netns.enter(netnsPath, () => this.#configure(ips, hostMac, bandwidth));
       if (bandwidth.ingress !== undefined) netlink.limitRate(link, bandwidth.ingress);
       for (const ip of ips) {

@@ -27,9 +27,17 @@ import { pickRanges, rememberedRanges } from "./ranges.ts";
 import { simulatedNodesService } from "./simulated-nodes.ts";
 import { clusterSettings } from "./settings.ts";
 import { storeService } from "./store.ts";
+import type { OpenVms } from "../vm-api.ts";
+import { virtualMachinesService } from "./virtual-machines.ts";
+
+/** What makes the machine a node. */
+export interface ThisMachine {
+  readonly engine: Service<Engine>;
+  readonly vms: Service<OpenVms>;
+}
 
 /** Kubernetes on this machine: store, API server, controllers, scheduler, and with an engine the machine as a node. */
-export function composeCluster(context: DaemonContext, engine: Service<Engine> | undefined): Service[] {
+export function composeCluster(context: DaemonContext, machine: ThisMachine | undefined): Service[] {
   const tag = instanceTag(context.instance);
   const ranges = rememberedRanges(path.join(context.dataDir, "cluster"), context.config, tag, () =>
     pickRanges(context.instance, tag, addressesInUse()),
@@ -60,7 +68,8 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
     autoscalerService(context, api, informers),
     ...(context.config.simulatedNodes > 0 ? [simulatedNodesService(context, api, informers)] : []),
   ];
-  if (!engine) return controlPlane;
+  if (!machine) return controlPlane;
+  const { engine, vms } = machine;
   const network = podNetworkService(context, settings);
   const cri = criService(context, engine, network);
   const roster = new Roster(path.join(context.dataDir, "cluster"), settings.nodeName);
@@ -87,6 +96,7 @@ export function composeCluster(context: DaemonContext, engine: Service<Engine> |
     cri,
     kubelet,
     remembered,
+    virtualMachinesService(context, { api, informers, engine, nodes: remembered, vms }, settings),
   ];
 }
 

@@ -1,0 +1,160 @@
+import { hasCode, messageOf, unavailable, type InstanceContext } from "../../base/index.ts";
+import {
+  createEventRecorder,
+  keyOf,
+  resources,
+  WorkQueue,
+  type AnyObject,
+  type Informer,
+  type InformerFactory,
+  type KubeClient,
+  type Resource,
+} from "../../client/index.ts";
+import { vmDefinitions } from "./crds.ts";
+import type { VirtualMachineHost } from "./host.ts";
+import { MachineReconciler } from "./machines.ts";
+import { machineName } from "./plan.ts";
+import { BackupReconciler, SnapshotReconciler } from "./snapshots.ts";
+import { definitions, instanceTypes, virtualMachines, vmBackups, vmSnapshots } from "./types.ts";
+
+/** A cluster that has just begun has better things to do than to define resources that few use. */
+const FIRST_INSTALL_MS = 1_500;
+const SERVED_POLL_MS = 100;
+const SERVED_TRIES = 300;
+/** One that shuts a guest down or copies a disk is busy for that long. */
+const WORKERS = 8;
+
+export interface VirtualMachinesOptions {
+  /** Makes definitions, Pods and status: the administrator's. */
+  readonly client: KubeClient;
+  readonly informers: InformerFactory;
+  readonly host: VirtualMachineHost;
+}
+
+interface Reconciler {
+  reconcile(key: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void>;
+}
+
+/** VirtualMachines, their snapshots and backups. Their resources are defined by the controller itself unless somebody has defined them already. */
+export class VirtualMachinesController {
+  readonly #ctx: InstanceContext;
+  readonly #options: VirtualMachinesOptions;
+  readonly #queue: WorkQueue;
+  readonly #stop = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(ctx: InstanceContext, options: VirtualMachinesOptions) {
+    this.#ctx = ctx;
+    this.#options = options;
+    this.#queue = new WorkQueue({ ...ctx, baseDelayMs: 100 });
+  }
+
+  /** Goes on by itself: nobody who starts a cluster waits for it. */
+  start(): void {
+    this.#running = this.#run().catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) this.#ctx.log.error("VirtualMachines are not served", { error });
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    await this.#install();
+    const reconcilers = await this.#follow();
+    await this.#queue.run(
+      WORKERS,
+      async (queued) => {
+        const [kind, key] = queued.split(" ") as [string, string];
+        try {
+          const again = await reconcilers[kind]!.reconcile(key, signal);
+          if (again?.requeueAfterMs !== undefined) this.#queue.addAfter(queued, again.requeueAfterMs);
+        } catch (error) {
+          if (this.#queue.failures(queued) === 3)
+            this.#ctx.log.warn("a virtual machine's object keeps failing", { key: queued, error: messageOf(error) });
+          throw error;
+        }
+      },
+      signal,
+    );
+  }
+
+  async #install(): Promise<void> {
+    const { client } = this.#options;
+    if (!(await this.#isServed(virtualMachines))) await this.#ctx.clock.sleep(FIRST_INSTALL_MS, this.#stop.signal);
+    for (const definition of vmDefinitions())
+      await client
+        .of(definitions)
+        .create(definition)
+        .catch((error: unknown) => {
+          if (!hasCode(error, "alreadyExists")) throw error;
+        });
+    for (const resource of [virtualMachines, instanceTypes, vmSnapshots, vmBackups])
+      await this.#whenServed(resource as Resource);
+  }
+
+  async #whenServed(resource: Resource): Promise<void> {
+    for (let tries = 0; tries < SERVED_TRIES; tries++) {
+      if (await this.#isServed(resource)) return;
+      await this.#ctx.clock.sleep(SERVED_POLL_MS, this.#stop.signal);
+    }
+    throw unavailable(`${resource.plural}.${resource.group} is defined and not served`);
+  }
+
+  async #isServed(resource: Resource): Promise<boolean> {
+    try {
+      await this.#options.client.of(resource).list({ limit: 1 });
+      return true;
+    } catch (error) {
+      if (!hasCode(error, "notFound")) throw error;
+      return false;
+    }
+  }
+
+  async #follow(): Promise<Readonly<Record<string, Reconciler>>> {
+    const { client, informers, host } = this.#options;
+    const { clock } = this.#ctx;
+    const vms = informers.for(virtualMachines);
+    const types = informers.for(instanceTypes);
+    const snapshots = informers.for(vmSnapshots);
+    const backups = informers.for(vmBackups);
+    const pods = informers.for(resources.pods);
+    this.#bring("vm", vms);
+    this.#bring("snapshot", snapshots);
+    this.#bring("backup", backups);
+    const owner = (pod: AnyObject) => {
+      const vm = pod.metadata?.ownerReferences?.find(({ kind }) => kind === virtualMachines.kind);
+      if (vm) this.#queue.add(`vm ${pod.metadata!.namespace}/${vm.name}`);
+    };
+    pods.onChange({ added: owner, updated: owner, deleted: owner });
+    const all = () => vms.list().forEach((vm) => this.#queue.add(`vm ${keyOf(vm)}`));
+    types.onChange({ added: all, updated: all, deleted: all });
+    host.onChange((name) => {
+      const vm = vms.list().find((one) => machineName(one) === name);
+      if (vm) this.#queue.add(`vm ${keyOf(vm)}`);
+    });
+    informers.start(this.#stop.signal);
+    await Promise.all([vms, types, snapshots, backups, pods].map((informer) => informer.whenSynced()));
+    const events = createEventRecorder({ ...this.#ctx, client, component: "berth-virtual-machines" });
+    const shared = { client, clock, events, host, vms };
+    const copies = { ...shared, snapshots, backups };
+    return {
+      vm: new MachineReconciler({ ...shared, types, pods }),
+      snapshot: new SnapshotReconciler(copies),
+      backup: new BackupReconciler(copies),
+    };
+  }
+
+  #bring<T extends AnyObject>(kind: string, informer: Informer<T>): void {
+    const add = (object: AnyObject) => this.#queue.add(`${kind} ${keyOf(object)}`);
+    informer.onChange({ added: add, updated: add, deleted: add });
+  }
+
+  /** Machines run on. What shuts one down or copies a disk is not waited for. */
+  close(): void {
+    this.#stop.abort();
+  }
+
+  /** Resolves when nothing is done any more; for tests. */
+  get settled(): Promise<void> {
+    return this.#running;
+  }
+}
