@@ -225,6 +225,27 @@ test("health checks and restart policies", async () => {
   await docker("rm", "again");
 });
 
+test("a monitor that is killed takes its container with it, unasked: 137, and the restart policy applies", async () => {
+  const killMonitor = async (name: string) => {
+    const status = readFileSync(`/proc/${await inspect("{{.State.Pid}}", name)}/status`, "utf8");
+    const monitor = Number(/^PPid:\s+(\d+)/m.exec(status)![1]);
+    assert.match(readFileSync(`/proc/${monitor}/comm`, "utf8"), /^conmon/);
+    process.kill(monitor, "SIGKILL");
+  };
+  await docker("run", "-d", "--name", "once", "busybox", "sleep", "1000");
+  await docker("run", "-d", "--name", "anew", "--restart", "always", "busybox", "sleep", "1000");
+  await Promise.all(["once", "anew"].map(killMonitor));
+  const listed = async (status: string) =>
+    (await docker("ps", "-a", "--filter", `status=${status}`, "--format", "{{.Names}}")).stdout;
+  await eventually("the end", async () => (await listed("exited")).includes("once"));
+  assert.equal(await inspect("{{.State.ExitCode}} {{.State.Pid}}", "once"), "137 0");
+  await eventually(
+    "the restart",
+    async () => (await inspect("{{.RestartCount}} {{.State.Status}}", "anew")) === "1 running",
+  );
+  await docker("rm", "-f", "once", "anew");
+});
+
 test("list filters and prune", async () => {
   await docker("create", "--name", "first", "--label", "tier=a", "busybox");
   await docker("run", "--name", "second", "--label", "tier=b", "busybox", "sh", "-c", "exit 4").catch(() => {});

@@ -172,7 +172,16 @@ export class MonitoredContainer implements RuntimeContainer {
     this.#finish({ code: EXIT_UNKNOWN, oomKilled: false, atMs: this.#core.ctx.clock.nowMs() });
   }
 
+  /** A monitor leaves the exit code before it goes; one that was killed leaves none. */
+  async #monitorGone(): Promise<void> {
+    if (this.#exit || (await this.#core.exits.read(this.id))) return;
+    this.#core.ctx.log.warn("a container's monitor was killed, and its container with it", { container: this.id });
+    await this.#endUnmonitored();
+  }
+
   async #watchExit(): Promise<RuntimeExit> {
+    const gone = () => void this.#monitorGone();
+    this.#core.monitors.add(path.join(this.#bundle, "conmon.pid"), gone, this.#ended.signal);
     const { code, atMs } = await this.#core.exits.wait(this.id, this.#ended.signal);
     this.#finish({
       code,

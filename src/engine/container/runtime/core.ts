@@ -12,6 +12,7 @@ import {
 import path from "node:path";
 import { ExitWatcher } from "./exits.ts";
 import { RuntimeLayout } from "./layout.ts";
+import { MonitorWatch } from "./monitors.ts";
 
 export interface CoreOptions {
   /** Runtime name → binary. `crun` and `runc` are known by themselves. */
@@ -25,6 +26,7 @@ export class Core {
   readonly ctx: InstanceContext;
   readonly layout: RuntimeLayout;
   readonly exits: ExitWatcher;
+  readonly monitors: MonitorWatch;
   readonly cgroups: CgroupLayout;
   readonly seccomp: SeccompCache;
   readonly conmon: string;
@@ -38,6 +40,7 @@ export class Core {
     this.#options = options;
     this.layout = new RuntimeLayout(ctx.runtimeDir);
     this.exits = new ExitWatcher(this.layout.exits);
+    this.monitors = new MonitorWatch(ctx.clock);
     this.cgroups = cgroupLayout();
     this.seccomp = new SeccompCache(path.join(ctx.dataDir, "seccomp"));
     this.conmon = options.conmon ?? "/usr/bin/conmon";
@@ -62,6 +65,7 @@ export class Core {
   }
   close(): void {
     this.exits.close();
+    this.monitors.close();
   }
 
   /** What precedes a runtime's command line on this host. */
