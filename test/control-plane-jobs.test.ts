@@ -105,3 +105,21 @@ test("what a CronJob does when the last Job still runs", async () => {
   const minuteOf = (name: string) => Number(name.split("-").at(-1));
   assert.ok(minuteOf(ages[1]!) > minuteOf(ages[0]!), "Replace runs a later Job than Forbid");
 });
+
+test("a Job that is deleted lets its running Pods go", async () => {
+  await create("gone", { completions: 1 }, { "simulated.berth.dev/run-seconds": "3600" });
+  await run(3000);
+  assert.equal((await podsOf("gone")).length, 1);
+  await jobs.delete({ name: "gone", namespace }, { propagationPolicy: "Background" });
+  await run(60_000);
+  assert.deepEqual(await podsOf("gone"), []);
+});
+
+test("a schedule that never comes is told of", async () => {
+  const jobTemplate = { spec: specOf("never", {}) };
+  const spec: k8s.CronJobSpec = { schedule: "59 23 31 2 *", jobTemplate };
+  await client.of(resources.cronJobs).create({ metadata: { name: "never", namespace }, spec });
+  await run(2000);
+  const events = (await client.of(resources.events).list({ namespace })).items;
+  assert.match(events.find(({ reason }) => reason === "InvalidSchedule")?.note ?? "", /^invalid schedule: 59 23 31 2 /);
+});

@@ -62,6 +62,8 @@ export interface ClusterOptions {
   readonly authenticationConfigFile?: string;
   /** Upstream's --authorization-* flags; Node and RBAC by default. */
   readonly authorization?: AuthorizationOptions;
+  /** Upstream's --disable-admission-plugins. */
+  readonly disabledAdmissionPlugins?: readonly string[];
   /** Upstream's --service-account-issuer. */
   readonly serviceAccountIssuer?: string;
   /** Further endpoints: logs, exec, proxies, which need a node. */
@@ -182,6 +184,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       services,
       rbac,
       authorizers,
+      disabled: options.disabledAdmissionPlugins,
       findKind: (apiVersion, kind) => findKind(server!, apiVersion, kind),
     }),
     fallbacks: [issuerDiscovery(tokens), aggregation.unavailable, ...(options.fallbacks ?? [])],

@@ -7,29 +7,48 @@ import { isAllowed, isResource, refuse } from "./plugin.ts";
 type Request = k8s.CertificateSigningRequest;
 const group = "certificates.k8s.io";
 
-/**
- * CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who approves or signs must be allowed to for that signer,
- * and nobody asks for a certificate of `system:masters`.
- */
-export function certificates(authorizers: readonly Authorizer[]): Admission {
+/** Who approves or denies must be allowed to for that signer. */
+export function certificateApproval(authorizers: readonly Authorizer[]): Admission {
   return {
     async validate(request) {
-      if (!isResource(request, group, "certificatesigningrequests")) return;
-      const { operation, subresource } = request;
-      if (operation === "CREATE" && subresource === "") await restrictSubject(request);
-      if (operation !== "UPDATE") return;
-      if (subresource === "approval") await assertMay(request, "approve");
-      if (subresource === "status" && isSigning(request)) await assertMay(request, "sign");
+      if (isUpdateOf(request, "approval")) await assertMay(authorizers, request, "approve");
     },
   };
+}
 
-  async function assertMay(request: AdmissionRequest, verb: "approve" | "sign"): Promise<void> {
-    const { signerName } = (request.oldObject as Request).spec;
-    const names = [signerName, `${signerName.split("/", 1)[0]}/*`];
-    for (const name of names)
-      if (await isAllowed(authorizers, { user: request.user, verb, group, resource: "signers", name })) return;
-    throw refuse(request, `user not permitted to ${verb} requests with signerName ${JSON.stringify(signerName)}`);
-  }
+/** Who signs must be allowed to for that signer. */
+export function certificateSigning(authorizers: readonly Authorizer[]): Admission {
+  return {
+    async validate(request) {
+      if (isUpdateOf(request, "status") && isSigning(request)) await assertMay(authorizers, request, "sign");
+    },
+  };
+}
+
+/** Nobody asks for a certificate of `system:masters`. */
+export const certificateSubjectRestriction: Admission = {
+  async validate(request) {
+    const { operation, subresource } = request;
+    if (!isResource(request, group, "certificatesigningrequests")) return;
+    if (operation === "CREATE" && subresource === "") await restrictSubject(request);
+  },
+};
+
+const isUpdateOf = (request: AdmissionRequest, subresource: string): boolean =>
+  isResource(request, group, "certificatesigningrequests") &&
+  request.operation === "UPDATE" &&
+  request.subresource === subresource;
+
+async function assertMay(
+  authorizers: readonly Authorizer[],
+  request: AdmissionRequest,
+  verb: "approve" | "sign",
+): Promise<void> {
+  const { signerName } = (request.oldObject as Request).spec;
+  const names = [signerName, `${signerName.split("/", 1)[0]}/*`];
+  for (const name of names)
+    if (await isAllowed(authorizers, { user: request.user, verb, group, resource: "signers", name })) return;
+  throw refuse(request, `user not permitted to ${verb} requests with signerName ${JSON.stringify(signerName)}`);
 }
 
 /** Whoever only keeps what is there may do so without the right to sign. */

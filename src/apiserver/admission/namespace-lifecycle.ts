@@ -8,7 +8,8 @@ const immortal = new Set(["default", "kube-system", "kube-public"]);
 /** Nothing is made in a namespace that is missing or going; some namespaces never go. */
 export function namespaceLifecycle(state: ClusterState): Admission {
   return {
-    async validate(request) {
+    // First of all, so that a missing namespace is what is told of, and not what misses in it.
+    async mutate(request) {
       const { operation, resource, name, namespace } = request;
       if (resource.group === "" && resource.resource === "namespaces") {
         if (operation === "DELETE" && immortal.has(name))

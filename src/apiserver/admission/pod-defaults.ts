@@ -1,6 +1,6 @@
-import type { k8s } from "../../api/index.ts";
+import type { k8s, KubeObject } from "../../api/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
-import type { Admission } from "../machinery/pipeline.ts";
+import type { Admission, AdmissionRequest } from "../machinery/pipeline.ts";
 import { deepEqual } from "../resources/shared/field-errors.ts";
 import { isPodCreate, isResource, refuse } from "./plugin.ts";
 
@@ -11,7 +11,7 @@ const unreachable = "node.kubernetes.io/unreachable";
 /** Pods stay five minutes on a node that stopped answering (DefaultTolerationSeconds). */
 export const tolerationSeconds: Admission = {
   mutate(request) {
-    if (!isPodCreate(request)) return;
+    if (!isPodWrite(request)) return;
     const spec = (request.object as k8s.Pod).spec!;
     for (const key of [notReady, unreachable]) {
       const tolerated = (spec.tolerations ?? []).some(
@@ -24,10 +24,24 @@ export const tolerationSeconds: Admission = {
   },
 };
 
+/** Not only new ones: who replaces a Pod by the manifest it was made from leaves out what was filled in. */
+const isPodWrite = (request: AdmissionRequest): boolean =>
+  isPodCreate(request) ||
+  (isResource(request, "", "pods") && request.operation === "UPDATE" && request.subresource === "");
+
+function keepPriority({ object, oldObject }: AdmissionRequest): void {
+  const [spec, old] = [(object as k8s.Pod).spec, (oldObject as k8s.Pod).spec];
+  if (spec === undefined || old === undefined) return;
+  if (spec.priority === undefined && old.priority !== undefined) spec.priority = old.priority;
+  if (spec.preemptionPolicy === undefined && old.preemptionPolicy !== undefined)
+    spec.preemptionPolicy = old.preemptionPolicy;
+}
+
 /** Priority by class name, and the default class where none is named (Priority). */
 export function priority(state: ClusterState): Admission {
   return {
     async mutate(request) {
+      if (isPodWrite(request) && request.operation === "UPDATE") return keepPriority(request);
       if (!isPodCreate(request)) return;
       const spec = (request.object as k8s.Pod).spec!;
       const given = spec.priority;
@@ -104,33 +118,41 @@ export const storageProtection: Admission = {
 const newest = <T extends { metadata: k8s.ObjectMeta }>(items: readonly T[]): T | undefined =>
   items.toSorted((a, b) => (b.metadata.creationTimestamp ?? "").localeCompare(a.metadata.creationTimestamp ?? ""))[0];
 
-/** The class a claim gets that names none (DefaultStorageClass), and an Ingress (DefaultIngressClass). */
-export function defaultClasses(state: ClusterState): Admission {
+/** The class a claim gets that names none. */
+export function defaultStorageClass(state: ClusterState): Admission {
   return {
     async mutate(request) {
       if (request.operation !== "CREATE" || request.subresource !== "") return;
-      if (isResource(request, "", "persistentvolumeclaims")) {
-        const spec = (request.object as k8s.PersistentVolumeClaim).spec!;
-        if (spec.storageClassName !== undefined) return;
-        const classes = (await state.storageClasses.ready()).list();
-        const chosen = newest(
-          classes.filter(
-            ({ metadata }) => metadata.annotations?.["storageclass.kubernetes.io/is-default-class"] === "true",
-          ),
-        );
-        if (chosen !== undefined) spec.storageClassName = chosen.metadata.name;
-      } else if (isResource(request, "networking.k8s.io", "ingresses")) {
-        const ingress = request.object as k8s.Ingress;
-        const annotated = ingress.metadata.annotations?.["kubernetes.io/ingress.class"] !== undefined;
-        if (annotated || ingress.spec?.ingressClassName !== undefined) return;
-        const classes = (await state.ingressClasses.ready()).list();
-        const chosen = newest(
-          classes.filter(
-            ({ metadata }) => metadata.annotations?.["ingressclass.kubernetes.io/is-default-class"] === "true",
-          ),
-        );
-        if (chosen !== undefined) (ingress.spec ??= {}).ingressClassName = chosen.metadata.name;
-      }
+      if (!isResource(request, "", "persistentvolumeclaims")) return;
+      const spec = (request.object as k8s.PersistentVolumeClaim).spec!;
+      if (spec.storageClassName !== undefined) return;
+      const chosen = markedDefault(
+        (await state.storageClasses.ready()).list(),
+        "storageclass.kubernetes.io/is-default-class",
+      );
+      if (chosen !== undefined) spec.storageClassName = chosen.metadata.name;
     },
   };
+}
+
+/** The class an Ingress gets that names none. */
+export function defaultIngressClass(state: ClusterState): Admission {
+  return {
+    async mutate(request) {
+      if (request.operation !== "CREATE" || request.subresource !== "") return;
+      if (!isResource(request, "networking.k8s.io", "ingresses")) return;
+      const ingress = request.object as k8s.Ingress;
+      const annotated = ingress.metadata.annotations?.["kubernetes.io/ingress.class"] !== undefined;
+      if (annotated || ingress.spec?.ingressClassName !== undefined) return;
+      const chosen = markedDefault(
+        (await state.ingressClasses.ready()).list(),
+        "ingressclass.kubernetes.io/is-default-class",
+      );
+      if (chosen !== undefined) (ingress.spec ??= {}).ingressClassName = chosen.metadata.name;
+    },
+  };
+}
+
+function markedDefault<T extends KubeObject>(classes: readonly T[], mark: string): T | undefined {
+  return newest(classes.filter(({ metadata }) => metadata.annotations?.[mark] === "true"));
 }

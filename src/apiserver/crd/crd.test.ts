@@ -208,3 +208,12 @@ test("what Kubernetes adds to CEL", () => {
   assert.equal(value("self.text.find('[0-9]+')"), "22");
   assert.equal(value("isURL('https://a.b') && isIP('::1') && isCIDR('10.0.0.0/8')"), true);
 });
+
+test("a deprecated version warns, in its own words if it has any", () => {
+  const version = definition().spec.versions[0]!;
+  const warningOf = (more: Partial<k8s.CustomResourceDefinitionVersion>) =>
+    kindsOf(definition({ versions: [{ ...version, ...more }] }), () => undefined)[0]!.strategy.deprecation;
+  assert.equal(warningOf({}), undefined);
+  assert.equal(warningOf({ deprecated: true }), "example.com/v1 CronTab is deprecated");
+  assert.equal(warningOf({ deprecated: true, deprecationWarning: "use v2" }), "use v2");
+});

@@ -38,11 +38,18 @@ export function kindsOf(definition: Definition, conversionTo: (version: string) 
         version.schema?.openAPIV3Schema,
         schemaNamed("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")!,
       ),
-      strategy: strategyOf(version, spec.scope === "Namespaced"),
+      strategy: {
+        ...strategyOf(version, spec.scope === "Namespaced"),
+        deprecation: deprecationOf(definition, version),
+      },
       storageVersion,
       conversion: defaulting(version, version.name === storageVersion ? undefined : conversionTo(version.name)),
       custom: true,
     }));
+}
+
+function deprecationOf({ spec }: Definition, { name, deprecated, deprecationWarning }: Version): string | undefined {
+  return deprecated ? (deprecationWarning ?? `${spec.group}/${name} ${spec.names.kind} is deprecated`) : undefined;
 }
 
 function strategyOf(version: Version, namespaced: boolean): Strategy {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { ApiRequest, ApiResponse } from "../../api/index.ts";
 import type { Kind } from "./kind.ts";
 import type { Endpoint } from "./pipeline.ts";
@@ -14,6 +15,7 @@ interface Resource {
   readonly verbs: readonly string[];
   readonly shortNames?: readonly string[];
   readonly categories?: readonly string[];
+  readonly storageVersionHash?: string;
 }
 
 interface GroupVersion {
@@ -104,7 +106,10 @@ const groupRank = (group: string) => GROUP_ORDER.indexOf(group) + 1 || GROUP_ORD
 
 function resourcesOf(kind: Kind): Resource[] {
   const { plural: name, singular, namespaced, verbs, shortNames, categories, strategy } = kind;
-  const resources: Resource[] = [{ name, singularName: singular, namespaced, kind, verbs, shortNames, categories }];
+  const storageVersionHash = hashOf(kind);
+  const resources: Resource[] = [
+    { name, singularName: singular, namespaced, kind, verbs, shortNames, categories, storageVersionHash },
+  ];
   const sub = (subresource: string, of: Resource["kind"]) =>
     resources.push({
       name: `${name}/${subresource}`,
@@ -119,6 +124,12 @@ function resourcesOf(kind: Kind): Resource[] {
   return resources;
 }
 
+/** Tells clients that migrate stored objects when the stored version has changed: upstream's form of it. */
+function hashOf({ group, storageVersion, kind }: Kind): string {
+  const hash = createHash("sha256").update(`${group}/${storageVersion}/${kind}`).digest();
+  return hash.subarray(0, 8).toString("base64");
+}
+
 function endpointResource({ resource, subresource, namespaced, kind, verbs, shortNames }: Endpoint): Resource {
   const name = subresource === "" ? resource : `${resource}/${subresource}`;
   const singularName = subresource === "" ? kind.kind.toLowerCase() : "";
@@ -128,12 +139,16 @@ function endpointResource({ resource, subresource, namespaced, kind, verbs, shor
 function resourceList(registry: Registry, group: string, version: string): ApiResponse {
   const found = groupVersions(registry).find((one) => one.group === group && one.version === version);
   if (!found) throw unknownPathError();
-  const resources = found.resources.map(({ kind, shortNames, categories, ...resource }) => ({
-    ...resource,
+  const resources = found.resources.map(({ name, singularName, namespaced, kind, verbs, ...more }) => ({
+    name,
+    singularName,
+    namespaced,
     ...(kind.group === group && kind.version === version ? {} : { group: kind.group, version: kind.version }),
     kind: kind.kind,
-    ...(shortNames?.length ? { shortNames } : {}),
-    ...(categories?.length ? { categories } : {}),
+    verbs,
+    ...(more.shortNames?.length ? { shortNames: more.shortNames } : {}),
+    ...(more.categories?.length ? { categories: more.categories } : {}),
+    ...(more.storageVersionHash === undefined ? {} : { storageVersionHash: more.storageVersionHash }),
   }));
   return jsonResponse({ kind: "APIResourceList", apiVersion: "v1", groupVersion: apiVersionOf(found), resources });
 }

@@ -6,12 +6,20 @@ export interface Normalized {
   readonly unknown: readonly string[];
   readonly keyCount: number;
   readonly problem: string | undefined;
+  /** What `problem` is about, for who words it otherwise. */
+  readonly mismatch?: Mismatch | undefined;
+}
+
+export interface Mismatch {
+  readonly value: unknown;
+  readonly schema: Schema;
 }
 
 interface Walk {
   readonly unknown: string[];
   keyCount: number;
   problem: string | undefined;
+  mismatch?: Mismatch;
   readonly custom: boolean;
 }
 
@@ -143,6 +151,7 @@ function mismatch(value: unknown, schema: Schema, path: string, owner: string, w
   if (!walk.custom) {
     const field = path.replace(/\[\d+\]/g, "");
     const number = schema.type === "integer" && typeof value === "number" ? `number ${value}` : goType(value);
+    if (walk.problem === undefined) walk.mismatch = { value, schema };
     walk.problem ??= `json: cannot unmarshal ${number} into Go struct field ${owner}.${field} of type ${goTypeOf(schema)}`;
   }
   return value;

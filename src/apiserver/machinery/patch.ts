@@ -15,6 +15,7 @@ import {
 import type { Kind } from "./kind.ts";
 import { normalize } from "./normalize.ts";
 import { thaw, type Core, type Operation } from "./operation.ts";
+import { conversionError } from "./patch/conversion.ts";
 import { applyJsonPatch } from "./patch/json-patch.ts";
 import { applyMergePatch } from "./patch/merge-patch.ts";
 import { applyStrategicMergePatch } from "./patch/strategic-merge-patch.ts";
@@ -48,7 +49,7 @@ export async function patchObject(core: Core, op: Operation): Promise<UpdateResu
   const make = (old: KubeObject | undefined) => {
     const patched = patchWith(kind, type, old!, decoded.value);
     if (!isObject(patched)) throw badRequestError("the patch leaves no object");
-    reportPatch(call, kind, decoded, patched);
+    reportPatch(call, kind, type, decoded, patched);
     return assertKind(patched, kind);
   };
   return updateObject(core, op, { make, createIfAbsent: false, track: true, unconditional: false });
@@ -72,9 +73,16 @@ export async function decodePatch(call: Call, type: string): Promise<Decoded> {
 }
 
 /** Unknown fields are told of the outcome, duplicates of the patch. */
-function reportPatch(call: Call, kind: Kind, { text }: Decoded, patched: Record<string, unknown>): void {
+function reportPatch(
+  call: Call,
+  kind: Kind,
+  type: string,
+  { text, value }: Decoded,
+  patched: Record<string, unknown>,
+): void {
   const mode = fieldValidation(call.request.query);
   const found = normalize(patched, kind.schema, kind.custom === true);
+  if (found.mismatch !== undefined && type === STRATEGIC) throw conversionError(value, found.mismatch);
   if (found.problem !== undefined) throw cannotBeHandled(kind, found.problem);
   if (mode === "Ignore") return;
   const problems = found.unknown.map((path) => `unknown field "${path}"`);

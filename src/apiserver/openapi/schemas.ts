@@ -67,9 +67,11 @@ function refer(definitions: Definitions, schema: Schema, dialect: Dialect): Reco
 
 function inline(definitions: Definitions, schema: Schema, dialect: Dialect): Record<string, unknown> {
   const shape: Record<string, unknown> = { ...typeOf(schema, dialect) };
-  const { properties, additionalProperties, items } = schema;
+  // Version 2 has no word for "and others": kubectl would refuse every field that is not named.
+  const isOpen = dialect.version === 2 && schema.preserveUnknownFields === true;
+  const { properties, additionalProperties, items } = isOpen ? ({} as Schema) : schema;
   if (schema.description) shape["description"] = schema.description;
-  if (schema.required?.length) shape["required"] = schema.required;
+  if (schema.required?.length && !isOpen) shape["required"] = schema.required;
   if (schema.default !== undefined) shape["default"] = schema.default;
   if (schema.enum) shape["enum"] = schema.enum;
   if (properties) {

@@ -55,6 +55,8 @@ async function create(
       name: `${owner.metadata.name}-${hash}`,
       namespace: owner.metadata.namespace,
       labels: { ...owner.spec?.template?.metadata?.labels, [REVISION_LABEL]: hash },
+      // `rollout history` reads the change's cause from here.
+      annotations: owner.metadata.annotations,
       ownerReferences: [ownerReference(owner, resource)],
     };
     try {

@@ -107,6 +107,11 @@ async function start(
   const earliestMs = deadlineMs === undefined ? sinceMs : Math.max(sinceMs, nowMs - deadlineMs);
   const { latestMs, count } = missedSince(schedule, earliestMs, nowMs);
   const nextMs = schedule.next(nowMs);
+  if (nextMs === undefined && latestMs === undefined) {
+    const never = `invalid schedule: ${spec.schedule} : time difference between two schedules is less than 1 second`;
+    context.events.event(cronJob, "Warning", "InvalidSchedule", never);
+    return undefined;
+  }
   const wait = nextMs === undefined ? undefined : { requeueAfterMs: Math.max(1, nextMs - nowMs + 100) };
   if (latestMs === undefined) return wait;
   if (count > TOO_MANY_MISSED) {

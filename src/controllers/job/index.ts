@@ -3,6 +3,7 @@ import { hasCode, randomSuffix, rfc3339 } from "../../base/index.ts";
 import { resources, splitKey } from "../../client/index.ts";
 import {
   claim,
+  controllerOf,
   createPod,
   deletePod,
   Expectations,
@@ -23,6 +24,7 @@ type Job = plan.Job;
 /** Terminated pods taken into the status at once (upstream's MaxUncountedPods). */
 const MAX_UNCOUNTED = 500;
 const MAX_CREATED = 500;
+const JOB_NAME = "batch.kubernetes.io/job-name";
 
 /** https://kubernetes.io/docs/concepts/workloads/controllers/job/ */
 export const jobController: Controller = {
@@ -45,6 +47,7 @@ class JobReconciler {
 
   async reconcile(key: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number } | void> {
     const job = this.#context.informer(resources.jobs).get(key);
+    await this.#releaseOrphans(key, job, signal);
     if (!job) return this.#expectations.forget(key);
     if (job.spec?.managedBy && job.spec.managedBy !== "kubernetes.io/job-controller") return;
     const pods = await this.#claim(job, key);
@@ -253,6 +256,18 @@ class JobReconciler {
       for (const pod of pods)
         if (!isPodTerminal(pod) && !pod.metadata.deletionTimestamp) await deletePod(this.#context, job, pod, signal);
     await Promise.all(pods.map((pod) => this.#release(pod, signal)));
+  }
+
+  /** Nobody counts the pods of a Job that is gone; they could never go, were they held on. */
+  async #releaseOrphans(key: string, job: Job | undefined, signal: AbortSignal): Promise<void> {
+    const { name, namespace } = splitKey(key);
+    const isOrphan = (pod: Pod): boolean => {
+      const owner = controllerOf(pod);
+      if (owner === undefined) return job === undefined && pod.metadata.labels?.[JOB_NAME] === name;
+      return owner.kind === "Job" && owner.name === name && owner.uid !== job?.metadata.uid;
+    };
+    const pods = this.#context.informer(resources.pods).inNamespace(namespace);
+    await Promise.all([...pods].filter(isOrphan).map((pod) => this.#release(pod, signal)));
   }
 
   async #release(pod: Pod, signal: AbortSignal): Promise<void> {

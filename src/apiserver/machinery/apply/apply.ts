@@ -18,6 +18,7 @@ import { compare, fieldsOf, merge, without } from "./typed.ts";
 
 /** Server-side apply. https://kubernetes.io/docs/reference/using-api/server-side-apply/ */
 const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
+const MAX_ANNOTATIONS = 256 * 1024;
 
 export interface ApplyOptions {
   readonly force: boolean;
@@ -47,7 +48,21 @@ export function applyObject(
   const kept = others.map((one) => ({ ...one, set: one.set.difference(changed).difference(removed) }));
   const time = mine?.set.equals(stated) ? mine.entry.time : rfc3339(options.nowMs);
   writeManagers(next, [...kept, { entry: { ...entry, time }, set: stated }]);
+  if (op.fieldManager === "kubectl") keepLastApplied(next, applied);
   return next;
+}
+
+/** Who changes between both kinds of apply finds what kubectl stated last, where it was recorded before. */
+function keepLastApplied(next: KubeObject, applied: KubeObject): void {
+  if (!next.metadata.annotations?.[LAST_APPLIED]) return;
+  const { [LAST_APPLIED]: _last, ...others } = next.metadata.annotations;
+  const { [LAST_APPLIED]: _given, ...given } = applied.metadata.annotations ?? {};
+  const metadata = { ...applied.metadata, ...(applied.metadata.annotations && { annotations: given }) };
+  const text = `${JSON.stringify({ ...applied, metadata })}\n`;
+  // Larger than all annotations may be together: then there is none.
+  const fits = Buffer.byteLength(text) <= MAX_ANNOTATIONS;
+  // What nobody changed is shared with the stored object.
+  next.metadata = { ...next.metadata, annotations: fits ? { ...others, [LAST_APPLIED]: text } : others };
 }
 
 function entryOf(kind: Kind, op: Operation): ManagedFieldsEntry {

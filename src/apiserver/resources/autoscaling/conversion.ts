@@ -12,6 +12,11 @@ const isPlainCpu = (metric: k8s.MetricSpec): boolean =>
   metric.resource?.name === "cpu" &&
   metric.resource.target.averageUtilization !== undefined;
 
+/** What an autoscaler goes by that names nothing: 80 % of the CPU asked for. */
+export function defaultMetric(): k8s.MetricSpec {
+  return { type: "Resource", resource: { name: "cpu", target: { type: "Utilization", averageUtilization: 80 } } };
+}
+
 export function hpaToV1(object: KubeObject): KubeObject {
   const { spec, status, metadata, ...rest } = object as V2;
   const { metrics = [], behavior, ...same } = spec ?? ({} as k8s.HorizontalPodAutoscalerSpec);
@@ -54,6 +59,7 @@ export function hpaFromV1(object: KubeObject): KubeObject {
     });
   const { currentCPUUtilizationPercentage: measured, ...sameStatus } =
     status ?? ({} as k8s.HorizontalPodAutoscalerStatusV1);
+  if (metrics.length === 0) metrics.push(defaultMetric());
   const newSpec: k8s.HorizontalPodAutoscalerSpec = { ...same, metrics };
   if (behavior !== undefined) newSpec.behavior = JSON.parse(behavior) as k8s.HorizontalPodAutoscalerBehavior;
   const newStatus = { ...sameStatus } as k8s.HorizontalPodAutoscalerStatus;

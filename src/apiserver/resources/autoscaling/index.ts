@@ -1,7 +1,7 @@
 import type { k8s, KubeObject } from "../../../api/index.ts";
 import { ageColumn, integer, nameColumn, text } from "../shared/columns.ts";
 import type { GroupKinds, Peculiarities } from "../shared/peculiarities.ts";
-import { hpaFromV1, hpaToV1 } from "./conversion.ts";
+import { defaultMetric, hpaFromV1, hpaToV1 } from "./conversion.ts";
 import { formatTargets } from "./metrics.ts";
 import { validateAutoscaler } from "./validation.ts";
 
@@ -51,9 +51,7 @@ export const autoscalingV2Kinds: GroupKinds = {
     fillDefaults(object) {
       const spec = ((object as Hpa).spec ??= {} as k8s.HorizontalPodAutoscalerSpec);
       spec.minReplicas ??= 1;
-      spec.metrics ??= [
-        { type: "Resource", resource: { name: "cpu", target: { type: "Utilization", averageUtilization: 80 } } },
-      ];
+      if (!spec.metrics?.length) spec.metrics = [defaultMetric()];
     },
     columns,
   },

@@ -76,6 +76,7 @@ export function keepAllocated(now: Service, old: Service): void {
   const bothInCluster = now.spec.type !== "ExternalName" && old.spec.type !== "ExternalName";
   if (bothInCluster) {
     now.spec.clusterIP ||= old.spec.clusterIP;
+    addressOfBoth(now.spec, old.spec);
     now.spec.clusterIPs ??= now.spec.clusterIP === old.spec.clusterIP ? old.spec.clusterIPs : undefined;
     now.spec.ipFamilies ??= old.spec.ipFamilies;
     now.spec.ipFamilyPolicy ??= old.spec.ipFamilyPolicy;
@@ -86,6 +87,12 @@ export function keepAllocated(now: Service, old: Service): void {
   for (const port of now.spec.ports ?? []) port.nodePort ||= taken.get(portKey(port));
   if (now.spec.externalTrafficPolicy === "Local" && now.spec.type === "LoadBalancer")
     now.spec.healthCheckNodePort ||= old.spec.healthCheckNodePort;
+}
+
+/** Who knows `clusterIP` alone and changes it means the first of `clusterIPs` too, which came along unchanged. */
+function addressOfBoth(now: k8s.ServiceSpec, old: k8s.ServiceSpec): void {
+  const isOwn = now.clusterIP !== old.clusterIP && String(now.clusterIPs) === String(old.clusterIPs);
+  if (isOwn && now.clusterIP && now.clusterIPs?.length) now.clusterIPs = [now.clusterIP, ...now.clusterIPs.slice(1)];
 }
 
 function externalIps({ spec, status }: Service): string {
