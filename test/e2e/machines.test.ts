@@ -68,13 +68,13 @@ test("an OCI image as a machine: its program, a published port, exec, files; it 
   await done("rm", "--force", "twin", "oci");
 });
 
-/** The life of a machine whose guest has a shell: `root` names its data's folder. */
-async function story(name: string, folder: string, wait: () => Promise<void>): Promise<void> {
+/** The life of a machine whose guest has a shell: its data stands in `folder`, its disk grows to `disk`. */
+async function story(name: string, folder: string, disk: string, wait: () => Promise<void>): Promise<void> {
   const { done } = vms;
   const sh = (script: string) => done("exec", name, "--", "sh", "-c", script);
   const blocks = () => sh("stat -f -c %b /");
   const before = Number(await blocks());
-  await done("resize", name, "--cpus", "2", "--disk", "3g", "--cpu-limit", "2");
+  await done("resize", name, "--cpus", "2", "--disk", disk, "--cpu-limit", "2");
   assert.equal(await sh("nproc"), "2");
   assert.ok(Number(await blocks()) > before);
 
@@ -114,7 +114,7 @@ test("a machine is resized live, snapshotted, broken, reverted, backed up, expor
   const script = "echo of-story >/tmp/index.html; exec httpd -f -p 80 -h /tmp";
   const flags = ["-p", "80", "--memory", "128m", "--wait", "--", "sh", "-c", script];
   await vms.done("run", "oci:busybox", "--name", "story", ...flags);
-  await story("story", "/", () => vms.serves("story", "of-story\n"));
+  await story("story", "/", "640m", () => vms.serves("story", "of-story\n"));
   await vms.done("start", "story", "--wait");
   assert.equal(await vms.done("exec", "story", "--", "cat", "/data"), "precious\nmore");
   await vms.done("rm", "--force", "story");
@@ -133,5 +133,5 @@ test("a Debian made from packages: cloud-init, ssh, a published port, and the sa
   const serve = "echo from-debian >/srv/index.html; cd /srv; nohup python3 -m http.server 80 >/dev/null 2>&1 &";
   await done("exec", "debian", "--", "sh", "-c", serve);
   await vms.serves("debian", "from-debian\n");
-  await story("debian", "/root", () => vms.serves("debian", "from-debian\n"));
+  await story("debian", "/root", "3g", () => vms.serves("debian", "from-debian\n"));
 });

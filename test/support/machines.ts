@@ -47,8 +47,8 @@ export function machinesOf(berth: TestBerth) {
   };
 }
 
-export async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + LONG_MS;
+export async function until(what: string, holds: () => Promise<boolean>, limitMs = LONG_MS): Promise<void> {
+  const deadline = performance.now() + limitMs;
   while (!(await holds())) {
     assert.ok(performance.now() < deadline, `${what} did not come true`);
     await new Promise((resolve) => setTimeout(resolve, 200));

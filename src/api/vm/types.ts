@@ -112,6 +112,8 @@ export interface CreateVmRequest {
   readonly userData?: string;
   readonly cdrom?: string;
   readonly vnc?: boolean;
+  /** Asked for by the screen; at most 8 characters count. */
+  readonly vncPassword?: string;
   readonly args?: readonly string[];
   /** A clone with a disk of its own. */
   readonly full?: boolean;

@@ -3,7 +3,7 @@ import type { vm } from "../../api/index.ts";
 import { humanDuration, invalidArgument, systemClock } from "../../base/index.ts";
 import { size, table } from "../output/table.ts";
 import { print } from "../output/terminal.ts";
-import { PREFIX, vmPath, vms } from "./vm.ts";
+import { ensureVmPackages, PREFIX, vmPath, vms } from "./vm.ts";
 
 const snapshotPath = (name: string, snapshot: string, rest = "") =>
   vmPath(name, `/snapshots/${encodeURIComponent(snapshot)}${rest}`);
@@ -44,6 +44,7 @@ export async function deleteSnapshot(name: string, snapshot: string): Promise<vo
 }
 
 export async function backUp(name: string, options: { full?: boolean }): Promise<void> {
+  await ensureVmPackages();
   const made = await vms().json<vm.VmBackup>("POST", vmPath(name, "/backups"), { json: options });
   print(made.id);
 }
@@ -73,6 +74,7 @@ export async function verifyBackup(id: string): Promise<void> {
 }
 
 export async function restoreBackup(id: string, options: { name?: string }): Promise<void> {
+  await ensureVmPackages();
   const url = `${PREFIX}/backups/${encodeURIComponent(id)}/restore`;
   print((await vms().json<vm.VmView>("POST", url, { json: options })).name);
 }
@@ -98,6 +100,7 @@ export function toMs(text: string): number {
 }
 
 export async function exportVm(name: string, file: string, options: { format?: string }): Promise<void> {
+  await ensureVmPackages();
   const format = options.format ?? path.extname(file).slice(1);
   const made = await vms().json<{ file: string; sha256: string }>("POST", vmPath(name, "/export"), {
     json: { file: path.resolve(file), format },
@@ -107,6 +110,7 @@ export async function exportVm(name: string, file: string, options: { format?: s
 
 export async function images(name: string | undefined, options: { json?: boolean }): Promise<void> {
   if (name !== undefined) {
+    await ensureVmPackages();
     const made = await vms().json<vm.VmImage>("POST", `${PREFIX}/images/${encodeURIComponent(name)}`);
     return print(made.name);
   }

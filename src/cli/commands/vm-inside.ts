@@ -1,4 +1,5 @@
 import { createReadStream, createWriteStream } from "node:fs";
+import net from "node:net";
 import { pipeline } from "node:stream/promises";
 import type { vm } from "../../api/index.ts";
 import { failedPrecondition, invalidArgument } from "../../base/index.ts";
@@ -54,6 +55,26 @@ export async function exec(
   process.stderr.write(Buffer.from(result.stderr, "base64"));
   if (result.truncated) process.stderr.write("berth: the agent cut the output\n");
   process.exitCode = result.code;
+}
+
+/** Leads a port of the loopback to the screen's socket, which only root may open. */
+export async function screen(name: string, options: { port?: string }): Promise<void> {
+  const port = Number(options.port ?? 0);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw invalidArgument(`${options.port} is no port`);
+  const { vncSocket } = await vms().json<vm.VmView>("GET", vmPath(name));
+  if (!vncSocket)
+    throw failedPrecondition(`${name} has no screen, or does not run`, { hint: "machines get one by --vnc" });
+  const server = net.createServer((client) => {
+    const screen = net.connect(vncSocket);
+    client.pipe(screen).pipe(client);
+    client.on("error", () => screen.destroy());
+    screen.on("error", () => client.destroy());
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject).listen(port, "127.0.0.1", resolve);
+  });
+  process.stdout.write(`vnc://127.0.0.1:${(server.address() as net.AddressInfo).port}\n`);
+  await new Promise((resolve) => server.once("close", resolve));
 }
 
 /** OpenSSH's client with berth's own key; the exit code is its. */

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { vm } from "../../api/index.ts";
-import { humanDuration, invalidArgument, randomSuffix, systemClock, systemRandom } from "../../base/index.ts";
+import { humanDuration, invalidArgument, notFound, randomSuffix, systemClock, systemRandom } from "../../base/index.ts";
 import { publishedPorts, toBytes } from "../arguments.ts";
 import { wait } from "../daemon-process.ts";
 import { SocketClient } from "../http.ts";
@@ -32,6 +32,7 @@ export interface CreateFlags {
   readonly hostname?: string;
   readonly cdrom?: string;
   readonly vnc?: boolean;
+  readonly vncPassword?: string;
   readonly sha256?: string;
   readonly full?: boolean;
   readonly cpuLimit?: string;
@@ -50,8 +51,13 @@ export async function run(source: string, command: readonly string[], flags: Cre
 }
 
 async function make(source: string, command: readonly string[], flags: CreateFlags): Promise<vm.VmView> {
-  if (!process.env["BERTH_NO_INSTALL"]) await ensurePackages(["vm"], flags);
+  await ensureVmPackages(flags);
   return vms().json<vm.VmView>("POST", `${PREFIX}/vms`, { json: createRequest(source, command, flags) });
+}
+
+/** What machines need of the operating system, asked for by whatever command comes first that needs it. */
+export async function ensureVmPackages(options: { yes?: boolean } = {}): Promise<void> {
+  if (!process.env["BERTH_NO_INSTALL"]) await ensurePackages(["vm"], options);
 }
 
 /** Flags as the API has them. */
@@ -77,6 +83,7 @@ export function createRequest(source: string, command: readonly string[], flags:
     ...(flags.hostname ? { hostname: flags.hostname } : {}),
     ...(flags.cdrom ? { cdrom: path.resolve(flags.cdrom) } : {}),
     ...(flags.vnc ? { vnc: true } : {}),
+    ...(flags.vncPassword ? { vncPassword: flags.vncPassword } : {}),
     ...(flags.sha256 ? { sha256: flags.sha256 } : {}),
     ...(flags.full ? { full: true } : {}),
     ...(flags.cpuLimit ? { limits: { cpuMillis: Math.round(Number(flags.cpuLimit) * 1000) } } : {}),
@@ -117,6 +124,7 @@ function portsOf(values: readonly string[]): vm.VmPort[] {
 }
 
 export async function start(names: readonly string[], options: { wait?: boolean }): Promise<void> {
+  await ensureVmPackages();
   for (const name of names) {
     await vms().json("POST", vmPath(name, "/start"));
     if (options.wait) await vms().json("POST", vmPath(name, "/wait"));
@@ -130,6 +138,7 @@ export async function stop(
   options: { time: string },
 ): Promise<void> {
   const timeoutMs = Number(options.time) * 1000;
+  if (verb === "restart") await ensureVmPackages();
   for (const name of names) {
     await vms().json("POST", vmPath(name, `/${verb}`), { query: { timeoutMs } });
     print(name);
@@ -241,6 +250,19 @@ export async function stats(names: readonly string[], options: { json?: boolean 
     print(
       `host pressure: cpu ${percent(hostPressure.cpu)}, memory ${percent(hostPressure.memory)}, io ${percent(hostPressure.io)}`,
     );
+}
+
+/** Two looks at machines that run: rates are told from the time between. */
+export async function advice(names: readonly string[], options: { json?: boolean }): Promise<void> {
+  const look = () => vms().json<vm.VmView[]>("GET", `${PREFIX}/vms`);
+  await look();
+  await wait(SAMPLE_MS);
+  const all = (await look()).filter(({ name }) => names.length === 0 || names.includes(name));
+  const unknown = names.find((name) => !all.some((machine) => machine.name === name));
+  if (unknown !== undefined) throw notFound(`there is no machine ${unknown}`, { hint: "berth vm ls lists them" });
+  if (options.json) return print(JSON.stringify(all.map(({ name, advice }) => ({ name, advice }))));
+  const rows = all.flatMap((machine) => machine.advice.map(({ kind, message }) => [machine.name, kind, message]));
+  print(rows.length > 0 ? table(["NAME", "ADVICE", "WHY, AND WHAT TO DO"], rows) : "nothing to advise");
 }
 
 const SAMPLE_MS = 500;

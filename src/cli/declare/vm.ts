@@ -30,7 +30,8 @@ export function declareVmCommands(berth: Command): void {
       .option("--ssh-key <file>", "a public key that may log in, beside berth's own (may be repeated)", collect)
       .option("--hostname <name>", "the guest's name, unless it is the machine's")
       .option("--cdrom <file>", "a file in the CD-ROM drive")
-      .option("--vnc", "with a screen, on a unix socket")
+      .option("--vnc", "with a screen, on a unix socket (see berth vm vnc)")
+      .option("--vnc-password <text>", "the screen asks for it; at most 8 characters")
       .option("--sha256 <hex>", "checksum of an image from the network")
       .option("--full", "a clone with disks of its own")
       .option("--cpu-limit <number>", "limit processor time (1.5)")
@@ -105,6 +106,14 @@ export function declareVmCommands(berth: Command): void {
     .description("what machines use, and how the host bears it")
     .option("--json", "as JSON")
     .action(async (names, options) => (await vms()).stats(names, options));
+  vm.command("advice [vm...]")
+    .description("which machines are too large or too small, lack a backup, or suffer from the host, with the figures")
+    .option("--json", "as JSON")
+    .action(async (names, options) => (await vms()).advice(names, options));
+  vm.command("vnc <vm>")
+    .description("lead a port of this host to a machine's screen, until Ctrl-C")
+    .option("--port <number>", "which one; any free one by default")
+    .action(async (name, options) => (await inside()).screen(name, options));
   vm.command("logs <vm>")
     .description("what a machine's console said")
     .option("-n, --tail <lines>", "only the last lines")

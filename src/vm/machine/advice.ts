@@ -8,17 +8,22 @@ const GRACE_MS = DAY_MS;
 const RECENT_MS = 7 * DAY_MS;
 const LITTLE_USED = 0.25;
 const NEARLY_FULL = 0.9;
+/** A machine that runs shorter than this says little about its need. */
+const IDLE_AFTER_MS = 600_000;
 const BUSY_PERCENT = 90;
 const STRESSED_PERCENT = 25;
 const SMALL_BYTES = 256 * MiB;
 
 /** What berth recommends for a machine, each with the figures behind it. Pure. */
 export function adviceFor(
-  record: Pick<MachineRecord, "name" | "spec" | "createdMs" | "lastBackupMs" | "backupPolicy">,
+  record: Pick<MachineRecord, "name" | "spec" | "createdMs" | "startedMs" | "lastBackupMs" | "backupPolicy">,
   stats: vm.VmStats | undefined,
   nowMs: number,
 ): vm.VmAdvice[] {
-  return [...backupAdvice(record, nowMs), ...(stats ? [...sizeAdvice(record, stats), ...hostAdvice(stats)] : [])];
+  return [
+    ...backupAdvice(record, nowMs),
+    ...(stats ? [...sizeAdvice(record, stats), ...idleAdvice(record, stats), ...hostAdvice(stats)] : []),
+  ];
 }
 
 function backupAdvice({ name, createdMs, lastBackupMs, backupPolicy }: Parameters<typeof adviceFor>[0], nowMs: number) {
@@ -54,6 +59,21 @@ function sizeAdvice({ name, spec }: Parameters<typeof adviceFor>[0], stats: vm.V
       message: `it uses ${Math.round(cpuPercent)} % of the ${allowed} % of processor time that it may: berth vm resize --cpus ${spec.cpus + 1} ${name}`,
     });
   return advice;
+}
+
+/** Processors that a machine had no use for, over all the time it runs. */
+function idleAdvice({ name, spec, startedMs }: Parameters<typeof adviceFor>[0], stats: vm.VmStats): vm.VmAdvice[] {
+  const forMs = startedMs === undefined ? 0 : stats.atMs - startedMs;
+  if (spec.cpus < 2 || forMs < IDLE_AFTER_MS) return [];
+  const used = stats.cpuNs / 1e6 / forMs;
+  if (used >= spec.cpus * LITTLE_USED) return [];
+  const minutes = Math.round(forMs / 60_000);
+  return [
+    {
+      kind: "overProvisioned",
+      message: `it used ${used.toFixed(2)} of its ${spec.cpus} processors on average in ${minutes} minutes: berth vm stop ${name}, then berth vm resize --cpus ${Math.max(1, Math.ceil(used * 2))} ${name}`,
+    },
+  ];
 }
 
 function hostAdvice({ hostPressure, stealPercent = 0 }: vm.VmStats): vm.VmAdvice[] {

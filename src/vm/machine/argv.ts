@@ -16,6 +16,8 @@ export interface MachineLayout {
   readonly cdrom?: string;
   readonly kernel?: { readonly image: string; readonly initramfs: string; readonly commandLine: string };
   readonly uefi?: { readonly code: string; readonly variables: string };
+  /** The screen asks for one, which is set by the monitor. */
+  readonly vncPassword?: boolean;
   readonly taps: ReadonlyArray<{ readonly name: string; readonly macAddress: string }>;
   /** Folder of the sockets. */
   readonly run: string;
@@ -74,7 +76,16 @@ export function machineCommand(layout: MachineLayout, binary = "/usr/bin/qemu-sy
     ...layout.taps.flatMap(network),
     ...spec.shares.flatMap(({ tag }, index) => share(tag, `${run}/${SHARE_SOCKET(index)}`, index)),
     ...(spec.vnc
-      ? ["-vnc", `unix:${run}/vnc.sock`, "-device", "VGA", "-device", "qemu-xhci", "-device", "usb-tablet"]
+      ? [
+          "-vnc",
+          `unix:${run}/vnc.sock${layout.vncPassword ? ",password=on" : ""}`,
+          "-device",
+          "VGA",
+          "-device",
+          "qemu-xhci",
+          "-device",
+          "usb-tablet",
+        ]
       : []),
     ...(layout.resumeFrom ? ["-loadvm", layout.resumeFrom] : []),
     ...(layout.frozen ? ["-S"] : []),

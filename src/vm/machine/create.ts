@@ -11,6 +11,8 @@ const HOSTNAME = /^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/;
 const DEFAULT_MEMORY_BYTES = 512 * MiB;
 const MIN_MEMORY_BYTES = 64 * MiB;
 const MAX_CPUS = 64;
+/** More are cut off by the protocol. */
+const VNC_PASSWORD_LENGTH = 8;
 const UEFI_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /** Makes a machine's folder with its disks, and last its record: a creation that is cut off leaves only garbage. */
@@ -42,6 +44,7 @@ export async function createMachine(creation: Creation): Promise<MachineRecord> 
       addresses: [],
       publishedPorts: [],
       snapshots: [],
+      ...(request.vncPassword ? { vncPassword: request.vncPassword } : {}),
     };
     await host.records.write(record);
     return record;
@@ -65,6 +68,9 @@ export function checkRequest(request: vm.CreateVmRequest): void {
     throw invalidArgument(`${cpus} processors cannot be had`, { hint: `1 to ${MAX_CPUS}` });
   if (!(memoryBytes >= MIN_MEMORY_BYTES))
     throw invalidArgument(`${memoryBytes} bytes of memory are too few`, { hint: "at least 64 MiB" });
+  const { vncPassword = "" } = request;
+  if (vncPassword.length > VNC_PASSWORD_LENGTH || (vncPassword !== "" && !request.vnc))
+    throw invalidArgument("a screen's password has at most 8 characters, and needs a screen", { hint: "--vnc" });
   if (firmware !== undefined && !["kernel", "bios", "uefi"].includes(firmware))
     throw invalidArgument(`there is no firmware ${String(firmware)}`, { hint: "kernel, bios or uefi" });
 }

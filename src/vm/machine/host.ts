@@ -1,4 +1,4 @@
-import { chown, mkdir, readdir } from "node:fs/promises";
+import { chown, mkdir, readdir, rm } from "node:fs/promises";
 import path from "node:path";
 import type { InstanceContext } from "../../base/index.ts";
 import { Core, ProcessIsolation, type Engine, type RuntimeContainer, type Sandbox } from "../../engine/index.ts";
@@ -169,7 +169,12 @@ export class MachineHost {
 
   /** Ends whatever runs for a machine. */
   async destroy(id: string): Promise<void> {
-    await this.#sandboxes.get(id)?.destroy();
+    const sandbox = this.#sandboxes.get(id);
+    if (!sandbox) return;
+    const programs = sandbox.containers();
+    await sandbox.destroy();
+    // The engine leaves its containers' folders to who may have mounted something there; we have not.
+    for (const program of programs) await rm(this.core.layout.bundle(program.id), { recursive: true, force: true });
     this.#sandboxes.delete(id);
   }
 }

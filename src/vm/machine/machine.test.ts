@@ -145,6 +145,9 @@ test("bad requests are refused with what is right", () => {
   assert.throws(() => checkRequest({ name: "../a", source: "debian" }), /no name/);
   assert.throws(() => checkRequest({ name: "a", source: "debian", cpus: 0 }), /processors/);
   assert.throws(() => checkRequest({ name: "a", source: "debian", memoryBytes: 1 }), /too few/);
+  assert.throws(() => checkRequest({ name: "a", source: "debian", hostname: "a;b" }), /no hostname/);
+  for (const screen of [{ vncPassword: "secret" }, { vnc: true, vncPassword: "123456789" }])
+    assert.throws(() => checkRequest({ name: "a", source: "debian", ...screen }), /password/);
 });
 
 test("advice names the figures: backups, size, the host", () => {
@@ -172,6 +175,13 @@ test("advice names the figures: backups, size, the host", () => {
     "underProvisioned",
   ]);
   assert.deepEqual(kinds({ ...stats, memoryUsedBytes: 200 * MiB, hostPressure: { io: 40 } }, fresh), ["hostStressed"]);
+  const wide = { ...fresh, spec: { ...SPEC, cpus: 4 }, startedMs: 0 };
+  const idle = { ...stats, memoryUsedBytes: 200 * MiB, cpuNs: 60e9 };
+  assert.deepEqual(kinds({ ...idle, atMs: 60_000 }, wide), [], "too short to tell");
+  assert.match(
+    adviceFor(wide, { ...idle, atMs: 1_200_000 }, 3 * day)[0]!.message,
+    /0\.05 of its 4 processors.*20 minutes/,
+  );
 });
 
 test("steal is told from two looks at the guest's counters", () => {

@@ -206,6 +206,7 @@ export class Machine {
         ? { uefi: { code: "/usr/share/OVMF/OVMF_CODE_4M.fd", variables: this.diskFile("firmware") } }
         : {}),
       taps: network.taps,
+      vncPassword: record.vncPassword !== undefined,
       run,
       ...options,
     };
@@ -264,6 +265,8 @@ export class Machine {
     const poll = { path: "/machine/peripheral/balloon", property: "guest-stats-polling-interval", value: 5 };
     await this.monitor.execute("qom-set", poll);
     await this.throttle();
+    const { vncPassword: password } = this.#record;
+    if (password !== undefined) await this.monitor.execute("set_password", { protocol: "vnc", password });
   }
 
   /** Brings the disks' limits to what the record says. */
