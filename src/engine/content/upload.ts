@@ -55,17 +55,11 @@ export class FileUpload implements Upload {
   }
 
   append(chunk: Uint8Array): Promise<void> {
-    return this.appendAll([chunk]);
-  }
-
-  /** Several chunks by one write: each write costs a change of threads, which for network-sized chunks is more than the writing. */
-  appendAll(chunks: readonly Uint8Array[]): Promise<void> {
     assert(!this.#closed, "append to a closed upload");
-    const size = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0);
-    this.#offset += size;
+    this.#offset += chunk.byteLength;
     const written = this.#tail.then(async () => {
-      for (const chunk of chunks) this.#hash.update(chunk);
-      await writeAll(this.#handle, chunks, size);
+      this.#hash.update(chunk);
+      await writeAll(this.#handle, chunk);
     });
     this.#tail = written.catch(() => {});
     return written;
@@ -115,16 +109,13 @@ function mismatch(digest: Digest, size: number, expected: { digest?: Digest; siz
   return undefined;
 }
 
-async function writeAll(handle: FileHandle, chunks: readonly Uint8Array[], size: number): Promise<void> {
+async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
   try {
-    const { bytesWritten } = await handle.writev(chunks);
-    if (bytesWritten === size) return;
-    // Cut short, as a signal or a full disk does it: the rest says which.
-    const rest = Buffer.concat(chunks).subarray(bytesWritten);
-    for (let done = 0; done < rest.byteLength;) done += (await handle.write(rest, done)).bytesWritten;
+    for (let written = 0; written < chunk.byteLength;)
+      written += (await handle.write(chunk, written, chunk.byteLength - written)).bytesWritten;
   } catch (error) {
     if (errnoOf(error) === "ENOSPC" || errnoOf(error) === "EDQUOT")
-      throw resourceExhausted("no space left on the disk that holds the images", {
+      throw resourceExhausted("no space left on device: the disk that holds the images is full", {
         cause: error,
         hint: "remove images with `docker image prune -a`, or give berth another data directory",
       });

@@ -21,8 +21,6 @@ export interface DownloadOptions {
 
 /** A connection may break this often in one blob, as long as it brings something each time. */
 const RESUMES = 8;
-/** More than this doesn't wait for a write. */
-const MAX_BATCH_BYTES = 1 << 20;
 
 /**
  * Starts to fetch a blob. What an earlier attempt left is not fetched again, also after a restart of the daemon; a connection that breaks
@@ -83,7 +81,6 @@ async function fetchOnce(
   tell: (bytes: number) => void,
 ): Promise<void> {
   const { body, from } = await session.blob(descriptor.digest, upload.offset, signal);
-  const writer = new BatchWriter(upload, descriptor.size, tell);
   // A server that can't resume sends everything again: what we have is skipped.
   let skip = upload.offset - from;
   try {
@@ -94,12 +91,12 @@ async function fetchOnce(
         skip -= dropped;
         chunk = chunk.subarray(dropped);
       }
-      if (chunk.byteLength > 0 && !(await writer.add(chunk))) break;
+      if (chunk.byteLength === 0) continue;
+      if (upload.offset + chunk.byteLength > descriptor.size) break;
+      await upload.append(chunk);
+      tell(upload.offset);
     }
-    await writer.flush();
   } catch (error) {
-    // What came is kept for the next attempt; when it can't be, the error that is being thrown says more.
-    await writer.flush().catch(() => {});
     if (signal.aborted || hasCode(error, "resourceExhausted")) throw error;
     throw unavailable(`the connection broke while fetching ${descriptor.digest}`, { cause: error });
   } finally {
@@ -107,53 +104,4 @@ async function fetchOnce(
   }
   if (upload.offset < descriptor.size)
     throw unavailable(`the registry sent ${upload.offset} of ${descriptor.size} bytes of ${descriptor.digest}`);
-}
-
-/** Joins what the network brings while the last write is under way into one: each write costs a change of threads. */
-class BatchWriter {
-  readonly #upload: FileUpload;
-  readonly #sizeBytes: number;
-  readonly #tell: (bytes: number) => void;
-  #batch: Buffer[] = [];
-  #batchBytes = 0;
-  #writing: Promise<void> | undefined;
-
-  constructor(upload: FileUpload, sizeBytes: number, tell: (bytes: number) => void) {
-    this.#upload = upload;
-    this.#sizeBytes = sizeBytes;
-    this.#tell = tell;
-  }
-
-  /** False when this would be more than the blob has: it isn't taken. Throws what an earlier write failed with. */
-  async add(chunk: Buffer): Promise<boolean> {
-    if (this.#upload.offset + this.#batchBytes + chunk.byteLength > this.#sizeBytes) return false;
-    this.#batch.push(chunk);
-    this.#batchBytes += chunk.byteLength;
-    if (this.#writing === undefined) this.#begin();
-    else if (this.#batchBytes >= MAX_BATCH_BYTES) await this.#writing;
-    return true;
-  }
-
-  /** Resolves when all is written. */
-  async flush(): Promise<void> {
-    while (this.#writing) await this.#writing;
-  }
-
-  #begin(): void {
-    const writing = this.#writeAll();
-    // Whoever adds or flushes next sees the failure.
-    writing.catch(() => {});
-    this.#writing = writing;
-  }
-
-  async #writeAll(): Promise<void> {
-    while (this.#batchBytes > 0) {
-      const batch = this.#batch;
-      this.#batch = [];
-      this.#batchBytes = 0;
-      await this.#upload.appendAll(batch);
-      this.#tell(this.#upload.offset);
-    }
-    this.#writing = undefined;
-  }
 }
