@@ -5,6 +5,8 @@ import type { AuthorizationAttributes, AuthorizationDecision, Authorizer } from 
 const prefix = "system:node:";
 const no: AuthorizationDecision = { allowed: false };
 
+const SUBRESOURCES: ReadonlySet<string> = new Set(["", "token", "status"]);
+
 /** The node's name of a kubelet (`system:node:NAME` in `system:nodes`). */
 export function nodeNameOf(user: { name: string; groups: readonly string[] }): string | undefined {
   return user.name.startsWith(prefix) && user.groups.includes("system:nodes")
@@ -31,7 +33,8 @@ export class NodeAuthorizer implements Authorizer {
       case "/configmaps":
         return this.#ofItsPods(node, asked, ["get", "list", "watch"]);
       case "/persistentvolumeclaims":
-        return this.#ofItsPods(node, asked, ["get"]);
+        // A node says how large a volume has become that it grew.
+        return this.#ofItsPods(node, asked, asked.subresource === "status" ? ["get", "update", "patch"] : ["get"]);
       case "/persistentvolumes":
         return this.#volume(node, asked);
       case "/serviceaccounts":
@@ -53,7 +56,7 @@ export class NodeAuthorizer implements Authorizer {
     verbs: readonly string[],
   ): Promise<AuthorizationDecision> {
     const reason = `no relationship found between node '${node}' and this object`;
-    if (!verbs.includes(asked.verb) || asked.name === "" || (asked.subresource !== "" && asked.subresource !== "token"))
+    if (!verbs.includes(asked.verb) || asked.name === "" || !SUBRESOURCES.has(asked.subresource))
       return { allowed: false, reason };
     const wanted = `${asked.resource}/${asked.name}`;
     for (const pod of await this.#podsOf(node)) {

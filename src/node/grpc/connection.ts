@@ -1,6 +1,5 @@
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import { RUNTIME_PROTO } from "../../api/index.ts";
 import {
   conflict,
   alreadyExists,
@@ -43,20 +42,26 @@ const ERRORS: Readonly<Partial<Record<grpc.status, (message: string, options: { 
   [grpc.status.DEADLINE_EXCEEDED]: deadlineExceeded,
 };
 
-/** One of the two services of a CRI v1 socket. */
-export class CriConnection {
+/** Where a service is described: its .proto file, and its full name there (`runtime.v1.ImageService`). */
+export interface GrpcService {
+  readonly proto: string;
+  readonly name: string;
+}
+
+/** A client of one service on a socket of this machine. */
+export class GrpcConnection {
   readonly #client: grpc.Client;
   readonly #clock: Clock;
 
   /** `unix:///run/containerd/containerd.sock`. Connects with the first call. */
-  constructor(endpoint: string, service: "RuntimeService" | "ImageService", clock: Clock) {
+  constructor(endpoint: string, service: GrpcService, clock: Clock) {
     this.#clock = clock;
-    const definition = loadSync(RUNTIME_PROTO, { longs: Number, enums: String, defaults: true });
-    const { runtime } = grpc.loadPackageDefinition(definition) as unknown as {
-      runtime: { v1: Record<string, grpc.ServiceClientConstructor> };
-    };
-    this.#client = new runtime.v1[service]!(endpoint, grpc.credentials.createInsecure(), {
+    this.#client = new (clientOf(service))(endpoint, grpc.credentials.createInsecure(), {
       "grpc.max_receive_message_length": 64 * 1024 * 1024,
+      // No proxy for a socket, whatever the environment says.
+      "grpc.enable_http_proxy": 0,
+      // One client each, so that what a closed plugin's socket was known for is forgotten with it.
+      "grpc.use_local_subchannel_pool": 1,
     });
   }
 
@@ -88,6 +93,19 @@ export class CriConnection {
   close(): void {
     this.#client.close();
   }
+}
+
+const LOADING = { longs: Number, enums: String, defaults: true } as const;
+
+function clientOf({ proto, name }: GrpcService): grpc.ServiceClientConstructor {
+  let found: unknown = grpc.loadPackageDefinition(loadSync(proto, LOADING));
+  for (const part of name.split(".")) found = (found as Record<string, unknown>)[part];
+  return found as grpc.ServiceClientConstructor;
+}
+
+/** The methods of a service, for a server. */
+export function serviceOf(service: GrpcService): grpc.ServiceDefinition {
+  return clientOf(service).service;
 }
 
 type UnaryMethod = (

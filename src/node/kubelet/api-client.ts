@@ -71,6 +71,26 @@ export function kubeletApi(options: ApiClientOptions): KubeletApi {
     secret: (namespace, name) => cached(options.secrets, resources.secrets, namespace, name),
     persistentVolumeClaim: (namespace, name) => find(resources.persistentVolumeClaims, { namespace, name }),
     persistentVolume: (name) => find(resources.persistentVolumes, { name }),
+    writeClaimStatus: async ({ metadata }, status) =>
+      void (await client
+        .of(resources.persistentVolumeClaims)
+        .patch({ name: metadata.name!, namespace: metadata.namespace }, { status }, { subresource: "status" })),
+    csiDriver: (name) => find(resources.csiDrivers, { name }),
+    volumeAttachment: (name) => find(resources.volumeAttachments, { name }),
+    csiNode: () => find(resources.csiNodes, { name: nodeName }),
+    writeCsiNode: async (drivers) => {
+      const spec = { drivers: [...drivers] };
+      const owner = options.nodes.get(nodeName);
+      try {
+        await client.of(resources.csiNodes).patch({ name: nodeName }, { spec });
+      } catch (error) {
+        if (!hasCode(error, "notFound")) throw error;
+        const ownerReferences = owner && [{ apiVersion: "v1", kind: "Node", name: nodeName, uid: owner.metadata.uid }];
+        await client
+          .of(resources.csiNodes)
+          .create({ metadata: { name: nodeName, ...(ownerReferences && { ownerReferences }) }, spec });
+      }
+    },
     runtimeClass: (name) => find(resources.runtimeClasses, { name }),
     createToken: async (namespace, serviceAccount, spec) => {
       const response = await client.send({

@@ -17,6 +17,16 @@ export interface KubeletApi {
   secret(namespace: string, name: string): Promise<k8s.Secret | undefined>;
   persistentVolumeClaim(namespace: string, name: string): Promise<k8s.PersistentVolumeClaim | undefined>;
   persistentVolume(name: string): Promise<k8s.PersistentVolume | undefined>;
+  /** Only what the kubelet knows of a claim: its size, and that growing it is done. */
+  writeClaimStatus(
+    claim: k8s.PersistentVolumeClaim,
+    status: Pick<k8s.PersistentVolumeClaimStatus, "capacity" | "conditions">,
+  ): Promise<void>;
+  csiDriver(name: string): Promise<k8s.CSIDriver | undefined>;
+  volumeAttachment(name: string): Promise<k8s.VolumeAttachment | undefined>;
+  /** This node's own. */
+  csiNode(): Promise<k8s.CSINode | undefined>;
+  writeCsiNode(drivers: readonly k8s.CSINodeDriver[]): Promise<void>;
   runtimeClass(name: string): Promise<k8s.RuntimeClass | undefined>;
   /** A token for the Pod's service account, bound to the Pod. */
   createToken(

@@ -8,13 +8,16 @@ import { ImagePuller } from "./images/puller.ts";
 import { registryAuth } from "./images/pull-secrets.ts";
 import type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";
 import { MAX_PODS, NodeAgent } from "./node-status/node-agent.ts";
-import { admitPod, unsupported } from "./pod/admission.ts";
+import { CsiDrivers } from "./csi/drivers.ts";
+import { CsiVolumes } from "./csi/volumes.ts";
+import { admitPod } from "./pod/admission.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
 import { REFUSED_BY_SHUTDOWN, shutdownPods } from "./shutdown/shutdown.ts";
 import { ManifestFolder } from "./static-pods/manifest-folder.ts";
 import { StaticPods } from "./static-pods/static-pods.ts";
 import type { Verdict } from "./pod/verdict.ts";
 import { PodWorker } from "./pod/worker.ts";
+import { PluginRegistry } from "./plugins/registry.ts";
 import { Prober, type ProbeKind } from "./probe/prober.ts";
 import { LABELS, podLogDirectory } from "./runtime/sandbox-config.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
@@ -58,6 +61,9 @@ export class Kubelet {
   readonly #staticPods: StaticPods | undefined;
   #manifests: ManifestFolder | undefined;
   #shuttingDown = false;
+  readonly #csiDrivers: CsiDrivers;
+  readonly #csi: CsiVolumes;
+  readonly #plugins: PluginRegistry;
   #context: KubeletContext | undefined;
   #agent: NodeAgent | undefined;
   #upkeep: Upkeep | undefined;
@@ -66,6 +72,20 @@ export class Kubelet {
     const { staticPodPath } = options.configuration;
     this.#staticPods = staticPodPath === undefined ? undefined : new StaticPods(options);
     this.#options = this.#staticPods ? { ...options, api: this.#staticPods.api } : options;
+    const { runtimeDir } = options;
+    this.#csiDrivers = new CsiDrivers(options);
+    this.#csi = new CsiVolumes({
+      ...options,
+      drivers: this.#csiDrivers,
+      mountsRoot: path.join(runtimeDir, "pods"),
+      pluginsRoot: path.join(runtimeDir, "plugins"),
+      report: async () => this.#agent?.report(),
+    });
+    this.#plugins = new PluginRegistry({
+      ...options,
+      folder: path.join(runtimeDir, "plugins_registry"),
+      handlers: { CSIPlugin: this.#csiDrivers },
+    });
   }
 
   /** Resolves when the node is registered and Ready. What ran before a restart is taken over, or cleaned away. */
@@ -91,9 +111,12 @@ export class Kubelet {
       podCidr: this.#options.podCidr,
       pressure: () => this.#upkeep!.pressure(),
       shuttingDown: () => this.#shuttingDown,
+      volumesInUse: () => this.#csi.volumesInUse(),
     });
     if (this.#options.podCidr) await runtime.updateRuntimeConfig({ podCidr: this.#options.podCidr });
+    await this.#csi.recover();
     await this.#agent.start();
+    await this.#plugins.start();
     api.onPodChange((uid) => this.#podChanged(uid));
     api.onSourceChange((kind, namespace, name) => this.#sourceChanged(kind, namespace, name));
     await this.#startStaticPods();
@@ -106,6 +129,8 @@ export class Kubelet {
   async stop(): Promise<void> {
     this.#stop.abort();
     this.#manifests?.stop();
+    this.#plugins.stop();
+    this.#csiDrivers.close();
     this.#agent?.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.release()));
   }
@@ -197,6 +222,7 @@ export class Kubelet {
         api,
         host,
         clock,
+        csi: this.#csi,
         podsRoot: path.join(dataDir, "pods"),
         mountsRoot: path.join(this.#options.runtimeDir, "pods"),
       }),
@@ -205,7 +231,7 @@ export class Kubelet {
       seccompRoot: path.join(dataDir, "seccomp"),
       admit: (pod, observed) => {
         if (observed.containers.length > 0) return undefined;
-        return this.#shuttingDown ? REFUSED_BY_SHUTDOWN : (unsupported(pod) ?? fits(pod));
+        return this.#shuttingDown ? REFUSED_BY_SHUTDOWN : fits(pod);
       },
       fits,
       fitsAlone,
@@ -271,8 +297,9 @@ export class Kubelet {
   }
 
   async #sweepLoop(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
+    for (let round = 0; !this.#stop.signal.aborted; round++) {
       await this.#options.clock.sleep(SWEEP_MS, this.#stop.signal).catch(() => {});
+      if (round === 0) void this.#csiDrivers.forgetOthers().catch(() => {});
       if (!this.#stop.signal.aborted)
         await this.#sweep().catch((error: unknown) =>
           this.#options.log.warn("sweeping the node failed", { error: messageOf(error) }),
@@ -295,7 +322,16 @@ export class Kubelet {
       }
     }
     for (const uid of await this.#context!.volumes.known()) {
-      if (!wanted.has(uid) && !this.#workers.has(uid)) await this.#context!.volumes.teardown(uid);
+      if (!wanted.has(uid) && !this.#workers.has(uid)) await this.#teardownLeft(uid);
+    }
+  }
+
+  /** A driver that is not back yet gives its volumes up with a later sweep. */
+  async #teardownLeft(uid: string): Promise<void> {
+    try {
+      await this.#context!.volumes.teardown(uid);
+    } catch (error) {
+      this.#options.log.warn("what a former Pod mounted is still there", { uid, error: messageOf(error) });
     }
   }
 }

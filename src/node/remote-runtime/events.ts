@@ -1,13 +1,13 @@
 import type { cri } from "../../api/index.ts";
 import { hasCode, type Clock } from "../../base/index.ts";
-import type { CriConnection } from "./connection.ts";
+import type { GrpcConnection } from "../grpc/index.ts";
 
 /** Upstream's relisting period. */
 const RELIST_MS = 1_000;
 
 /** The runtime's events; where it has none (containerd before 1.7), what changes between two looks a second apart. */
 export async function* containerEvents(
-  connection: CriConnection,
+  connection: GrpcConnection,
   list: () => Promise<cri.Container[]>,
   clock: Clock,
   signal: AbortSignal,

@@ -1,5 +1,5 @@
 import type { cri } from "../../api/index.ts";
-import type { Wire } from "./connection.ts";
+import type { Wire } from "../grpc/index.ts";
 
 /** CRI answers, as proto-loader decodes them, as this project's types. What a runtime leaves out has the published default. */
 const number = (wrapped: Wire | null | undefined): number => Number(wrapped?.["value"] ?? 0);

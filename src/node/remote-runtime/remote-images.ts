@@ -1,15 +1,15 @@
-import type { cri } from "../../api/index.ts";
+import { RUNTIME_PROTO, type cri } from "../../api/index.ts";
 import type { Clock } from "../../base/index.ts";
-import { CriConnection, type Wire } from "./connection.ts";
+import { GrpcConnection, type Wire } from "../grpc/index.ts";
 import * as from from "./from-wire.ts";
 import { sandboxConfig } from "./to-wire.ts";
 
 /** The images of another container runtime, by its CRI v1 socket. */
 export class RemoteImages implements cri.ImageService {
-  readonly #connection: CriConnection;
+  readonly #connection: GrpcConnection;
 
   constructor(endpoint: string, clock: Clock) {
-    this.#connection = new CriConnection(endpoint, "ImageService", clock);
+    this.#connection = new GrpcConnection(endpoint, { proto: RUNTIME_PROTO, name: "runtime.v1.ImageService" }, clock);
   }
 
   close(): void {

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
-import type { cri } from "../../api/index.ts";
+import { RUNTIME_PROTO, type cri } from "../../api/index.ts";
 import { deadlineExceeded, hasCode, notFound, type Clock } from "../../base/index.ts";
-import { CriConnection, orWithout, type Wire } from "./connection.ts";
+import { GrpcConnection, orWithout, type Wire } from "../grpc/index.ts";
 import { containerEvents } from "./events.ts";
 import * as from from "./from-wire.ts";
 import { openPort, openSession } from "./session.ts";
@@ -12,11 +12,11 @@ const MARGIN_MS = 30_000;
 
 /** Another container runtime (containerd, CRI-O) by its CRI v1 socket, as the kubelet knows runtimes. */
 export class RemoteRuntime implements cri.RuntimeService {
-  readonly #connection: CriConnection;
+  readonly #connection: GrpcConnection;
   readonly #clock: Clock;
 
   constructor(endpoint: string, clock: Clock) {
-    this.#connection = new CriConnection(endpoint, "RuntimeService", clock);
+    this.#connection = new GrpcConnection(endpoint, { proto: RUNTIME_PROTO, name: "runtime.v1.RuntimeService" }, clock);
     this.#clock = clock;
   }
 

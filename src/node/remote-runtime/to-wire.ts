@@ -1,5 +1,5 @@
 import type { cri } from "../../api/index.ts";
-import type { Wire } from "./connection.ts";
+import type { Wire } from "../grpc/index.ts";
 
 const wrap = (value: number | undefined) => (value === undefined ? undefined : { value });
 

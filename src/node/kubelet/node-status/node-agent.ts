@@ -19,6 +19,7 @@ export interface NodeAgentOptions {
   readonly dataDir: string;
   readonly kubeletPort: number;
   readonly shuttingDown: () => boolean;
+  readonly volumesInUse: () => readonly string[];
   readonly pressure: () => { memory: boolean; disk: boolean; pid: boolean };
 }
 
@@ -127,6 +128,7 @@ export class NodeAgent {
           ? "node is shutting down"
           : broken && `container runtime is not ready: ${broken.reason}: ${broken.message}`,
         kubeletPort,
+        volumesInUse: this.#options.volumesInUse(),
       },
       api.node()?.status,
     );

@@ -15,6 +15,7 @@ export interface NodeInputs {
   /** Undefined when ready; else why not. */
   readonly notReady: string | undefined;
   readonly kubeletPort: number;
+  readonly volumesInUse: readonly string[];
 }
 
 /** The version that the node reports: the API's whose behaviour it has. */
@@ -32,19 +33,36 @@ export function nodeLabels(nodeName: string, machine: MachineFacts): Record<stri
   };
 }
 
+const isExtended = (name: string) => name.includes("/") && !name.includes("kubernetes.io/");
+
+/** What the administrator says that the node has: https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/ */
+function extendedResources(capacity: k8s.NodeStatus["capacity"] = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(capacity).filter(([name]) => isExtended(name)));
+}
+
+/** Of what is no longer in the capacity a merge removes the rest. */
+function withdrawn(old: k8s.NodeStatus | undefined): Record<string, string> {
+  const gone = Object.keys(old?.allocatable ?? {}).filter((name) => isExtended(name) && !old?.capacity?.[name]);
+  return Object.fromEntries(gone.map((name) => [name, null as unknown as string]));
+}
+
 export function nodeStatus(inputs: NodeInputs, old: k8s.NodeStatus | undefined): k8s.NodeStatus {
   const { machine } = inputs;
   const capacity = {
+    ...extendedResources(old?.capacity),
     cpu: String(machine.cpus),
     "ephemeral-storage": formatBinaryQuantity(Math.floor(inputs.ephemeralBytes / 1024) * 1024),
     "hugepages-2Mi": "0",
     memory: formatBinaryQuantity(Math.floor(machine.memoryBytes / 1024) * 1024),
     pods: String(inputs.maxPods),
   };
+  // What the controller of attachments says is its own: left out, a merge keeps it.
+  const { volumesAttached: _, ...others } = old ?? {};
   return {
-    ...old,
+    ...others,
+    volumesInUse: [...inputs.volumesInUse],
     capacity,
-    allocatable: { ...capacity },
+    allocatable: { ...withdrawn(old), ...capacity },
     conditions: nodeConditions(inputs, old?.conditions ?? []),
     addresses: [
       ...machine.hostIps.map((address) => ({ type: "InternalIP", address })),

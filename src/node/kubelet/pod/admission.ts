@@ -27,17 +27,6 @@ export function podRequests(pod: Pod): { cpuMilli: number; memoryBytes: number }
   return { cpuMilli: read("cpu", parseMilli), memoryBytes: read("memory", parseQuantity) };
 }
 
-/** What this node cannot do, said at once instead of ignored. */
-export function unsupported(pod: Pod): Verdict | undefined {
-  const inline = pod.spec?.volumes?.find((volume) => volume.csi);
-  if (inline)
-    return {
-      reason: "CSINotSupported",
-      message: `Pod was rejected: volume ${JSON.stringify(inline.name)} needs the CSI driver ${JSON.stringify(inline.csi!.driver)}, and this node runs no CSI drivers; use a claim of storage class "local"`,
-    };
-  return undefined;
-}
-
 /** The kubelet's own check when a Pod arrives, whoever bound it: room, host ports. Undefined: admitted. */
 export function admitPod(pod: Pod, others: readonly Pod[], room: NodeRoom): Verdict | undefined {
   const active = others.filter(
@@ -66,8 +55,8 @@ export function admitPod(pod: Pod, others: readonly Pod[], room: NodeRoom): Verd
       message: `Pod was rejected: Node didn't have enough resource: memory, requested: ${wanted.memoryBytes}, used: ${sum("memoryBytes")}, capacity: ${room.memoryBytes}`,
     };
   }
-  const ports = new Set(active.flatMap(hostPorts));
-  if (hostPorts(pod).some((port) => ports.has(port)))
+  const taken = active.flatMap(hostPorts);
+  if (hostPorts(pod).some((port) => taken.some((other) => conflict(port, other))))
     return {
       reason: "NodePorts",
       message:
@@ -76,10 +65,23 @@ export function admitPod(pod: Pod, others: readonly Pod[], room: NodeRoom): Verd
   return undefined;
 }
 
-function hostPorts(pod: Pod): string[] {
+interface HostPort {
+  readonly port: string;
+  /** Empty: all addresses. */
+  readonly address: string;
+}
+
+function conflict(one: HostPort, other: HostPort): boolean {
+  return one.port === other.port && (one.address === other.address || !one.address || !other.address);
+}
+
+function hostPorts(pod: Pod): HostPort[] {
   return (pod.spec?.containers ?? []).flatMap((container) =>
     (container.ports ?? [])
       .filter((port) => (port.hostPort ?? 0) > 0)
-      .map((port) => `${port.protocol ?? "TCP"}/${port.hostPort}`),
+      .map(({ protocol = "TCP", hostPort, hostIP = "" }) => ({
+        port: `${protocol}/${hostPort}`,
+        address: /^(0\.0\.0\.0|::)$/.test(hostIP) ? "" : hostIP,
+      })),
   );
 }

@@ -257,7 +257,7 @@ export class PodWorker {
 
   /** What API objects say in mounted files follows them, and tokens are renewed in time. */
   async #refreshVolumes(pod: Pod, sandboxId: string): Promise<void> {
-    if (!pod.spec?.volumes?.some(isFromApi)) return;
+    if (!pod.spec?.volumes?.some((volume) => isFromApi(volume) || volume.persistentVolumeClaim)) return;
     const sandbox = await this.#context.runtime.podSandboxStatus(sandboxId);
     await this.#context.volumes.prepare(pod, podFacts(this.#context, pod, sandbox)).catch((error: unknown) => {
       this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));

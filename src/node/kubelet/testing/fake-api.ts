@@ -38,6 +38,17 @@ export class FakeKubeletApi implements KubeletApi {
   async persistentVolume() {
     return undefined;
   }
+  async writeClaimStatus(): Promise<void> {}
+  async csiDriver() {
+    return undefined;
+  }
+  async volumeAttachment() {
+    return undefined;
+  }
+  async csiNode() {
+    return undefined;
+  }
+  async writeCsiNode(): Promise<void> {}
   async runtimeClass() {
     return undefined;
   }

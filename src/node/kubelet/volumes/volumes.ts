@@ -5,6 +5,7 @@ import type { PodFacts } from "../env/fields.ts";
 import { expand } from "../env/expand.ts";
 import type { EnvVars } from "../env/environment.ts";
 import type { KubeletApi, KubeletHost } from "../kubelet-api.ts";
+import type { CsiVolumes } from "../csi/volumes.ts";
 import type { Container, cri, Pod, Volume } from "../pod/imports.ts";
 import { writeAtomically, type Payload } from "./atomic-writer.ts";
 import { configMapFiles, downwardFiles, projectedFiles, secretFiles } from "./payloads.ts";
@@ -22,6 +23,7 @@ export interface VolumesOptions {
   readonly api: KubeletApi;
   readonly host: KubeletHost;
   readonly clock: Clock;
+  readonly csi: CsiVolumes;
   /** `podsRoot/UID` holds what a Pod has on disk. */
   readonly podsRoot: string;
   /** `mountsRoot/UID` holds what is mounted for it: volumes in memory, pinned subpaths. Below the runtime directory, which the OCI runtime shares. */
@@ -74,6 +76,8 @@ export class Volumes {
     if (volume.persistentVolumeClaim)
       return this.#claim(pod, volume.persistentVolumeClaim.claimName, volume.persistentVolumeClaim.readOnly ?? false);
     if (volume.ephemeral) return this.#claim(pod, `${pod.metadata.name}-${volume.name}`, false);
+    if (volume.csi)
+      return { hostPath: await this.#options.csi.mountInline(pod, volume), readOnly: volume.csi.readOnly ?? false };
 
     const root =
       volume.emptyDir && volume.emptyDir.medium !== "Memory"
@@ -139,6 +143,11 @@ export class Volumes {
       throw failedPrecondition(`persistentvolumeclaim "${name}" is not bound`);
     const volume = await this.#options.api.persistentVolume(claim.spec.volumeName);
     if (!volume) throw notFound(`persistentvolume "${claim.spec.volumeName}" not found`);
+    if (volume.spec?.csi) {
+      const hostPath = await this.#options.csi.mountClaimed(pod, volume, readOnly);
+      await this.#options.csi.expand(pod, claim, volume);
+      return { hostPath, readOnly: readOnly || (volume.spec.csi.readOnly ?? false) };
+    }
     const source = volume.spec?.hostPath
       ? await ensureHostPath(volume.spec.hostPath.path, volume.spec.hostPath.type ?? "")
       : volume.spec?.local?.path;
@@ -199,6 +208,10 @@ export class Volumes {
   async teardown(uid: string): Promise<void> {
     this.#tokens.forget(uid);
     const mounts = this.#mountFolder(uid);
+    // Pinned subpaths first: a driver can't unmount what they hold.
+    for (const mount of await this.#options.host.mountsBelow(path.join(mounts, "subpaths")))
+      await this.#options.host.unmount(mount);
+    await this.#options.csi.teardown(uid);
     for (const mount of await this.#options.host.mountsBelow(mounts)) await this.#options.host.unmount(mount);
     await Promise.all([mounts, this.podFolder(uid)].map((folder) => rm(folder, { recursive: true, force: true })));
   }

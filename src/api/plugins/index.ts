@@ -1,0 +1,10 @@
+import path from "node:path";
+
+const file = (name: string): string => path.join(import.meta.dirname, name);
+
+/** What the node plugins speak, for a loader of .proto files. */
+export const PLUGIN_PROTOS: Readonly<Record<"csi" | "registration" | "deviceplugin", string>> = {
+  csi: file("csi.proto"),
+  registration: file("registration.proto"),
+  deviceplugin: file("deviceplugin.proto"),
+};

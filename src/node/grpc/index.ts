@@ -1,0 +1,1 @@
+export { GrpcConnection, orWithout, serviceOf, type CallOptions, type GrpcService, type Wire } from "./connection.ts";

@@ -1,0 +1,197 @@
+/** Storage drivers and device plugins that register with the node: claims and inline volumes of a CSI driver, devices in containers. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { CSI_DRIVER, startCsiDriver, type CsiTestDriver } from "../support/csi-driver.ts";
+import { podOf, startPods, type PodTests } from "../support/pods.ts";
+
+let k: PodTests;
+let driver: CsiTestDriver;
+before(async () => {
+  k = await startPods();
+  driver = await startCsiDriver(path.join(k.berth.runtimeDir, "kubelet"), path.join(k.berth.directory, "csi"));
+});
+after(async () => {
+  await driver?.stop();
+  await k?.berth.stop();
+});
+
+const FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+
+async function eventually(what: string, check: () => unknown): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await Promise.resolve(check()))) {
+    assert.ok(Date.now() < deadline, `${what}\n${driver.calls.join("\n")}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+interface CsiNode {
+  spec: { drivers: Array<{ name: string; nodeID: string; topologyKeys: string[]; allocatable: { count: number } }> };
+}
+interface NodeObject {
+  metadata: { name: string; labels: Record<string, string> };
+  status: { volumesInUse?: string[]; volumesAttached?: Array<{ name: string }> };
+}
+interface Claim {
+  status: { phase: string; capacity: { storage: string }; conditions?: unknown[] };
+}
+interface List<T> {
+  items: T[];
+}
+
+const node = async () => (JSON.parse(await k.kubectl("get", "nodes", "-o", "json")) as List<NodeObject>).items[0]!;
+
+function claimOf(name: string): object[] {
+  const common = { accessModes: ["ReadWriteOnce"], storageClassName: "" };
+  return [
+    {
+      apiVersion: "v1",
+      kind: "PersistentVolume",
+      metadata: { name },
+      spec: {
+        ...common,
+        capacity: { storage: "64Mi" },
+        claimRef: { namespace: "default", name },
+        csi: { driver: CSI_DRIVER, volumeHandle: `handle-${name}`, fsType: "ext4", volumeAttributes: { kind: "fast" } },
+      },
+    },
+    {
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name },
+      spec: { ...common, volumeName: name, resources: { requests: { storage: "64Mi" } } },
+    },
+  ];
+}
+
+const using = (pod: string, claim: string, script: string, spec: object = {}) =>
+  podOf(
+    pod,
+    script,
+    { volumes: [{ name: "data", persistentVolumeClaim: { claimName: claim } }], ...spec },
+    { volumeMounts: [{ name: "data", mountPath: "/data" }] },
+  );
+
+const csiDriver = (spec: object) => ({
+  apiVersion: "storage.k8s.io/v1",
+  kind: "CSIDriver",
+  metadata: { name: CSI_DRIVER },
+  spec: { podInfoOnMount: true, volumeLifecycleModes: ["Persistent", "Ephemeral"], ...spec },
+});
+
+test("a CSI driver registers: CSINode and the node's labels say so", async () => {
+  await eventually("the driver to be told", () => driver.registered);
+  assert.deepEqual(driver.registered, { pluginRegistered: true, error: "" });
+  const { metadata } = await node();
+  const { spec } = await k.get<CsiNode>("csinode", metadata.name);
+  assert.deepEqual(spec.drivers, [
+    { name: CSI_DRIVER, nodeID: "test-node-1", topologyKeys: ["topology.test.csi/zone"], allocatable: { count: 7 } },
+  ]);
+  await eventually("the label", async () => (await node()).metadata.labels["topology.test.csi/zone"] === "z1");
+});
+
+test("a claim's volume is attached, staged once, published for each Pod, expanded, and given back", async () => {
+  await k.apply(csiDriver({}), ...claimOf("attached"));
+  await k.apply(
+    using("first", "attached", `echo kept > /data/file; ${FOREVER}`, { securityContext: { fsGroup: 1234 } }),
+  );
+  const attachments = async () =>
+    (JSON.parse(await k.kubectl("get", "volumeattachments", "-o", "json")) as List<{ metadata: { name: string } }>)
+      .items;
+  await eventually("the attachment to be asked for", async () => (await attachments()).length === 1);
+  assert.equal(driver.calls.length, 0, "nothing is asked of the node before the volume is attached");
+  const inUse = `kubernetes.io/csi/${CSI_DRIVER}^handle-attached`;
+  await eventually("the volume to be in use", async () => (await node()).status.volumesInUse?.includes(inUse));
+  const [attachment] = await attachments();
+  const status = JSON.stringify({ status: { attached: true, attachmentMetadata: { device: "/dev/x" } } });
+  await k.kubectl(
+    "patch",
+    "volumeattachment",
+    attachment!.metadata.name,
+    "--subresource=status",
+    "--type=merge",
+    "-p",
+    status,
+  );
+  await k.running("first");
+  const file = path.join(driver.folder("handle-attached"), "file");
+  await eventually("the file", () => existsSync(file) && readFileSync(file, "utf8") === "kept\n");
+  assert.equal(statSync(path.dirname(file)).gid, 1234);
+  const [publish] = driver.publishes;
+  assert.equal(publish!["volumeContext"]["csi.storage.k8s.io/pod.name"], "first");
+  assert.equal(publish!["volumeContext"]["kind"], "fast");
+  assert.deepEqual(publish!["publishContext"], { device: "/dev/x" });
+  assert.equal(publish!["volumeCapability"].accessMode.mode, "SINGLE_NODE_WRITER");
+
+  await k.kubectl("patch", "pv", "attached", "--type=merge", "-p", '{"spec":{"capacity":{"storage":"128Mi"}}}');
+  const condition = { type: "FileSystemResizePending", status: "True" };
+  const pending = JSON.stringify({ status: { conditions: [condition] } });
+  await k.kubectl("patch", "pvc", "attached", "--subresource=status", "--type=merge", "-p", pending);
+  await k.apply(using("second", "attached", FOREVER));
+  await k.running("second");
+  await k.until<Claim>(
+    "pvc",
+    "attached",
+    ({ status: { capacity, conditions } }) => capacity.storage === "128Mi" && !conditions?.length,
+  );
+  assert.equal(await k.exec("second", "cat", "/data/file"), "kept\n");
+  await eventually(
+    "the controller's word to stay",
+    async () => (await node()).status.volumesAttached?.[0]?.name === inUse,
+  );
+
+  await k.kubectl("delete", "pod", "first", "second", "--now");
+  await eventually("the attachment to go", async () => (await attachments()).length === 0);
+  const names = driver.calls.map((call) => call.split(" ")[0]);
+  const count = (name: string) => names.filter((one) => one === name).length;
+  assert.ok(count("NodeExpandVolume") >= 1);
+  assert.equal(count("NodeUnpublishVolume"), 2);
+  assert.equal(count("NodeUnstageVolume"), 1);
+  assert.equal(names.at(-1), "NodeUnstageVolume");
+  assert.deepEqual((await node()).status.volumesInUse ?? [], []);
+  assert.equal(readFileSync(file, "utf8"), "kept\n", "the volume's files are the driver's");
+});
+
+test("an inline volume outlives a killed daemon, and is given back by the next when its Pod went meanwhile", async () => {
+  const volumes = [{ name: "data", csi: { driver: CSI_DRIVER, volumeAttributes: { size: "1" } } }];
+  await k.apply(
+    podOf(
+      "inline",
+      `echo x > /data/file; ${FOREVER}`,
+      { volumes },
+      { volumeMounts: [{ name: "data", mountPath: "/data" }] },
+    ),
+  );
+  await k.running("inline");
+  const publish = driver.publishes.at(-1)!;
+  assert.equal(publish["volumeContext"]["csi.storage.k8s.io/ephemeral"], "true");
+  await k.berth.kill();
+  await k.berth.start();
+  assert.equal(await k.exec("inline", "cat", "/data/file"), "x\n");
+  await eventually("the driver to register again", async () => {
+    const { metadata } = await node();
+    return (await k.get<CsiNode>("csinode", metadata.name)).spec.drivers.length === 1;
+  });
+  await k.kubectl("delete", "pod", "inline", "--now");
+  assert.equal(driver.calls.at(-1), `NodeUnpublishVolume ${publish["volumeId"]}`);
+  assert.equal(existsSync(publish["targetPath"]), false);
+});
+
+test("a driver that is not there is said, with the way out", async () => {
+  await driver.unregister();
+  const { metadata } = await node();
+  await eventually(
+    "CSINode to forget it",
+    async () => (await k.get<CsiNode>("csinode", metadata.name)).spec.drivers.length === 0,
+  );
+  const volumes = [{ name: "data", csi: { driver: CSI_DRIVER } }];
+  await k.apply(podOf("without", "true", { volumes }, { volumeMounts: [{ name: "data", mountPath: "/data" }] }));
+  const failed = async () => (await k.events("without")).find(({ reason }) => reason === "FailedMount");
+  await eventually("the event", failed);
+  assert.match(
+    (await failed())!.message,
+    /driver name test\.csi\.berth\.dev not found in the list of registered CSI drivers \(berth: the driver's node plugin does not run here/,
+  );
+});

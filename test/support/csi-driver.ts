@@ -1,0 +1,131 @@
+/** A CSI driver of the tests' own: volumes are directories that are bind-mounted. It says what it was asked. */
+import { mkdirSync, rmdirSync, rmSync } from "node:fs";
+import path from "node:path";
+import * as grpc from "@grpc/grpc-js";
+import { PLUGIN_PROTOS } from "../../src/api/index.ts";
+import { serviceOf, type Wire } from "../../src/node/grpc/index.ts";
+import { run } from "./daemon.ts";
+
+export const CSI_DRIVER = "test.csi.berth.dev";
+
+export interface CsiTestDriver {
+  /** `NodeStageVolume HANDLE` and so on, in order. */
+  readonly calls: string[];
+  readonly publishes: Wire[];
+  /** Set once the kubelet has said what became of the registration. */
+  registered: Wire | undefined;
+  /** Where the files of a volume are. */
+  folder(handle: string): string;
+  /** Registration only: the driver goes on serving. */
+  unregister(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+type Method = (request: Wire) => Promise<object>;
+
+export async function startCsiDriver(kubeletDir: string, dataDir: string): Promise<CsiTestDriver> {
+  const mounted = new Set<string>();
+  const calls: string[] = [];
+  const publishes: Wire[] = [];
+  const folder = (handle: string) => path.join(dataDir, "volumes", handle);
+  const bind = async (source: string, target: string) => {
+    mkdirSync(target, { recursive: true });
+    if (mounted.has(target)) return;
+    const { code, stderr } = await run("mount", ["--bind", source, target]);
+    if (code !== 0) throw new Error(stderr);
+    mounted.add(target);
+  };
+  const unbind = async (target: string) => {
+    if (mounted.delete(target)) await run("umount", [target]);
+  };
+  const rpc = (type: string) => ({ rpc: { type } });
+  const methods: Record<string, Method> = {
+    NodeGetInfo: async () => ({
+      nodeId: "test-node-1",
+      maxVolumesPerNode: 7,
+      accessibleTopology: { segments: { "topology.test.csi/zone": "z1" } },
+    }),
+    NodeGetCapabilities: async () => ({ capabilities: [rpc("STAGE_UNSTAGE_VOLUME"), rpc("EXPAND_VOLUME")] }),
+    NodeStageVolume: async ({ volumeId, stagingTargetPath }) => {
+      mkdirSync(folder(volumeId), { recursive: true });
+      await bind(folder(volumeId), stagingTargetPath);
+      return {};
+    },
+    NodeUnstageVolume: async ({ stagingTargetPath }) => {
+      await unbind(stagingTargetPath);
+      return {};
+    },
+    NodePublishVolume: async (request) => {
+      publishes.push(request);
+      const source = request["stagingTargetPath"] || folder(request["volumeId"]);
+      mkdirSync(source, { recursive: true });
+      await bind(source, request["targetPath"]);
+      return {};
+    },
+    NodeUnpublishVolume: async ({ targetPath }) => {
+      await unbind(targetPath);
+      rmdirSync(targetPath);
+      return {};
+    },
+    NodeExpandVolume: async ({ capacityRange }) => ({ capacityBytes: capacityRange.requiredBytes }),
+  };
+  const served = Object.fromEntries(
+    Object.entries(methods).map(([name, method]) => [
+      name,
+      (call: grpc.ServerUnaryCall<Wire, object>, callback: grpc.sendUnaryData<object>) => {
+        if (call.request["volumeId"]) calls.push(`${name} ${call.request["volumeId"]}`);
+        method(call.request).then(
+          (answer) => callback(null, answer),
+          (error: Error) => callback({ code: grpc.status.INTERNAL, details: error.message }),
+        );
+      },
+    ]),
+  );
+  const endpoint = path.join(dataDir, "csi.sock");
+  mkdirSync(dataDir, { recursive: true });
+  const server = await listen(endpoint, { proto: PLUGIN_PROTOS.csi, name: "csi.v1.Node" }, served);
+  const driver: CsiTestDriver = {
+    calls,
+    publishes,
+    registered: undefined,
+    folder,
+    unregister: async () => {
+      registrar.forceShutdown();
+      rmSync(registration, { force: true });
+    },
+    stop: async () => {
+      await driver.unregister();
+      server.forceShutdown();
+      for (const target of mounted) await run("umount", ["-l", target]);
+    },
+  };
+  const registration = path.join(kubeletDir, "plugins_registry", `${CSI_DRIVER}-reg.sock`);
+  mkdirSync(path.dirname(registration), { recursive: true });
+  const service = { proto: PLUGIN_PROTOS.registration, name: "pluginregistration.Registration" };
+  const registrar = await listen(registration, service, {
+    GetInfo: (_call: unknown, callback: grpc.sendUnaryData<object>) =>
+      callback(null, { type: "CSIPlugin", name: CSI_DRIVER, endpoint, supportedVersions: ["1.0.0"] }),
+    NotifyRegistrationStatus: (call: grpc.ServerUnaryCall<Wire, object>, callback: grpc.sendUnaryData<object>) => {
+      driver.registered = call.request;
+      callback(null, {});
+    },
+  });
+  return driver;
+}
+
+/** Serves a plugin's service on a socket. */
+export async function listen(
+  socket: string,
+  service: { readonly proto: string; readonly name: string },
+  methods: grpc.UntypedServiceImplementation,
+): Promise<grpc.Server> {
+  const server = new grpc.Server();
+  server.addService(serviceOf(service), methods);
+  rmSync(socket, { force: true });
+  await new Promise<void>((resolve, reject) =>
+    server.bindAsync(`unix://${socket}`, grpc.ServerCredentials.createInsecure(), (error) =>
+      error ? reject(error) : resolve(),
+    ),
+  );
+  return server;
+}
