@@ -30,7 +30,7 @@ async function leaseOf(pid: number, macAddress: string): Promise<string> {
     "ip link add probe type veth peer name behind",
     "ip link set behind master br0 up",
     `ip link set probe address ${macAddress} up`,
-    `busybox udhcpc -i probe -n -q -f -t 30 -T 1 -s ${file("lease.sh")} 2>/dev/null`,
+    `busybox udhcpc -B -i probe -n -q -f -t 30 -T 1 -s ${file("lease.sh")} 2>/dev/null`,
     "ip link del probe",
   ].join("\n");
   return (await run("nsenter", [`--net=/proc/${pid}/ns/net`, "sh", "-ec", script])).stdout.trim();
@@ -131,7 +131,7 @@ test("a saved machine goes on where it was; one with --autostart starts with the
   const flags = ["--network", "lab", "--memory", "128m", "--autostart", "--wait"];
   await done("run", "oci:busybox", "--name", "mach", ...flags, "--", ...web("mach"));
   assert.equal(await done("exec", "mach", "--", "wget", "-qO-", "http://box/"), "box");
-  const ask = () => berth.dockerWith({}, "exec", "box", "wget", "-T", "5", "-qO-", "http://mach/");
+  const ask = () => berth.dockerWith({ timeoutMs: 10_000 }, "exec", "box", "wget", "-qO-", "http://mach/");
   await until("the machine by its name", async () => (await ask()).stdout === "mach\n");
 
   await done("exec", "mach", "--", "sh", "-c", "echo remembered >/dev/shm/word");

@@ -108,6 +108,7 @@ test("a guest gets the link's addresses, and an address from which it reaches th
     },
   ]);
   assert.match(tapScript(network), /ip tuntap add tap0 mode tap user \d+/);
+  assert.match(tapScript(network), /ip link set eth0 type bridge_slave learning off/);
 });
 
 test("an OCI image's process is quoted, and variables that no shell knows are left out", () => {

@@ -89,6 +89,8 @@ export function tapScript(network: GuestNetwork): string {
       `ip link set ${bridge} addrgenmode none`,
       `ip link set ${name} address 02:be:77:01:00:${index.toString(16).padStart(2, "0")}`,
       `ip link set ${name} addrgenmode none master ${bridge}`,
+      // The engine's bridge hands a broadcast back (hairpin): learnt here, the guest's own address would seem to be outside.
+      `ip link set ${name} type bridge_slave learning off`,
       `ip tuntap add ${tap} mode tap user ${VM_UID}`,
       `ip link set ${tap} addrgenmode none mtu ${mtu} master ${bridge} up`,
       `ip link set ${bridge} up`,
