@@ -1,8 +1,9 @@
 /** Logs, exec, attach, cp and port-forward with the real kubectl. */
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { run } from "../support/daemon.ts";
 import { podOf, shell, startPods, type PodTests } from "../support/pods.ts";
 
 let k: PodTests;
@@ -11,6 +12,8 @@ before(async () => {
 });
 after(() => k?.berth.stop());
 
+/** The oldest that is at hand. */
+const OLD_KUBECTL = "/usr/lib/google-cloud-sdk/bin/kubectl.1.28";
 const FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
 
 /** What a kubectl left running says, until it says `wanted`. */
@@ -58,6 +61,12 @@ describe("streams", { concurrency: 6 }, () => {
     assert.equal(await logs("logged", "-c", "main", "--since=1h", "--tail=1"), "oops\n");
     assert.match(await logs("logged", "-c", "main", "--timestamps", "--tail=1"), /^\d{4}-\d\d-\d\dT\S+ oops\n$/);
     assert.match(await logs("logged", "--all-containers", "--prefix"), /\[pod\/logged\/side\] beside/);
+    assert.match(await logs("-l", "test=logged", "--all-containers", "--tail=1"), /beside/);
+    assert.equal(await logs("logged", "-c", "side", "--since-time=2020-01-01T00:00:00Z"), "beside\n");
+    assert.equal(await logs("logged", "-c", "side", "--since-time=2100-01-01T00:00:00Z"), "");
+    const nowhere = await k.try("logs", "logged", "-c", "absent");
+    assert.equal(nowhere.code, 1);
+    assert.match(nowhere.stderr, /container absent is not valid for pod logged/);
     await k.until(
       "pod",
       "again",
@@ -79,6 +88,9 @@ describe("streams", { concurrency: 6 }, () => {
     assert.equal(failed.code, 42);
     assert.equal(failed.stdout, "out\n");
     assert.match(failed.stderr, /^err\n/);
+    const nowhere = await k.try("exec", "entered", "-c", "absent", "--", "true");
+    assert.equal(nowhere.code, 1);
+    assert.match(nowhere.stderr, /container absent is not valid for pod entered/);
     const missing = await k.try("exec", "entered", "--", "no-such-program");
     assert.notEqual(missing.code, 0);
     assert.match(missing.stderr, /executable file not found in \$PATH/);
@@ -135,6 +147,106 @@ describe("streams", { concurrency: 6 }, () => {
       );
     } finally {
       child.kill();
+    }
+  });
+
+  test("port-forward to a Service, several ports at once", async () => {
+    await k.apply(podOf("twice", "mkdir /w; echo one > /w/one; httpd -p 8081 -h /w; httpd -f -p 8082 -h /w"), {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: "twice" },
+      spec: {
+        selector: { test: "twice" },
+        ports: [
+          { name: "a", port: 80, targetPort: 8081 },
+          { name: "b", port: 81, targetPort: 8082 },
+        ],
+      },
+    });
+    await k.running("twice");
+    const child = k.spawn("port-forward", "service/twice", ":80", ":81", "--address", "127.0.0.1");
+    try {
+      const said = await until(child, /-> 8081[^]*-> 8082|-> 8082[^]*-> 8081/);
+      const ports = [...said.matchAll(/127\.0\.0\.1:(\d+) ->/g)].map(([, port]) => port);
+      assert.equal(ports.length, 2);
+      for (const port of ports) {
+        const answer = await fetch(`http://127.0.0.1:${port}/one`);
+        assert.equal(await answer.text(), "one\n");
+      }
+    } finally {
+      child.kill();
+    }
+  });
+
+  test("run -i --rm takes input, gives the exit code and leaves no Pod", async () => {
+    const env = Object.fromEntries(Object.entries(k.env).filter((entry): entry is [string, string] => !!entry[1]));
+    const { code, stdout } = await run(
+      "kubectl",
+      [
+        "run",
+        "passing",
+        "-i",
+        "--rm",
+        "--restart=Never",
+        "--image=busybox",
+        "--",
+        "sh",
+        "-c",
+        "read a; echo got $a; exit 3",
+      ],
+      { env, input: "hello\n", timeoutMs: 60_000 },
+    );
+    assert.match(stdout, /got hello/);
+    assert.equal(code, 3);
+    assert.notEqual((await k.try("get", "pod", "passing")).code, 0);
+  });
+
+  test("debug: a copy of a Pod with another command, and a Pod on the node that sees the machine", async () => {
+    await k.apply(podOf("broken", "exit 9"));
+    await k.finished("broken");
+    await k.kubectl("debug", "broken", "--copy-to=mended", "--container=main", "--", "sh", "-c", FOREVER);
+    await k.running("mended");
+    assert.equal(await k.exec("mended", "echo", "inside"), "inside\n");
+    const { spec } = await k.get("pod", "mended");
+    const said = await k.kubectl(
+      "debug",
+      `node/${spec.nodeName}`,
+      "--image=busybox",
+      "--",
+      "ls",
+      "/host/etc/os-release",
+    );
+    const name = /Creating debugging pod (\S+) /.exec(said)![1]!;
+    assert.equal(await k.finished(name), "/host/etc/os-release\n");
+    await k.kubectl("delete", "pod", name, "--now");
+  });
+
+  test(
+    "an old kubectl speaks its SPDY: exec, logs, cp",
+    { skip: existsSync(OLD_KUBECTL) ? false : "no kubectl 1.28 here" },
+    async () => {
+      await k.apply(podOf("aged", FOREVER));
+      await k.running("aged");
+      const env = Object.fromEntries(Object.entries(k.env).filter((entry): entry is [string, string] => !!entry[1]));
+      const old = (...args: string[]) => run(OLD_KUBECTL, args, { env, timeoutMs: 60_000 });
+      const entered = await old("exec", "aged", "--", "sh", "-c", "echo out; echo err >&2; exit 5");
+      assert.deepEqual([entered.code, entered.stdout], [5, "out\n"]);
+      const file = path.join(k.berth.directory, "aged-file");
+      writeFileSync(file, "carried");
+      assert.equal((await old("cp", file, "aged:/tmp/file")).code, 0);
+      assert.equal(await k.exec("aged", "cat", "/tmp/file"), "carried");
+    },
+  );
+
+  test("top shows what the node and its Pods use", async () => {
+    await k.apply(podOf("busy", FOREVER));
+    await k.running("busy");
+    const deadline = Date.now() + 60_000;
+    for (;;) {
+      const [pods, nodes] = await Promise.all([k.try("top", "pod", "busy"), k.try("top", "nodes")]);
+      if (/busy\s+\d+m\s+\d+Mi/.test(pods.stdout) && /\d+%/.test(nodes.stdout)) break;
+      assert.ok(Date.now() < deadline, `${pods.stdout}${pods.stderr}${nodes.stdout}${nodes.stderr}`);
+      await new Promise((resolve) => setTimeout(resolve, 500));
     }
   });
 
