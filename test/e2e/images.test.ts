@@ -273,6 +273,10 @@ test("one name keeps several platforms: listed, chosen, saved, loaded, pushed an
   await docker("pull", "-q", name);
   assert.equal(await architectureOf(), own, "the machine's own platform comes first");
   assert.equal(await architectureOf("--platform", `linux/${foreign}`), foreign);
+  await assert.rejects(engine.images.ensure(name, { platform: { os: "linux", architecture: "s390x" } }), {
+    code: "notFound",
+    message: /does not provide the specified platform \(linux\/s390x\), and pulling it failed: no matching manifest/,
+  });
   const absent = await engine.docker("image", "inspect", "--platform", "linux/s390x", name);
   assert.match(absent.stderr, /was found but does not provide the specified platform \(linux\/s390x\)/);
   assert.match(await docker("history", "--platform", `linux/${foreign}`, name), /Imported from/);

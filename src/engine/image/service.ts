@@ -4,6 +4,8 @@ import {
   hasCode,
   invalidArgument,
   KeyedMutex,
+  messageOf,
+  notFound,
   notImplemented,
   rfc3339Nano,
   unavailable,
@@ -168,13 +170,23 @@ export class Images implements ImageService {
 
   async ensure(name: string, options: TransferOptions = {}): Promise<Image> {
     const there = await this.find(name);
-    if (there && !options.platform) return there;
+    if (!there) return this.pull(name, options);
     try {
-      if (there) return await this.resolve(name, options);
-    } catch (error) {
-      if (!hasCode(error, "notFound")) throw error;
+      return await this.resolve(name, options);
+    } catch (mismatch) {
+      if (!hasCode(mismatch, "notFound")) throw mismatch;
+      return this.#pullOther(name, options, mismatch);
     }
-    return this.pull(name, options);
+  }
+
+  /** The name is here for other platforms only: the registry may have more. */
+  async #pullOther(name: string, options: TransferOptions, mismatch: unknown): Promise<Image> {
+    try {
+      return await this.pull(name, options);
+    } catch (error) {
+      if (!hasCode(error, "notFound", "unavailable", "unauthenticated", "permissionDenied")) throw error;
+      throw notFound(`${messageOf(mismatch)}, and pulling it failed: ${messageOf(error)}`, { cause: error });
+    }
   }
 
   async push(name: string, options: TransferOptions = {}): Promise<{ digest: Digest; sizeBytes: number; tag: string }> {
