@@ -64,6 +64,7 @@ export function evictionEndpoint(state: ClusterState, clock: Clock): Endpoint {
       const pod = await state.client.of(resources.pods).get({ namespace, name });
       const dryRun = call.request.query.has("dryRun") || eviction.deleteOptions?.dryRun !== undefined;
       if (!canIgnoreBudgets(pod)) await spendBudget(state, clock, pod, dryRun);
+      if (!dryRun) await tools.rewrite(call, { resource: "pods", name }, (old) => disrupted(old as k8s.Pod, clock));
       await state.client.of(resources.pods).delete(
         { namespace, name },
         {
@@ -75,6 +76,19 @@ export function evictionEndpoint(state: ClusterState, clock: Clock): Endpoint {
       return success;
     },
   );
+}
+
+/** Jobs may count a Pod that was evicted otherwise than one that failed. */
+function disrupted(pod: k8s.Pod, clock: Clock): KubeObject {
+  const condition = {
+    type: "DisruptionTarget",
+    status: "True",
+    reason: "EvictionByEvictionAPI",
+    message: "Eviction API: evicting",
+    lastTransitionTime: rfc3339(clock.nowMs()),
+  };
+  const others = (pod.status?.conditions ?? []).filter(({ type }) => type !== condition.type);
+  return { ...pod, status: { ...pod.status, conditions: [...others, condition] } } as KubeObject;
 }
 
 const isReady = ({ status }: k8s.Pod): boolean =>

@@ -26,6 +26,7 @@ import {
   type Observed,
   type StatefulSet,
   type Step,
+  replaceInMs,
 } from "./plan.ts";
 
 /** How soon it is looked again whether the informer has caught up. */
@@ -81,9 +82,11 @@ function claimPods(context: ControllerContext, set: StatefulSet): Promise<Pod[]>
   });
 }
 
-function recheck({ set, pods, nowMs }: Observed): { requeueAfterMs: number } | undefined {
-  const seconds = set.spec?.minReadySeconds ?? 0;
-  const waits = pods.map((pod) => availableInMs(pod, seconds, nowMs) ?? 0).filter((waitMs) => waitMs > 0);
+function recheck(observed: Observed): { requeueAfterMs: number } | undefined {
+  const seconds = observed.set.spec?.minReadySeconds ?? 0;
+  const waits = observed.pods
+    .flatMap((pod) => [availableInMs(pod, seconds, observed.nowMs) ?? 0, replaceInMs(pod, observed)])
+    .filter((waitMs) => waitMs > 0);
   return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) + 1 } : undefined;
 }
 

@@ -60,8 +60,17 @@ export function planStatefulSet(observed: Observed): Step[] {
 
 function nextFor(pod: Pod | undefined, ordinal: number, observed: Observed): Step | undefined {
   if (!pod) return { kind: "create", ordinal, revision: wantsCurrent(ordinal, observed) ? "current" : "update" };
-  if (isPodTerminal(pod) && !pod.metadata.deletionTimestamp) return { kind: "delete", pod };
+  if (isPodTerminal(pod) && !pod.metadata.deletionTimestamp && replaceInMs(pod, observed) <= 0)
+    return { kind: "delete", pod };
   return undefined;
+}
+
+/** A pod that its node refuses at once would otherwise be made anew without end. */
+const MIN_LIFE_MS = 2_000;
+
+/** How long an ended pod stays yet; 0 or less: no longer. */
+export function replaceInMs(pod: Pod, { nowMs }: Pick<Observed, "nowMs">): number {
+  return isPodTerminal(pod) ? Date.parse(pod.metadata.creationTimestamp!) + MIN_LIFE_MS - nowMs : 0;
 }
 
 /** During a rolling update, pods below the partition, or not yet reached, are made from the old revision. */

@@ -3,7 +3,7 @@ import type { Call, Endpoint, EndpointTools } from "../../apiserver/index.ts";
 import { failedPrecondition, hasCode, invalidArgument, notFound, unavailable, type Clock } from "../../base/index.ts";
 import type { cri } from "../../api/index.ts";
 import { mirrored } from "../kubelet/index.ts";
-import { readContainerLog, servePortForward, serveRemoteCommand, type Upgrade } from "../streaming/index.ts";
+import { readContainerLog, serveLog, servePortForward, serveRemoteCommand, type Upgrade } from "../streaming/index.ts";
 
 /** One node's runtime, for who wants to look into its Pods. Undefined: no such node here. */
 export type NodeRuntimes = (nodeName: string) => { readonly runtime: cri.RuntimeService } | undefined;
@@ -183,11 +183,12 @@ async function log({ clock }: Context, call: Call, target: Target): Promise<ApiR
       }
     },
   };
-  return {
-    status: 200,
-    headers: { "content-type": "text/plain" },
-    chunks: readContainerLog(status.logPath, options, clock),
-  };
+  if (call.request.headers["upgrade"])
+    return upgraded(call, (upgrade) =>
+      serveLog(upgrade, (signal) => readContainerLog(status.logPath, { ...options, signal }, clock)),
+    );
+  const chunks = readContainerLog(status.logPath, options, clock);
+  return { status: 200, headers: { "content-type": "text/plain" }, chunks };
 }
 
 function defined<K extends string, V>(key: K, value: V | undefined): Partial<Record<K, V>> {

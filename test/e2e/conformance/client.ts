@@ -30,7 +30,7 @@ export const APPLY = "application/apply-patch+yaml";
 
 export class Api {
   readonly #server: URL;
-  readonly #tls: { ca: Buffer; cert: Buffer; key: Buffer };
+  readonly tls: { ca: Buffer; cert: Buffer; key: Buffer };
   readonly #agent = new https.Agent({ keepAlive: true, maxSockets: 16 });
 
   constructor(kubeconfig: string) {
@@ -41,16 +41,20 @@ export class Api {
     const { server, "certificate-authority-data": ca } = config.clusters[0]!.cluster;
     const user = config.users[0]!.user;
     this.#server = new URL(server);
-    this.#tls = {
+    this.tls = {
       ca: Buffer.from(ca, "base64"),
       cert: Buffer.from(user["client-certificate-data"], "base64"),
       key: Buffer.from(user["client-key-data"], "base64"),
     };
-    new X509Certificate(this.#tls.cert);
+    new X509Certificate(this.tls.cert);
   }
 
   close(): void {
     this.#agent.destroy();
+  }
+
+  url(path: string): string {
+    return `${this.#server.origin}${path}`;
   }
 
   #open(
@@ -66,7 +70,7 @@ export class Api {
           host: this.#server.hostname,
           port: this.#server.port,
           agent: this.#agent,
-          ...this.#tls,
+          ...this.tls,
           method,
           path,
           ...(signal && { signal }),
