@@ -1,6 +1,8 @@
 /** Several nodes on one machine by the real kubectl and curl: what crosses between them, what stays on one, and what happens when one goes. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { instanceTag } from "../../src/base/index.ts";
 import { run } from "../support/daemon.ts";
@@ -160,6 +162,33 @@ test("IPv6: Pods, Services, node ports, load balancers, names", { skip: !hasIpv6
   assert.equal(single.code, 0, single.stderr);
   assert.equal((await pods.get<Service>("service", "six")).spec.clusterIPs.length, 1);
   await becomes(() => answering("a", `[${six}]:${port}`, 1), "refused", "the address that was given up");
+});
+
+test("Pods of a further node have a way out over IPv6", { skip: !hasIpv6 && "no IPv6 here" }, async () => {
+  const outside = `fd0b:e47:${(process.pid % 0xffff).toString(16)}::1`;
+  const added = await run("ip", ["-6", "addr", "add", `${outside}/128`, "dev", "lo"]);
+  assert.equal(added.code, 0, added.stderr);
+  const server = createServer((request, response) => response.end(request.socket.remoteAddress));
+  try {
+    await new Promise<void>((resolve) => server.listen(0, outside, resolve));
+    const { port } = server.address() as AddressInfo;
+    const node = await pods.get<Node>("node", nodes[2]!);
+    const [, own] = node.status.addresses.filter(({ type }) => type === "InternalIP");
+    const { stdout, stderr } = await inside(
+      "c",
+      "curl",
+      "-sS",
+      "-g",
+      "--max-time",
+      "5",
+      `http://[${outside}]:${port}/`,
+    );
+    assert.equal(stdout, own!.address, `under the node's address; ${stderr}`);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+    await run("ip", ["-6", "addr", "del", `${outside}/128`, "dev", "lo"]);
+  }
 });
 
 test("externalTrafficPolicy Local answers with the node's own Pods and shows them who asks", async () => {

@@ -1,11 +1,3 @@
 export { Overlay, overlayLink } from "./overlay.ts";
-export {
-  clusterCidrs,
-  MAX_LOCAL_NODES,
-  overlayNode,
-  podRanges,
-  underlayCidr,
-  type ClusterRanges,
-  type OverlayNode,
-} from "./plan.ts";
+export { clusterCidrs, MAX_LOCAL_NODES, overlayNode, podRanges, type ClusterRanges, type OverlayNode } from "./plan.ts";
 export { overlayId, Underlay } from "./underlay.ts";

@@ -22,15 +22,12 @@ export interface OverlayNode {
   readonly ends: readonly string[];
   /** The address of its first Pod range that Pods call their gateway. */
   readonly gateways: readonly string[];
-  /** On the network that joins the nodes' namespaces. */
+  /** On the network that joins the nodes' namespaces, which lies beside the ranges of Ingresses and load balancers. */
   readonly underlay: string;
+  /** The same of IPv6, in a cluster with both families. */
+  readonly underlay6?: string;
   /** Of its end of the overlay. */
   readonly mac: string;
-}
-
-/** The network that joins the nodes' namespaces: beside the ranges of Ingresses and load balancers. */
-export function underlayCidr(ranges: ClusterRanges): string {
-  return `${ranges.pod}.253.0/24`;
 }
 
 /** The ranges of all Pods, wherever they are, and of the nodes: what goes there keeps its sender's address. */
@@ -55,6 +52,7 @@ export function overlayNode(ranges: ClusterRanges, index: number): OverlayNode {
     ends: [`${pod}.${third}.0`, ...(pod6 ? [`${pod6}:ffff::${hex}`] : [])],
     gateways: [`${pod}.${third}.1`, ...(pod6 ? [new IpRange(`${pod6}:0:${group}::/64`).at(1)] : [])],
     underlay: `${pod}.253.${index}`,
+    ...(pod6 && { underlay6: new IpRange(`${pod6}:0:fffd::/64`).at(index) }),
     mac: `02:62:76:00:00:${hex}`,
   };
 }

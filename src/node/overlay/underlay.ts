@@ -1,12 +1,13 @@
 import path from "node:path";
 import { instanceTag, kernelName, type InstanceContext } from "../../base/index.ts";
 import { networkOfHost, networkWithin, type NetworkHosts } from "../../host/index.ts";
-import { underlayCidr, type ClusterRanges, type OverlayNode } from "./plan.ts";
+import { overlayNode, type ClusterRanges, type OverlayNode } from "./plan.ts";
 import { OVERLAY_PORT } from "./overlay.ts";
 
 /** So much larger than a Pod's packets that these fit into a VXLAN frame. */
 const UNDERLAY_MTU = 1600;
 const PREFIX_LENGTH = 24;
+const PREFIX_LENGTH6 = 64;
 
 /**
  * The "cable and switch" between the local nodes: a bridge on the machine, and for each further node a network namespace with one link into it. The machine itself
@@ -39,7 +40,7 @@ export class Underlay {
     const index =
       netlink.link(name)?.index ??
       netlink.addLink({ name, kind: { type: "bridge" }, mtu: UNDERLAY_MTU, up: true, alias: "berth local nodes" });
-    netlink.addAddress(index, `${own.underlay}/${PREFIX_LENGTH}`);
+    for (const address of addressesOf(own)) netlink.addAddress(index, address);
     await this.#host.nft.load(guardRuleset(this.#guard, name, overlayId(this.#ctx.instance)));
   }
 
@@ -70,9 +71,10 @@ export class Underlay {
       inside.changeLink(inside.link("lo")!.index, { up: true });
       const eth0 = inside.link("eth0")!.index;
       inside.changeLink(eth0, { up: true });
-      inside.addAddress(eth0, `${node.underlay}/${PREFIX_LENGTH}`);
-      const gateway = underlayCidr(this.#ranges).replace(/0\/24$/, "1");
-      inside.replaceRoute({ destination: "0.0.0.0/0", gateway, link: eth0 });
+      for (const address of addressesOf(node)) inside.addAddress(eth0, address);
+      const { underlay, underlay6 } = overlayNode(this.#ranges, 1);
+      inside.replaceRoute({ destination: "0.0.0.0/0", gateway: underlay, link: eth0 });
+      if (underlay6) inside.replaceRoute({ destination: "::/0", gateway: underlay6, link: eth0 });
       netns.sysctl("net/ipv4/conf/eth0/rp_filter", 0, true);
     });
     return hosts;
@@ -103,6 +105,11 @@ export class Underlay {
   #port(node: Pick<OverlayNode, "index">): string {
     return kernelName(this.#ctx.instance, `u${node.index}`);
   }
+}
+
+/** On the network that joins the nodes. */
+function addressesOf({ underlay, underlay6 }: OverlayNode): string[] {
+  return [`${underlay}/${PREFIX_LENGTH}`, ...(underlay6 ? [`${underlay6}/${PREFIX_LENGTH6}`] : [])];
 }
 
 /** The overlay's number: instances on one machine differ by it. */

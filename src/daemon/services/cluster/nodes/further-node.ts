@@ -84,7 +84,7 @@ export class FurtherNode {
       name,
       podCidr: this.overlay.podCidrs.join(),
       tag: node,
-      hostIps: [this.overlay.underlay],
+      hostIps: [this.overlay.underlay, ...(this.overlay.underlay6 ? [this.overlay.underlay6] : [])],
       labels: { [LOCAL_NODE_LABEL]: node },
     };
     this.agent = new AgentSwitch(this.#runtime, () => startAgent(context, agentParts, identity, settings));
