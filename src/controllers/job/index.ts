@@ -77,7 +77,7 @@ class JobReconciler {
     const status: k8s.JobStatus = settleUncounted(job, pods);
     if (!status.startTime && !job.spec?.suspend) status.startTime = rfc3339(nowMs);
     const sorted = plan.tally({ ...job, status }, pods);
-    const policyFailure = countFinished(job, sorted, status);
+    const { policyFailure, uncountable } = countFinished(job, sorted, status);
     const counts = this.#counts(job, status, sorted, policyFailure);
     const verdict = plan.verdictOf({ ...job, status }, counts, nowMs);
     const waitMs = verdict ? undefined : await this.#managePods(job, key, pods, sorted, counts, signal);
@@ -87,6 +87,7 @@ class JobReconciler {
       ? job
       : await this.#context.client.of(resources.jobs).updateStatus({ ...job, status }, { signal });
     await this.#releaseCounted(written, pods, signal);
+    await Promise.all(uncountable.map((pod) => this.#release(pod, signal)));
     return this.#next(job, status, waitMs, nowMs);
   }
 
@@ -324,8 +325,13 @@ function settleUncounted(job: Job, pods: readonly Pod[]): k8s.JobStatus {
   return status;
 }
 
-/** Takes newly finished pods into the status. Returns the message of a FailJob rule that one of them matched. */
-function countFinished(job: Job, sorted: plan.Tally, status: k8s.JobStatus): string | undefined {
+/** Takes newly finished pods into the status. `policyFailure` is the message of a FailJob rule that one of them matched; `uncountable` change nothing. */
+function countFinished(
+  job: Job,
+  sorted: plan.Tally,
+  status: k8s.JobStatus,
+): { policyFailure: string | undefined; uncountable: Pod[] } {
+  const uncountable: Pod[] = [];
   const uncounted = status.uncountedTerminatedPods!;
   const completed = plan.parseIndexes(status.completedIndexes);
   const failedIndexes = plan.parseIndexes(status.failedIndexes);
@@ -333,7 +339,10 @@ function countFinished(job: Job, sorted: plan.Tally, status: k8s.JobStatus): str
   for (const pod of sorted.newSucceeded.slice(0, MAX_UNCOUNTED)) {
     const index = plan.indexOf(pod);
     if (plan.isIndexed(job)) {
-      if (completed.has(index) || index >= (job.spec?.completions ?? 0)) continue;
+      if (completed.has(index) || index >= (job.spec?.completions ?? 0)) {
+        uncountable.push(pod);
+        continue;
+      }
       completed.add(index);
     }
     uncounted.succeeded = [...(uncounted.succeeded ?? []), pod.metadata.uid];
@@ -342,11 +351,12 @@ function countFinished(job: Job, sorted: plan.Tally, status: k8s.JobStatus): str
     const { action, message } = plan.failureAction(job, pod);
     if (action === "FailJob") policyFailure ??= message;
     if (action === "FailIndex" || isIndexExhausted(job, pod, action)) failedIndexes.add(plan.indexOf(pod));
-    if (action !== "Ignore") uncounted.failed = [...(uncounted.failed ?? []), pod.metadata.uid];
+    if (action === "Ignore") uncountable.push(pod);
+    else uncounted.failed = [...(uncounted.failed ?? []), pod.metadata.uid];
   }
   if (plan.isIndexed(job)) status.completedIndexes = plan.formatIndexes(completed);
   if (job.spec?.backoffLimitPerIndex !== undefined) status.failedIndexes = plan.formatIndexes(failedIndexes);
-  return policyFailure;
+  return { policyFailure, uncountable };
 }
 
 function failuresOf(pod: Pod): number {

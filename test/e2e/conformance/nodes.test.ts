@@ -289,7 +289,9 @@ printf '#!/bin/sh\\nprintf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n$REQUEST
     });
     assert.equal(job.status.completedIndexes, "0-2");
     const pods = await list(`${PODS}?labelSelector=job-name%3Dindexed`);
-    const indexes = pods.map((pod) => pod.metadata.annotations["batch.kubernetes.io/job-completion-index"]).sort();
+    const indexes = pods
+      .map((pod) => String(pod.metadata.annotations["batch.kubernetes.io/job-completion-index"]))
+      .sort();
     assert.deepEqual(indexes, ["0", "1", "2"]);
     const said = (await Promise.all(pods.map((pod) => k.kubectl("logs", pod.metadata.name)))).sort();
     assert.deepEqual(said, ["0 indexed-0\n", "1 indexed-1\n", "2 indexed-2\n"]);
