@@ -1,6 +1,7 @@
 /** What replaying upstream's tests of kubectl's commands has found wrong, told without kubectl. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
+import { request as httpsRequest } from "node:https";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
@@ -140,4 +141,37 @@ test("discovery says how each resource is stored, in upstream's order of fields"
     text,
     `{"name":"configmaps","singularName":"configmap","namespaced":true,"kind":"ConfigMap","verbs":${JSON.stringify(verbs)},"shortNames":["cm"],"storageVersionHash":"qFsyl6wFWjQ="}`,
   );
+});
+
+test("each header of impersonation is one value, commas and all", async () => {
+  const { certificates, listener } = cluster;
+  const review = { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" };
+  const answer = await new Promise<string>((resolve, reject) => {
+    const request = httpsRequest(
+      {
+        host: "127.0.0.1",
+        port: listener.port,
+        method: "POST",
+        path: "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        ca: certificates.authority.pair.cert,
+        ...certificates.admin,
+        headers: {
+          "content-type": "application/json",
+          "impersonate-user": "jane",
+          "impersonate-group": ["one", ",,two"],
+          "impersonate-extra-reason": ["a,b", "c"],
+        },
+      },
+      (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+        response.on("end", () => resolve(text));
+      },
+    );
+    request.on("error", reject);
+    request.end(JSON.stringify(review));
+  });
+  const { status } = JSON.parse(answer) as k8s.SelfSubjectReview;
+  assert.deepEqual(status?.userInfo?.groups, ["one", ",,two", "system:authenticated"]);
+  assert.deepEqual(status.userInfo.extra, { reason: ["a,b", "c"] });
 });

@@ -104,5 +104,5 @@ const BLANK = {
   tail: "",
 };
 
-const listOf = (header: string | undefined) =>
-  header === undefined ? [] : header.split(",").map((part) => part.trim());
+/** Each header line is one value, whatever commas it holds: several are told apart by newlines (see http/request.ts). */
+const listOf = (header: string | undefined) => (header === undefined ? [] : header.split("\n"));

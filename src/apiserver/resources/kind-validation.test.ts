@@ -22,6 +22,68 @@ function complete(resource: string, object: object): KubeObject {
 
 /** A resource, an object of it, and the sentences that the server says of it. */
 const rows: readonly (readonly [string, object, ...string[]])[] = [
+  [
+    "resourceclaims.resource.k8s.io",
+    { spec: { devices: { requests: [{ name: "gpu", exactly: { deviceClassName: "gpus" } }] } } },
+  ],
+  [
+    "resourceclaims.resource.k8s.io",
+    { spec: { devices: { requests: [{ name: "GPU", exactly: { deviceClassName: "gpus" } }] } } },
+    "spec.devices.requests[0].name: Invalid value: \"GPU\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+  ],
+  [
+    "resourceclaims.resource.k8s.io",
+    {
+      spec: {
+        devices: {
+          requests: [
+            { name: "a" },
+            { name: "a", exactly: { deviceClassName: "", count: 0 } },
+            { name: "c", exactly: { deviceClassName: "x", allocationMode: "All", count: 1, selectors: [{}] } },
+          ],
+          constraints: [{ requests: ["z"] }],
+        },
+      },
+    },
+    "spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required",
+    "spec.devices.requests[1].exactly.deviceClassName: Required value",
+    "spec.devices.requests[1].exactly.count: Invalid value: 0: must be greater than zero",
+    "spec.devices.requests[2].exactly.selectors[0].cel: Required value",
+    "spec.devices.requests[2].exactly.count: Invalid value: 1: must not be specified when allocationMode is 'All'",
+    'spec.devices.requests[1].name: Duplicate value: "a"',
+    `spec.devices.constraints[0].requests[0]: Invalid value: "z": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'`,
+    "spec.devices.constraints[0].matchAttribute: Required value",
+  ],
+  [
+    "resourceslices.resource.k8s.io",
+    {
+      spec: {
+        driver: "",
+        pool: { name: "p", generation: -1, resourceSliceCount: 0 },
+        devices: [{ name: "d" }, { name: "d" }],
+      },
+    },
+    "spec.driver: Required value",
+    "spec.pool.resourceSliceCount: Invalid value: 0: must be greater than zero",
+    "spec.pool.generation: Invalid value: -1: must be greater than or equal to zero",
+    "spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required",
+    'spec.devices[1].name: Duplicate value: "d"',
+  ],
+  [
+    "certificatesigningrequests.certificates.k8s.io",
+    {
+      spec: {
+        request: Buffer.from("-----BEGIN CERTIFICATE REQUEST-----").toString("base64"),
+        signerName: "kubernetes.io/legacy-unknown",
+        usages: ["client auth", "client auth", "flying"],
+        expirationSeconds: 60,
+      },
+    },
+    'spec.signerName: Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version',
+    'spec.usages[1]: Duplicate value: "client auth"',
+    'spec.usages[2]: Unsupported value: "flying": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"',
+    "spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 600 seconds (10 minutes)",
+  ],
   ["services", { spec: { ports: [{ port: 80 }], clusterIP: "10.0.0.1", clusterIPs: ["10.0.0.1"] } }],
   ["services", { spec: {} }, "spec.ports: Required value"],
   [
@@ -304,4 +366,14 @@ test("a Service that becomes internal leaves its node ports behind", () => {
   const strategy = strategyOf("services");
   strategy.prepareForUpdate!(now, old, context);
   assert.deepEqual(strategy.validate!(now, context), []);
+});
+
+test("a node that registers brings its status, and other kinds do not", () => {
+  const status = { phase: "Running", capacity: { cpu: "2" } };
+  const keeps = (resource: string) => {
+    const object = complete(resource, { spec: {}, status: structuredClone(status) });
+    strategyOf(resource).prepareForCreate?.(object, context);
+    return (object["status"] as { capacity?: object } | undefined)?.capacity !== undefined;
+  };
+  assert.deepEqual(["nodes", "services"].map(keeps), [true, false]);
 });

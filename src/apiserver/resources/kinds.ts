@@ -101,6 +101,7 @@ function makeStrategy(own: Peculiarities, namespaced: boolean, subresources: Rea
     singular: _singular,
     storedAs: _storedAs,
     conversion: _conversion,
+    bringsStatus = false,
     ...rest
   } = own;
   const hasStatus = subresources.has("status");
@@ -109,7 +110,7 @@ function makeStrategy(own: Peculiarities, namespaced: boolean, subresources: Rea
     ...rest,
     hasStatus,
     prepareForCreate(object, context) {
-      if (hasStatus) clearStatus(object);
+      if (hasStatus && !bringsStatus) clearStatus(object);
       own.prepareForCreate?.(object, context);
     },
     prepareForUpdate(object, old, context) {

@@ -28,7 +28,7 @@ export class WireRequest implements ApiRequest {
     this.method = incoming.method as ApiRequest["method"];
     this.path = mark < 0 ? url : url.slice(0, mark);
     this.#queryText = mark < 0 ? "" : url.slice(mark + 1);
-    this.headers = incoming.headers as ApiRequest["headers"];
+    this.headers = headersOf(incoming);
     this.body = body;
     this.#onGone = onGone;
   }
@@ -82,4 +82,17 @@ export function readBody(incoming: HttpRequest): Promise<Uint8Array | undefined>
     );
     incoming.on("error", reject);
   });
+}
+
+/** Names of groups may hold commas, by which Node joins repeated headers: impersonation's are joined by newlines instead. */
+function headersOf(incoming: HttpRequest): ApiRequest["headers"] {
+  const headers = incoming.headers as Record<string, string>;
+  if (headers["impersonate-user"] === undefined) return headers;
+  const told: Record<string, string> = {};
+  for (let at = 0; at + 1 < incoming.rawHeaders.length; at += 2) {
+    const name = incoming.rawHeaders[at]!.toLowerCase();
+    const value = incoming.rawHeaders[at + 1]!;
+    if (name.startsWith("impersonate-")) told[name] = name in told ? `${told[name]}\n${value}` : value;
+  }
+  return { ...headers, ...told };
 }

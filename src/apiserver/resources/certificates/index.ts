@@ -1,6 +1,7 @@
 import type { k8s } from "../../../api/index.ts";
 import { ageColumn, humanDuration, nameColumn, text } from "../shared/columns.ts";
-import { deepEqual, invalid, required } from "../shared/field-errors.ts";
+import type { FieldError } from "../../machinery/kind.ts";
+import { deepEqual, duplicate, invalid, notSupported, required } from "../shared/field-errors.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
 
 type Request = k8s.CertificateSigningRequest;
@@ -42,7 +43,16 @@ export const certificatesKinds: GroupKinds = {
             "must be a fully qualified domain and path of the form 'example.com/signer-name'",
           ),
         );
-      if ((spec?.usages ?? []).length === 0) errors.push(required("spec.usages"));
+      else if (spec.signerName === "kubernetes.io/legacy-unknown")
+        errors.push(
+          invalid("spec.signerName", spec.signerName, "the legacy signerName is not allowed via this API version"),
+        );
+      errors.push(...validateUsages(spec?.usages ?? []));
+      const seconds = spec?.expirationSeconds;
+      if (seconds !== undefined && seconds < 600)
+        errors.push(
+          invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 600 seconds (10 minutes)"),
+        );
       return errors;
     },
     validateUpdate: (object, old) =>
@@ -62,6 +72,41 @@ export const certificatesKinds: GroupKinds = {
     ],
   },
 };
+
+/** What a certificate can be for: RFC 5280's key usages and the extended ones, by cfssl's names, in the order of errors. */
+const USAGES = [
+  "any",
+  "cert sign",
+  "client auth",
+  "code signing",
+  "content commitment",
+  "crl sign",
+  "data encipherment",
+  "decipher only",
+  "digital signature",
+  "email protection",
+  "encipher only",
+  "ipsec end system",
+  "ipsec tunnel",
+  "ipsec user",
+  "key agreement",
+  "key encipherment",
+  "microsoft sgc",
+  "netscape sgc",
+  "ocsp signing",
+  "s/mime",
+  "server auth",
+  "signing",
+  "timestamping",
+];
+
+function validateUsages(usages: readonly string[]): FieldError[] {
+  if (usages.length === 0) return [required("spec.usages")];
+  return usages.flatMap((usage, index) => [
+    ...(USAGES.includes(usage) ? [] : [notSupported(`spec.usages[${index}]`, usage, USAGES)]),
+    ...(usages.indexOf(usage) < index ? [duplicate(`spec.usages[${index}]`, usage)] : []),
+  ]);
+}
 
 function conditionOf({ status }: Request): string {
   const has = (type: string) => status?.conditions?.some((condition) => condition.type === type) === true;

@@ -8,6 +8,7 @@ type Node = k8s.Node;
 export const node: Peculiarities = {
   shortNames: ["no"],
   // A node that registers may bring its status with it.
+  bringsStatus: true,
   prepareForCreate(object) {
     object["status"] ??= {};
   },

@@ -2,19 +2,33 @@ import type { k8s } from "../../../api/index.ts";
 import { ageColumn, nameColumn, text } from "../shared/columns.ts";
 import { immutable } from "../shared/field-errors.ts";
 import type { GroupKinds } from "../shared/peculiarities.ts";
+import { defaultClaim, validateClaimSpec, validateClassSpec, validateSliceSpec } from "./validation.ts";
 
 type Claim = k8s.ResourceClaim;
+type Template = k8s.ResourceClaimTemplate;
 type Slice = k8s.ResourceSlice;
 
 export const resourceKinds: GroupKinds = {
-  deviceclasses: { hasGeneration: true, columns: [nameColumn, ageColumn] },
+  deviceclasses: {
+    hasGeneration: true,
+    validate: (object) => validateClassSpec((object as k8s.DeviceClass).spec),
+    columns: [nameColumn, ageColumn],
+  },
   resourceclaims: {
+    fillDefaults: (object) => defaultClaim((object as Claim).spec),
+    validate: (object) => validateClaimSpec((object as Claim).spec, "spec"),
     validateUpdate: (object, old) => immutable("spec", (object as Claim).spec, (old as Claim).spec),
     columns: [nameColumn, text<Claim>("State", stateOf), ageColumn],
   },
-  resourceclaimtemplates: { columns: [nameColumn, ageColumn] },
+  resourceclaimtemplates: {
+    fillDefaults: (object) => defaultClaim((object as Template).spec?.spec),
+    validate: (object) => validateClaimSpec((object as Template).spec?.spec, "spec.spec"),
+    validateUpdate: (object, old) => immutable("spec", (object as Template).spec, (old as Template).spec),
+    columns: [nameColumn, ageColumn],
+  },
   resourceslices: {
     hasGeneration: true,
+    validate: (object) => validateSliceSpec((object as Slice).spec),
     selectableFields: {
       "spec.nodeName": (object) => (object as Slice).spec?.nodeName ?? "",
       "spec.driver": (object) => (object as Slice).spec?.driver ?? "",

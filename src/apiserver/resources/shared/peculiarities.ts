@@ -10,6 +10,8 @@ export interface Peculiarities extends Omit<Strategy, "hasStatus"> {
   /** The plural less its ending unless said otherwise. */
   readonly singular?: string;
   readonly storedAs?: string;
+  /** Whether what is created keeps the status it comes with. */
+  readonly bringsStatus?: boolean;
   readonly conversion?: Conversion;
 }
 
