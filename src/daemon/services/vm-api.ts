@@ -74,6 +74,7 @@ async function openRooms(context: DaemonContext, engine: Engine) {
   const { Machines, Backups, BackupSchedule } = await import("../../vm/index.ts");
   const machines = await Machines.open(context, engine);
   const backups = new Backups(machines);
+  await backups.clean();
   return { machines, backups, schedule: new BackupSchedule(machines, backups) };
 }
 

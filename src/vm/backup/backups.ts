@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import type { vm } from "../../api/index.ts";
@@ -32,6 +33,13 @@ export class Backups {
     this.#folder = path.join(machines.host.dataDir, "backups");
   }
 
+  /** Removes what a killed daemon left of backups and test restores that it had not finished. */
+  async clean(): Promise<void> {
+    for (const name of await readdir(this.#folder).catch(() => [] as string[]))
+      if (!existsSync(path.join(this.#folder, name, FILE)))
+        await rm(path.join(this.#folder, name), { recursive: true, force: true });
+  }
+
   async list(vmName?: string): Promise<vm.VmBackup[]> {
     const all = await this.#records();
     return all.filter((backup) => vmName === undefined || backup.vm === vmName).map(viewOf);
@@ -46,6 +54,9 @@ export class Backups {
       const folder = path.join(this.#folder, id);
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const wasLive = machine.live;
+      // Until this one is noted nobody may count on the bitmaps: a daemon that is killed meanwhile makes a full one next.
+      const { backedUp: _parent, ...uncounted } = machine.record;
+      await machine.replace(uncounted);
       try {
         if (!wasLive) await machine.startNow({ frozen: true });
         const frozen = await atRest(machine, async (rest) => {

@@ -9,6 +9,10 @@ import type { Machine } from "./machine.ts";
 /** `plain`: everything; `full`: everything, and changes are counted from now; `incremental`: what changed since they were last counted. */
 export type CopyKind = "plain" | "full" | "incremental";
 
+const THAW_MS = 2_000;
+
+const copyFile = (machine: Machine, name: string) => path.join(machine.disksFolder, `.copy-${name}.qcow2`);
+
 /**
  * Copies all disks of a machine whose monitor runs, as they are at one moment, into files beside them: by disk. `begun` is called when writes may go on. Removes the files
  * when it fails.
@@ -20,7 +24,7 @@ export async function copyDisks(
   begun: () => Promise<void>,
 ): Promise<ReadonlyMap<string, string>> {
   const { monitor, record, nodes } = machine;
-  const files = new Map(nodes.map((name) => [name, path.join(machine.disksFolder, `.copy-${name}.qcow2`)]));
+  const files = new Map(nodes.map((name) => [name, copyFile(machine, name)]));
   const jobs: string[] = [];
   try {
     for (const { name, sizeBytes } of record.spec.disks) {
@@ -46,6 +50,25 @@ export async function copyDisks(
     for (const name of nodes) await monitor.execute("blockdev-del", { "node-name": `copy-${name}` }).catch(() => {});
   }
   return files;
+}
+
+/**
+ * Ends what a killed daemon left half done in a monitor that runs on: copies are given up with their files, other jobs come to their end, and the guest's file systems are
+ * let go.
+ */
+export async function abandonCopies(host: MachineHost, machine: Machine): Promise<void> {
+  const { monitor, nodes } = machine;
+  await machine.agent.call("guest-fsfreeze-thaw", undefined, THAW_MS).catch(() => {});
+  const jobs = await monitor.execute<Array<{ readonly id: string }>>("query-jobs");
+  for (const { id } of jobs) if (id.startsWith("copy-")) await monitor.execute("job-cancel", { id }).catch(() => {});
+  const ids = jobs.map(({ id }) => id);
+  await finishJobs(monitor, host.context.clock, ids).catch((error: unknown) =>
+    host.context.log.info("a machine's job did not succeed", { machine: machine.record.name, error }),
+  );
+  for (const name of nodes) {
+    await monitor.execute("blockdev-del", { "node-name": `copy-${name}` }).catch(() => {});
+    await rm(copyFile(machine, name), { force: true });
+  }
 }
 
 function copyActions(kind: CopyKind, name: string, id: string): unknown[] {

@@ -16,6 +16,7 @@ import { GuestAgentClient } from "../guest/index.ts";
 import { logText } from "../micro/machine.ts";
 import { QmpClient } from "../qmp/index.ts";
 import { machineCommand, type MachineLayout } from "./argv.ts";
+import { abandonCopies } from "./copy.ts";
 import { serveAddresses } from "./dhcp.ts";
 import type { MachineHost } from "./host.ts";
 import { runJob } from "./jobs.ts";
@@ -136,7 +137,14 @@ export class Machine {
     if (this.live) throw conflict(`the machine ${before.name} is ${before.state} already`);
     await this.#ended;
     await checkMemory(before.spec, MONITOR_BYTES);
-    const { reason: _reason, exitCode: _exit, finishedMs: _finished, grownMemoryBytes: _grown, ...rest } = before;
+    const {
+      reason: _reason,
+      exitCode: _exit,
+      finishedMs: _finished,
+      grownMemoryBytes: _grown,
+      monitorOnly: _only,
+      ...rest
+    } = before;
     const resumeFrom = options.resumeFrom ?? (before.state === "saved" ? SAVED : undefined);
     await this.replace({ ...rest, state: "starting" });
     if (resumeFrom) await this.forgetChanges();
@@ -170,6 +178,7 @@ export class Machine {
     await this.#adopt(program);
     await this.change({
       state: options.frozen ? "paused" : "running",
+      ...(options.frozen ? { monitorOnly: true } : {}),
       startedMs: context.clock.nowMs(),
       accelerator: layout.accelerator,
       addresses: network.addresses,
@@ -301,6 +310,8 @@ export class Machine {
     if (program?.state === "running" || program?.state === "paused") {
       try {
         await this.#adopt(program);
+        await abandonCopies(this.#host, this);
+        if (this.#record.monitorOnly) return await this.quit();
         const { status } = await this.monitor.execute<{ status: string }>("query-status");
         return await this.change({ state: status === "paused" ? "paused" : "running" });
       } catch (error) {

@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readdir, rmdir } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import type { vm } from "../../api/index.ts";
@@ -23,6 +23,17 @@ import { readStats, type StatsSample } from "./stats.ts";
 const IMAGE_CACHE = "/var/cache/berth/vm/images";
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 
+/** Images whose files were being copied when a former daemon ended. */
+async function removeMounts({ context, engine }: MachineHost): Promise<void> {
+  for (const name of await readdir(context.runtimeDir)) {
+    if (!name.startsWith("image-")) continue;
+    const folder = path.join(context.runtimeDir, name);
+    await engine.snapshots.unmount(folder).catch(() => {});
+    // Never what is in it, should it still be mounted.
+    await rmdir(folder).catch(() => {});
+  }
+}
+
 /** All machines of an instance. */
 export class Machines {
   readonly host: MachineHost;
@@ -45,6 +56,7 @@ export class Machines {
   ): Promise<Machines> {
     const machines = new Machines(context, engine);
     await machines.host.open();
+    await removeMounts(machines.host);
     const [records, programs] = await Promise.all([machines.host.records.readAll(), machines.host.recover()]);
     for (const record of records) machines.#machines.set(record.id, new Machine(machines.host, record));
     await Promise.all(

@@ -37,6 +37,8 @@ export interface MachineRecord {
   /** A namespace of somebody else's, whose card is the machine's beside its own networks. */
   readonly attached?: AttachedNetwork;
   readonly backupPolicy?: vm.VmBackupPolicy;
+  /** Only the monitor runs, for work on the disks of a machine that is off. */
+  readonly monitorOnly?: boolean;
   /** Not in the spec, which is shown. */
   readonly vncPassword?: string;
 }

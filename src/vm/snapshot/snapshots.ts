@@ -50,6 +50,9 @@ export async function takeSnapshot(
 async function takeLive(host: MachineHost, machine: Machine, name: string): Promise<void> {
   machine.refuseShares("snapshotted");
   const job = { tag: name, vmstate: machine.nodes[0], devices: snapshotNodes(machine) };
+  // A daemon that was killed may have left one of this name that nobody knows of.
+  const leftover = { tag: name, devices: snapshotNodes(machine) };
+  await runJob(machine.monitor, host.context.clock, "snapshot-delete", leftover).catch(() => {});
   await runJob(machine.monitor, host.context.clock, "snapshot-save", job);
 }
 
