@@ -14,8 +14,13 @@ export class RecordFolder<T> {
   }
   write(name: string, record: T): void {
     const file = path.join(this.#folder, `${name}.json`);
-    writeFileSync(`${file}.new`, JSON.stringify(record));
-    renameSync(`${file}.new`, file);
+    try {
+      writeFileSync(`${file}.new`, JSON.stringify(record));
+      renameSync(`${file}.new`, file);
+    } catch (error) {
+      rmSync(`${file}.new`, { force: true });
+      throw error;
+    }
   }
   remove(name: string): void {
     rmSync(path.join(this.#folder, `${name}.json`), { force: true });

@@ -230,6 +230,78 @@ test("a registry that vanishes in the middle of a pull is named; the pull goes o
   }
 });
 
+/** Takes the last byte of a disk. */
+function fillUp(file: string): void {
+  const fd = fs.openSync(file, "w");
+  try {
+    for (const size of [65_536, 4096, 1]) {
+      try {
+        for (;;) fs.writeSync(fd, Buffer.alloc(size));
+      } catch (error) {
+        assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
+      }
+    }
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** On a disk without room, what is refused says why and is not listed afterwards; what needs no room goes on. */
+async function expectNothingHalf(small: TestBerth): Promise<void> {
+  const big = path.join(work, "huge/data");
+  const listed = async (...args: string[]) => (await small.docker(...args)).stdout.trim().split("\n");
+  const attempts: ReadonlyArray<readonly [string[], string[]]> = [
+    [
+      ["volume", "create", "half"],
+      ["volume", "ls", "-q"],
+    ],
+    [
+      ["network", "create", "half"],
+      ["network", "ls", "--format", "{{.Name}}"],
+    ],
+    [
+      ["create", "--name", "half", "busybox"],
+      ["ps", "-a", "--format", "{{.Names}}"],
+    ],
+    [
+      ["run", "-d", "--name", "half", "-v", "/half", "busybox", "true"],
+      ["ps", "-a", "--format", "{{.Names}}"],
+    ],
+    [
+      ["commit", "filler", "half"],
+      ["images", "--format", "{{.Repository}}"],
+    ],
+    [
+      ["import", big, "half"],
+      ["images", "--format", "{{.Repository}}"],
+    ],
+    [
+      ["tag", "busybox", "half"],
+      ["images", "--format", "{{.Repository}}"],
+    ],
+  ];
+  const now = String(Math.ceil(Date.now() / 1000));
+  const events = small.dockerWith({}, "events", "--since", "1h", "--until", now);
+  for (const [command, list] of attempts) {
+    const { code, stderr } = await small.dockerWith({}, ...command);
+    const known = (await listed(...list)).includes("half");
+    if (code === 0) assert.ok(known, `docker ${command.join(" ")} said it was done`);
+    else {
+      assert.match(stderr, /no space left on device/i);
+      assert.ok(!known, `docker ${command.join(" ")} was refused and is listed`);
+    }
+  }
+  const copied = await small.dockerWith({}, "cp", big, "filler:/copy");
+  assert.notEqual(copied.code, 0);
+  assert.match(copied.stderr, /no space left on device/i);
+  await small.docker("volume", "rm", "kept");
+  await small.docker("rmi", "second");
+  assert.ok(!(await listed("volume", "ls", "-q")).includes("kept"));
+  await small.docker("logs", "filler");
+  assert.match((await events).stdout, /container die .*name=filler/);
+  await small.docker("version");
+}
+
 test("a full disk: an error that says so, and everything works again when there is room", async () => {
   const disk = path.join(work, "disk");
   fs.mkdirSync(disk);
@@ -248,6 +320,8 @@ test("a full disk: an error that says so, and everything works again when there 
     assert.match(failed.stdout + failed.stderr, /no space left on device/i);
     const imported = await small.dockerWith({}, "import", path.join(folder, "data"), "x:1");
     assert.notEqual(imported.code, 0);
+    // Room for what is to be removed on the full disk.
+    fs.writeFileSync(path.join(disk, "spare"), Buffer.alloc(1_000_000));
     const filler = await small.dockerWith(
       {},
       "run",
@@ -260,8 +334,12 @@ test("a full disk: an error that says so, and everything works again when there 
       "bs=1M",
     );
     assert.match(filler.stderr, /No space left on device/);
-    const create = await small.dockerWith({}, "run", "--rm", "busybox", "echo", "no room");
-    if (create.code !== 0) assert.match(create.stderr, /no space left on device/i);
+    fs.rmSync(path.join(disk, "spare"));
+    await small.docker("volume", "create", "kept");
+    await small.docker("tag", "busybox", "second");
+    fillUp(path.join(disk, "rest"));
+    await expectNothingHalf(small);
+    fs.rmSync(path.join(disk, "rest"));
     await small.docker("rm", "-f", "filler");
     assert.equal((await small.docker("run", "--rm", "busybox", "echo", "room")).stdout, "room\n");
     for (let tries = 0; tries < 40 && used() > before + 256; tries++) await pause(50);

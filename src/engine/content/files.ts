@@ -17,14 +17,19 @@ let sequence = 0;
 /** Replaces `file` whole: a reader, also one after a crash, sees the old content or the new, never a mixture. */
 export async function writeFileAtomic(file: string, content: Uint8Array | string): Promise<void> {
   const temporary = `${file}.${process.pid}.${sequence++}.tmp`;
-  const handle = await open(temporary, "w", 0o600);
   try {
-    await handle.writeFile(content);
-    await handle.datasync();
-  } finally {
-    await handle.close();
+    const handle = await open(temporary, "w", 0o600);
+    try {
+      await handle.writeFile(content);
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
   }
-  await rename(temporary, file);
   await syncFolder(path.dirname(file));
 }
 

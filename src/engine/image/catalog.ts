@@ -1,4 +1,7 @@
+import { existsSync } from "node:fs";
+import { rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { errnoOf } from "../../base/index.ts";
 import type { OciDescriptor } from "../../api/index.ts";
 import { readJson, writeFileAtomic, type Digest } from "../content/index.ts";
 
@@ -41,16 +44,25 @@ export class Catalog {
   #writing: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
+  /** What stands in the file. */
+  #stored: CatalogFile = { images: {}, names: {} };
+
   private constructor(file: string) {
     this.#file = file;
   }
 
   static async open(dataDir: string): Promise<Catalog> {
     const catalog = new Catalog(path.join(dataDir, "images.json"));
-    const stored = await readJson<CatalogFile>(catalog.#file);
-    for (const [id, record] of Object.entries(stored?.images ?? {})) catalog.images.set(id, record);
-    for (const [name, record] of Object.entries(stored?.names ?? {})) catalog.names.set(name, record);
+    catalog.#stored = (await readJson<CatalogFile>(catalog.#file)) ?? catalog.#stored;
+    catalog.#restore();
     return catalog;
+  }
+
+  #restore(): void {
+    this.images.clear();
+    this.names.clear();
+    for (const [id, record] of Object.entries(this.#stored.images ?? {})) this.images.set(id, record);
+    for (const [name, record] of Object.entries(this.#stored.names ?? {})) this.names.set(name, record);
   }
 
   /** Names of an image, in order; also those that stand for another platform first. */
@@ -91,8 +103,34 @@ export class Catalog {
     return this.#next;
   }
 
-  #write(): Promise<void> {
+  /** A change that could not be written has not happened: what was told as refused must not be listed. */
+  async #write(): Promise<void> {
     const file: CatalogFile = { images: Object.fromEntries(this.images), names: Object.fromEntries(this.names) };
-    return writeFileAtomic(this.#file, JSON.stringify(file));
+    try {
+      await this.#replace(JSON.stringify(file));
+      this.#stored = file;
+    } catch (error) {
+      // Whoever has changed something meanwhile writes everything again in a moment.
+      if (this.#next === undefined) this.#restore();
+      throw error;
+    }
+  }
+
+  /** On a full disk, images could not be removed for lack of room to write that they are gone: some room is kept for that. */
+  async #replace(text: string): Promise<void> {
+    const reserve = `${this.#file}.reserve`;
+    try {
+      await writeFileAtomic(this.#file, text);
+    } catch (error) {
+      if (errnoOf(error) !== "ENOSPC" || !existsSync(reserve)) throw error;
+      await rm(reserve, { force: true });
+      await writeFileAtomic(this.#file, text);
+    }
+    const wanted = Math.ceil((text.length * 2) / RESERVE_STEP_BYTES) * RESERVE_STEP_BYTES;
+    const kept = await stat(reserve).catch(() => undefined);
+    if ((kept?.size ?? 0) >= wanted) return;
+    await writeFile(reserve, Buffer.alloc(wanted, 1)).catch(() => rm(reserve, { force: true }));
   }
 }
+
+const RESERVE_STEP_BYTES = 64 * 1024;

@@ -2,6 +2,7 @@ import { chmod, chown, mkdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import {
   conflict,
+  errnoOf,
   failedPrecondition,
   hasCode,
   KeyedMutex,
@@ -94,9 +95,9 @@ class Volumes implements VolumeService {
         this.#holders.set(name, new Set([spec.holder]));
         if (volume.anonymous) this.#madeFor.set(name, spec.holder);
       }
-      // The record first: a directory that nobody has noted would stay for ever after a crash.
-      this.#save(name);
       try {
+        // The record first: a directory that nobody has noted would stay for ever after a crash.
+        this.#save(name);
         await mkdir(mountpoint, { recursive: true, mode: 0o755 });
       } catch (error) {
         this.#forget(name);
@@ -128,7 +129,7 @@ class Volumes implements VolumeService {
       if (holders.length > 0) throw conflict(`remove ${name}: volume is in use - [${holders.join(", ")}]`);
       this.#unmountNow(volume);
       // Noted before the first file goes: half a volume must not come back after a crash.
-      this.#records.write(name, { volume, holders: [], removing: true });
+      this.#ifRoom(() => this.#records.write(name, { volume, holders: [], removing: true }));
       await rm(path.dirname(volume.mountpoint), { recursive: true, force: true });
       this.#forget(name);
       this.#publish("destroy", volume);
@@ -160,13 +161,18 @@ class Volumes implements VolumeService {
     const holders = this.#holders.get(name) ?? new Set();
     if (holders.has(holder)) return;
     this.#holders.set(name, holders.add(holder));
-    this.#save(name);
+    try {
+      this.#save(name);
+    } catch (error) {
+      holders.delete(holder);
+      throw error;
+    }
   }
 
   release(name: string, holder: string): void {
     if (!this.#holders.get(name)?.delete(holder)) return;
     if (this.#madeFor.get(name) === holder) this.#madeFor.delete(name);
-    this.#save(name);
+    this.#ifRoom(() => this.#save(name));
   }
 
   holders(name: string): readonly string[] {
@@ -280,6 +286,16 @@ class Volumes implements VolumeService {
       holders: this.holders(name),
       madeFor: this.#madeFor.get(name),
     });
+  }
+
+  /** What gives room back must not need room itself: on a full disk the old record stays, and who held the volume is asked again at the next start. */
+  #ifRoom(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      if (errnoOf(error) !== "ENOSPC" && errnoOf(error) !== "EDQUOT") throw error;
+      this.#ctx.log.warn("a volume's record could not be written: the disk is full", { error });
+    }
   }
 
   #setUsers(name: string, users: Set<string>): void {

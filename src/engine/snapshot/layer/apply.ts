@@ -81,7 +81,7 @@ export class LayerApplier implements TarHandler {
       this.#create(entry, inner);
     } catch (error) {
       if (errnoOf(error) !== "ENOSPC") throw error;
-      throw resourceExhausted("no space left on the disk that holds the images", { cause: error });
+      throw resourceExhausted("no space left on device: the disk that holds the images is full", { cause: error });
     }
   }
 

@@ -24,7 +24,7 @@ async function run(message: Extract<ToWorker, { kind: "task" }>): Promise<void> 
     port.postMessage({
       kind: "failed",
       code: outOfSpace ? "resourceExhausted" : codeOf(error),
-      message: outOfSpace ? "no space left on the disk that holds the images" : messageOf(error),
+      message: outOfSpace ? "no space left on device: the disk that holds the images is full" : messageOf(error),
       hint: told?.hint,
     } satisfies FromWorker);
   }
