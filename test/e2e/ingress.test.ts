@@ -225,7 +225,11 @@ test("TLS by server name, HTTP/2 by ALPN, and a renewed certificate without a re
 });
 
 interface Gateway {
-  status?: { addresses?: { value: string }[]; listeners?: { name: string; attachedRoutes: number }[] };
+  status?: {
+    addresses?: { value: string }[];
+    conditions?: { reason: string }[];
+    listeners?: { name: string; attachedRoutes: number }[];
+  };
 }
 interface HttpRoute {
   status?: { parents?: { conditions: { type: string; status: string; reason: string }[] }[] };
@@ -336,6 +340,16 @@ test("the Gateway API: listeners, host names, matches, weights, filters, TLS, an
       spec: { from: [{ group, kind: "HTTPRoute", namespace: "team" }], to: [{ group: "", kind: "Service" }] },
     });
     assert.equal((await answered("http://far.example/")).name, "shop");
+    await pods.kubectl(
+      "patch",
+      "gateway",
+      "main",
+      "--type=merge",
+      "-p",
+      '{"spec":{"addresses":[{"value":"192.0.2.7"}]}}',
+    );
+    const refused = await pods.until<Gateway>("gateway", "main", (one) => one.status?.addresses?.length === 0);
+    assert.ok(refused.status!.conditions!.some(({ reason }) => reason === "AddressNotUsable"));
     await pods.kubectl("delete", "gateway", "main");
     // Asking would not tell: an address that is not here any more leads to whoever is beyond the machine.
     const isHere = async () => (await run("ip", ["-4", "addr"])).stdout.includes(` ${address}/`);

@@ -89,7 +89,7 @@ export class GatewayStatus {
         : { type: "Programmed", status: "False", reason: "Invalid", message: "the Gateway has no address" },
     ].map((one): Said => (one.type === refused?.type ? refused : (one as Said)));
     return {
-      ...(address && { addresses: [{ type: "IPAddress", value: address }] }),
+      addresses: address ? [{ type: "IPAddress", value: address }] : [],
       conditions: this.#conditions(own, old?.conditions, gateway),
       listeners,
     };
