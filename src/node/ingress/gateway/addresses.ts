@@ -5,13 +5,11 @@ import type { Gateway } from "./types.ts";
 /** The first addresses of the range are somebody else's: the Ingress listener has one of them. */
 const FIRST_OFFSET = 2n;
 
-/** What a Gateway asks for and cannot have. */
-export type AddressProblem = Said;
-
 /** By `namespace/name`: the address of each Gateway, or why it has none. */
 export interface Assigned {
   readonly addresses: ReadonlyMap<string, string>;
-  readonly problems: ReadonlyMap<string, AddressProblem>;
+  /** The condition that says what it asks for and cannot have. */
+  readonly problems: ReadonlyMap<string, Said>;
 }
 
 /**
@@ -24,7 +22,7 @@ export function assignAddresses(
   range: IpRange,
 ): Assigned {
   const addresses = new Map<string, string>();
-  const problems = new Map<string, AddressProblem>();
+  const problems = new Map<string, Said>();
   const taken = new Set<string>();
   const give = (key: string, address: string) => {
     addresses.set(key, address);
@@ -55,7 +53,7 @@ function wish({ spec }: Gateway): string | undefined {
   return spec?.addresses?.[0]?.value;
 }
 
-function unsupported({ spec }: Gateway): AddressProblem | undefined {
+function unsupported({ spec }: Gateway): Said | undefined {
   const asked = spec?.addresses ?? [];
   const refuse = (message: string): Said => ({
     type: "Accepted",
@@ -68,12 +66,12 @@ function unsupported({ spec }: Gateway): AddressProblem | undefined {
   return asked.length > 1 ? refuse("a Gateway has one address here") : undefined;
 }
 
-function notUsable(address: string, range: IpRange): AddressProblem {
+function notUsable(address: string, range: IpRange): Said {
   const message = `${address} is not a free address of ${range.cidr}`;
   return { type: "Programmed", status: "False", reason: "AddressNotUsable", message };
 }
 
-function notAssigned(range: IpRange): AddressProblem {
+function notAssigned(range: IpRange): Said {
   const message = `no address of ${range.cidr} is left`;
   return { type: "Programmed", status: "False", reason: "AddressNotAssigned", message };
 }
