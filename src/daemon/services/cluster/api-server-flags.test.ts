@@ -6,6 +6,7 @@ test("flags of the API server, by upstream's names", () => {
   assert.deepEqual(apiServerOptions({}), {
     tokenAuthFile: undefined,
     serviceAccountIssuer: undefined,
+    disabledAdmissionPlugins: undefined,
     oidc: undefined,
     authenticationConfigFile: undefined,
     webhookTokens: undefined,
@@ -19,6 +20,8 @@ test("flags of the API server, by upstream's names", () => {
     "oidc-signing-algs": "RS256,ES256",
   });
   assert.equal(tokenAuthFile, "/etc/tokens");
+  const { disabledAdmissionPlugins } = apiServerOptions({ "disable-admission-plugins": "LimitRanger, PodSecurity" });
+  assert.deepEqual(disabledAdmissionPlugins, ["LimitRanger", "PodSecurity"]);
   assert.deepEqual(oidc?.requiredClaims, { hd: "example.com", tier: "1" });
   assert.deepEqual(oidc.signingAlgs, ["RS256", "ES256"]);
 });

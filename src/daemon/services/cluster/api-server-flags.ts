@@ -8,12 +8,19 @@ export type ApiServerFlags = Readonly<Record<string, string>>;
 
 type Chosen = Pick<
   ClusterOptions,
-  "tokenAuthFile" | "serviceAccountIssuer" | "oidc" | "webhookTokens" | "authorization" | "authenticationConfigFile"
+  | "tokenAuthFile"
+  | "serviceAccountIssuer"
+  | "oidc"
+  | "webhookTokens"
+  | "authorization"
+  | "authenticationConfigFile"
+  | "disabledAdmissionPlugins"
 >;
 
 const KNOWN = [
   "token-auth-file",
   "service-account-issuer",
+  "disable-admission-plugins",
   "audit-log-path",
   "etcd-servers",
   "etcd-cafile",
@@ -52,6 +59,7 @@ export function apiServerOptions(flags: ApiServerFlags): Chosen {
   return {
     tokenAuthFile: flags["token-auth-file"],
     serviceAccountIssuer: flags["service-account-issuer"],
+    disabledAdmissionPlugins: flags["disable-admission-plugins"]?.split(",").map((name) => name.trim()),
     oidc: oidcOf(flags),
     authenticationConfigFile: authenticationConfigOf(flags),
     webhookTokens: webhookTokensOf(flags),
