@@ -35,14 +35,31 @@ export class Cgroup {
 
   /** Makes the group where it is not there yet and sets its limits. What is absent or 0 is left as it is; -1 lifts a limit. */
   async limit(limits: CgroupLimits): Promise<void> {
+    const files = limitFiles(limits, this.#layout.mode === "unified");
+    if (this.#layout.mode === "unified") await this.#enable(new Set(files.map(({ controller }) => controller)));
     await Promise.all(
-      limitFiles(limits, this.#layout.mode === "unified").map(async ({ controller, file, value }) => {
+      files.map(async ({ controller, file, value }) => {
         const directory = this.directory(controller);
         if (directory === undefined) return;
         await mkdir(directory, { recursive: true });
         await writeFile(path.join(directory, file), value);
       }),
     );
+  }
+
+  /** A v2 group has the files of a controller only when every group above it hands the controller down (cgroups(7)). */
+  async #enable(controllers: ReadonlySet<string>): Promise<void> {
+    let directory = this.#layout.unified!;
+    for (const name of this.path.split("/").filter(Boolean)) {
+      const available = await readFile(path.join(directory, "cgroup.controllers"), "utf8").catch(() => "");
+      const handed = available.trim().split(/\s+/);
+      for (const controller of controllers) {
+        if (!handed.includes(controller)) continue;
+        await writeFile(path.join(directory, "cgroup.subtree_control"), `+${controller}`);
+      }
+      directory = path.join(directory, name);
+      await mkdir(directory, { recursive: true });
+    }
   }
 
   async freeze(): Promise<void> {
