@@ -45,7 +45,13 @@ test("UEFI starts a program from a disk, BIOS one from an ISO", async () => {
   await vms.says("efi", "hello from UEFI");
   const { pid, addresses } = await vms.inspect("iso");
   assert.equal(await leaseOf(pid!, addresses[0]!.macAddress), addresses[0]!.ipv4Address);
-  await vms.done("rm", "--force", "efi", "iso");
+  await vms.done("rm", "--force", "iso");
+  const backup = await vms.done("backup", "create", "efi");
+  await vms.done("rm", "--force", "efi");
+  await vms.done("backup", "restore", backup);
+  await vms.done("start", "efi");
+  await vms.says("efi", "hello from UEFI");
+  await vms.done("rm", "--force", "efi");
 });
 
 test("VMDK and VDI, an URL with its checksum, and exported disks boot alike", async () => {

@@ -11,6 +11,8 @@ import type { Machines } from "../machine/machines.ts";
 import type { MachineRecord } from "../machine/record.ts";
 
 const FILE = "backup.json";
+/** Where UEFI keeps its variables. */
+const FIRMWARE = "firmware";
 const LONG_MS = 60 * 60_000;
 /** A chain of increments is read as a whole at a restore; after so many a full backup is made again. */
 const MAX_CHAIN = 14;
@@ -64,6 +66,8 @@ export class Backups {
           return rest.frozen;
         });
         if (!wasLive) await machine.quit();
+        if (machine.record.spec.firmware === "uefi")
+          await copyFile(machine.diskFile(FIRMWARE), path.join(folder, `${FIRMWARE}.qcow2`));
         const backup: BackupRecord = {
           id,
           vm: machine.record.name,
@@ -163,8 +167,10 @@ export class Backups {
           "qcow2",
           path.join(disksFolder, `${disk}.qcow2`),
         );
-      const firmware = path.join(this.#folder, backup.id, "firmware.qcow2");
-      await copyFile(firmware, path.join(disksFolder, "firmware.qcow2")).catch(() => {});
+      if (backup.machine.spec.firmware === "uefi") {
+        const firmware = `${FIRMWARE}.qcow2`;
+        await copyFile(path.join(this.#folder, backup.id, firmware), path.join(disksFolder, firmware));
+      }
     });
   }
 
