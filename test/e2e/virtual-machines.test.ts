@@ -120,6 +120,15 @@ test("a VirtualMachine is served, scheduled, restarted, copied and gone", async 
     assert.match(await kubectl(`get pod web-launcher -o jsonpath=${requests}`), /"cpu":"100m","memory":"224Mi"/);
   });
 
+  await t.test("its guest knows the cluster's names", async () => {
+    const name = await status("machine");
+    const address = await kubectl("get service web -o jsonpath={.spec.clusterIP}");
+    const look = ["vm", "exec", name, "--", "/bin/busybox", "nslookup", "web.default.svc.cluster.local"];
+    await until("an answer to the guest", async () =>
+      (await berth.berthWith({ timeoutMs: LONG_MS }, ...look)).stdout.includes(`Address: ${address}`),
+    );
+  });
+
   await t.test("a daemon that was killed finds it again", async () => {
     const [before] = machines();
     const address = await status("ipAddress");
@@ -129,6 +138,16 @@ test("a VirtualMachine is served, scheduled, restarted, copied and gone", async 
     assert.equal(await ask(address), "from-vm\n");
     assert.deepEqual(machines(), [before]);
     assert.equal(await status("restarts"), "0");
+  });
+
+  await t.test("without its launcher it goes on in another", async () => {
+    const uid = "get pod web-launcher -o jsonpath={.metadata.uid}";
+    const before = await kubectl(uid);
+    await kubectl("delete pod web-launcher --timeout=120s");
+    await until("another launcher", async () => ![before, ""].includes((await run(uid.split(" "))).stdout.trim()));
+    await kubectl(`wait --for=condition=Ready vm/web --timeout=${LONG_MS / 1000}s`);
+    const address = await kubectl("get service web -o jsonpath={.spec.clusterIP}");
+    await until("the page through the Service", async () => (await ask(address)) === "from-vm\n");
   });
 
   await t.test("a snapshot and a backup", async () => {

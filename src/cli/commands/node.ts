@@ -1,3 +1,4 @@
+import { notImplemented } from "../../base/index.ts";
 import { SocketClient } from "../http.ts";
 import { currentInstance } from "../instance.ts";
 import { table } from "../output/table.ts";
@@ -21,7 +22,11 @@ export async function list(options: { json?: boolean }): Promise<void> {
   print(table(["NAME", "STATE", "PODS", "ADDRESS"], rows));
 }
 
-export async function add({ count }: { count: string }): Promise<void> {
+export async function add({ count, vm }: { count: string; vm?: boolean }): Promise<void> {
+  if (vm)
+    throw notImplemented("a node can't be a virtual machine of berth's yet", {
+      hint: "`berth node add` gives a node with a network, Pods and a kubelet of its own, on this machine's kernel",
+    });
   const names = await client().json<string[]>("POST", "/nodes", { query: { count } });
   for (const name of names) print(name);
 }

@@ -13,6 +13,7 @@ export function declareNodeCommands(berth: Command): void {
     .command("add")
     .description("add a node, with a network, Pods and a kubelet of its own")
     .option("--count <number>", "so many", "1")
+    .option("--vm", "a virtual machine as the node (not implemented yet)")
     .action(async (options) => (await commands()).add(options));
   node
     .command("remove <name...>")

@@ -282,9 +282,11 @@ export class MachineReconciler {
   async #removePod(pod: Pod, signal: AbortSignal): Promise<void> {
     const { uid, deletionTimestamp, deletionGracePeriodSeconds: left } = pod.metadata;
     if (deletionTimestamp && left !== undefined && left <= LAUNCHER_GONE_SECONDS) return;
+    // Whoever deleted it gave it all of its grace; there is nothing left to wait for.
+    const gracePeriodSeconds = deletionTimestamp ? 0 : LAUNCHER_GONE_SECONDS;
     await this.#parts.client
       .of(resources.pods)
-      .delete(pod.metadata, { gracePeriodSeconds: LAUNCHER_GONE_SECONDS, preconditions: { uid }, signal })
+      .delete(pod.metadata, { gracePeriodSeconds, preconditions: { uid }, signal })
       .catch(ignoring("notFound", "conflict"));
   }
 
