@@ -30,6 +30,9 @@ test("defaults, then file, then environment, then flags", () => {
 test("bad configuration names the file and the key", () => {
   assert.throws(() => loadConfig(withFile({ "log-levle": "debug" })), /unknown key "log-levle" in .*daemon\.json/);
   assert.throws(() => loadConfig(withFile({ "log-level": "loud" })), /"log-level" must be one of/);
+  assert.throws(() => loadConfig(withFile({ iptables: false })), /"iptables": false is not possible/);
+  const bridge = { icc: false, "ip-masq": false, mtu: 1400 };
+  assert.deepEqual(loadConfig(withFile(bridge)).docker.bridge, { icc: false, masquerade: false, mtu: 1400 });
   assert.throws(() => loadConfig(withFile("{")), /daemon\.json is not JSON/);
   assert.throws(() => loadConfig({ BERTH_INSTANCE: "Not OK" }), /invalid instance name/);
 });

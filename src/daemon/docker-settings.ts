@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { invalidArgument } from "../base/index.ts";
-import type { ContainerDefaults } from "../engine/index.ts";
+import type { ContainerDefaults, EngineOptions } from "../engine/index.ts";
 
 /** Keys of dockerd's daemon.json that concern containers and their networks, read as dockerd reads them. */
 export interface DockerSettings {
@@ -9,8 +9,8 @@ export interface DockerSettings {
   readonly usernsRemap?: string;
   readonly dnsSearch: readonly string[];
   readonly dnsOptions: readonly string[];
-  /** The default bridge: `bip` (address and prefix length), `mtu`, and `ip`, where ports are published that name no address. */
-  readonly bridge: { readonly address?: string; readonly mtu?: number; readonly hostBinding?: string };
+  /** The default bridge: `bip` (address and prefix length), `mtu`, `icc`, `ip-masq`, and `ip`, where ports are published that name no address. */
+  readonly bridge: NonNullable<EngineOptions["bridge"]>;
   /** Shown by `docker info`. */
   readonly labels: readonly string[];
   readonly debug: boolean;
@@ -51,6 +51,14 @@ const oneOf = (value: unknown, key: string, ...choices: string[]): string => {
 const objectOf = (value: unknown, key: string): Record<string, unknown> => {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   throw wrong(key, "an object");
+};
+
+/** What is so with berth whatever a file says: asking for the contrary is refused, since it would not be had. */
+const always = (value: unknown, key: string): void => {
+  if (!truth(value, key))
+    throw invalidArgument(`configuration: "${key}": false is not possible`, {
+      hint: "networks and published ports are made by rules of berth's own nftables table; remove the key",
+    });
 };
 
 /** `64M`, `1g`, or bytes. */
@@ -115,11 +123,11 @@ export const DOCKER_KEYS: Readonly<Record<string, Reader>> = {
       if (option !== "native.cgroupdriver=cgroupfs") throw wrong(key, '["native.cgroupdriver=cgroupfs"]');
   }),
   "storage-driver": accepted((value, key) => oneOf(value, key, "", "overlay2")),
-  iptables: accepted(truth),
-  ip6tables: accepted(truth),
-  "ip-forward": accepted(truth),
-  "ip-masq": accepted(truth),
-  icc: accepted(truth),
+  iptables: accepted(always),
+  ip6tables: accepted(always),
+  "ip-forward": accepted(always),
+  "ip-masq": (value, key, { bridge }) => ({ bridge: { ...bridge, masquerade: truth(value, key) } }),
+  icc: (value, key, { bridge }) => ({ bridge: { ...bridge, icc: truth(value, key) } }),
   ipv6: accepted(truth),
   "userland-proxy": accepted(truth),
   experimental: accepted(truth),

@@ -1,4 +1,5 @@
 import type { ContainerDefaults, Isolation } from "./container/index.ts";
+import type { BridgeSettings } from "./network/index.ts";
 
 /** What the engine is told by the daemon's configuration. */
 export interface EngineOptions {
@@ -7,8 +8,7 @@ export interface EngineOptions {
   readonly dns: readonly string[];
   readonly dnsSearch?: readonly string[];
   readonly dnsOptions?: readonly string[];
-  /** The default bridge's address with prefix length, its MTU, and the host's address where it publishes ports by default. */
-  readonly bridge?: { readonly address?: string; readonly mtu?: number; readonly hostBinding?: string };
+  readonly bridge?: BridgeSettings;
   readonly containerDefaults?: ContainerDefaults;
   /** Whose ids containers' users have on the host: dockerd's `userns-remap`. */
   readonly usernsRemap?: string;

@@ -11,6 +11,10 @@ export interface BridgeSettings {
   readonly mtu?: number;
   /** `ip`: where it publishes ports that name no address. */
   readonly hostBinding?: string;
+  /** Whether its containers reach each other; true when not said. */
+  readonly icc?: boolean;
+  /** `ip-masq`; true when not said. */
+  readonly masquerade?: boolean;
 }
 
 export interface Surroundings {
@@ -80,7 +84,7 @@ export function definePredefined(name: "bridge" | "host" | "none", around: Surro
   const driver = name === "none" ? "null" : name;
   const isBridge = driver === "bridge";
   const linkName = isBridge ? kernelName(around.instance, "br0") : "";
-  const { address, mtu, hostBinding } = around.bridge ?? {};
+  const { address } = around.bridge ?? {};
   const ipam = isBridge && address ? { config: [bridgePool(address)] } : undefined;
   const network = defineNetwork({ name, enableIPv4: isBridge, ipam }, driver, around);
   // Docker shows IPv4 as enabled on host and none too, though they have no pools.
@@ -89,7 +93,7 @@ export function definePredefined(name: "bridge" | "host" | "none", around: Surro
     enableIPv4: true,
     predefined: true,
     linkName,
-    options: isBridge ? bridgeOptions(linkName, mtu, hostBinding) : {},
+    options: isBridge ? bridgeOptions(linkName, around.bridge) : {},
   };
 }
 
@@ -98,14 +102,21 @@ function bridgePool(address: string): IpamPool {
   return { subnet: subnetText(parseSubnet(address)), gateway: address.replace(/\/.*$/, "") };
 }
 
-function bridgeOptions(linkName: string, mtu = DEFAULT_MTU, hostBinding = "0.0.0.0"): Record<string, string> {
+function bridgeOptions(linkName: string, settings: BridgeSettings = {}): Record<string, string> {
   return {
     "com.docker.network.bridge.default_bridge": "true",
-    "com.docker.network.bridge.enable_icc": "true",
-    "com.docker.network.bridge.enable_ip_masquerade": "true",
-    [HOST_BINDING]: hostBinding,
+    ...bridgeRules(settings),
     [BRIDGE_NAME]: linkName,
-    [MTU_OPTION]: String(mtu),
+    [MTU_OPTION]: String(settings.mtu ?? DEFAULT_MTU),
+  };
+}
+
+/** What the rules of the default bridge are made by. */
+export function bridgeRules(settings: BridgeSettings): Record<string, string> {
+  return {
+    "com.docker.network.bridge.enable_icc": String(settings.icc ?? true),
+    "com.docker.network.bridge.enable_ip_masquerade": String(settings.masquerade ?? true),
+    [HOST_BINDING]: settings.hostBinding ?? "0.0.0.0",
   };
 }
 

@@ -1,3 +1,4 @@
+export type { BridgeSettings } from "./define.ts";
 export { hostNameServers } from "./files.ts";
 export { relayTcp } from "./relay.ts";
 export { GUEST_DNS } from "./ruleset.ts";

@@ -191,6 +191,26 @@ test("a network in use, a predefined one and an unknown one are not removed", as
   );
 });
 
+test("the default bridge follows the daemon's configuration, but not while a container is on it", async () => {
+  const { ctx, netns, netlink, nft, sockets } = world();
+  const open = (bridge = {}) =>
+    openNetworks(ctx, { bridge, hosts: { netns, netlink, nft, sockets, resolvConf: () => "" } });
+  const options = (networks: NetworkService) => {
+    const all = networks.get("bridge").options;
+    const prefix = "com.docker.network.bridge";
+    return ["enable_icc", "enable_ip_masquerade", "host_binding_ipv4"].map((name) => all[`${prefix}.${name}`]);
+  };
+  assert.deepEqual(options(await open()), ["true", "true", "0.0.0.0"]);
+  const closed = { icc: false, masquerade: false, hostBinding: "127.0.0.1" };
+  assert.deepEqual(options(await open(closed)), ["false", "false", "127.0.0.1"]);
+  const { id } = (await open(closed)).get("bridge");
+  assert.equal((await open(closed)).get("bridge").id, id);
+  const again = await open();
+  assert.deepEqual(options(again), ["true", "true", "0.0.0.0"]);
+  await container(again, "web");
+  assert.deepEqual(options(await open({ icc: false })), ["true", "true", "0.0.0.0"]);
+});
+
 test("bad networks are refused before anything is made", async () => {
   const { open, netlink } = world();
   const networks = await open();

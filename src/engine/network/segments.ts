@@ -1,6 +1,7 @@
 import { conflict, permissionDenied, randomHex, type InstanceContext, type KeyedMutex } from "../../base/index.ts";
 import { RecordFolder } from "../records.ts";
 import {
+  bridgeRules,
   defineNetwork,
   definePredefined,
   MTU_OPTION,
@@ -154,10 +155,11 @@ export class Segments {
     const mtu = network.options[MTU_OPTION];
     const same =
       (bridge.address === undefined || bridge.address === address) &&
-      (bridge.mtu === undefined || String(bridge.mtu) === mtu);
+      (bridge.mtu === undefined || String(bridge.mtu) === mtu) &&
+      Object.entries(bridgeRules(bridge)).every(([option, value]) => network.options[option] === value);
     if (same) return false;
     if (!inUse.has(network.id)) return true;
-    ctx.log.warn("the default bridge keeps its address and MTU while containers run on it", { address, mtu });
+    ctx.log.warn("the default bridge keeps its settings while containers run on it", { address, mtu });
     return false;
   }
 
