@@ -70,7 +70,11 @@ class GarbageCollector {
     };
     informer.onChange({
       added: consider,
-      updated: consider,
+      updated: (object, old) => {
+        consider(object);
+        for (const owner of old.metadata.ownerReferences ?? [])
+          if (owner.blockOwnerDeletion && !isBlocking(object, owner.uid)) this.#enqueueOwner(owner, object);
+      },
       deleted: (object) => {
         this.#rememberAbsent(object.metadata.uid);
         this.#enqueueDependents(object.metadata.uid);
@@ -93,8 +97,10 @@ class GarbageCollector {
     }
   }
 
+  /** Those that are going already tell of themselves; asking them over and over would never end in a circle. */
   #enqueueDependents(uid: string): void {
     for (const { id, object } of this.#dependents(uid)) {
+      if (object.metadata.deletionTimestamp && !object.metadata.finalizers?.includes(ORPHAN)) continue;
       this.#context.enqueue(
         `${id}|${object.metadata.namespace ? `${object.metadata.namespace}/` : ""}${object.metadata.name}`,
       );
@@ -145,6 +151,11 @@ class GarbageCollector {
         );
       } else if (waiting.length > 0) {
         const blocks = this.#hasBlockingDependents(object);
+        if (blocks && this.#closesCircle(uid)) {
+          const ownerReferences = owners.map((owner) => ({ ...owner, blockOwnerDeletion: false }));
+          await client.patch({ name, namespace }, { metadata: { uid, resourceVersion, ownerReferences } }, { signal });
+          return;
+        }
         await client.delete(
           { name, namespace },
           { propagationPolicy: blocks ? "Foreground" : "Background", preconditions, signal },
@@ -163,15 +174,20 @@ class GarbageCollector {
     }
   }
 
-  #hasBlockingDependents(owner: Object_): boolean {
-    for (const { object } of this.#dependents(owner.metadata.uid)) {
+  #hasBlockingDependents({ metadata }: Object_): boolean {
+    for (const { object } of this.#dependents(metadata.uid)) if (isBlocking(object, metadata.uid)) return true;
+    return false;
+  }
+
+  /** Its owners wait for it, and what it owns waits for its own dependents already: each would wait for the next one. */
+  #closesCircle(uid: string): boolean {
+    for (const { object } of this.#dependents(uid))
       if (
-        object.metadata.ownerReferences?.some(
-          ({ uid, blockOwnerDeletion }) => uid === owner.metadata.uid && blockOwnerDeletion,
-        )
+        isBlocking(object, uid) &&
+        object.metadata.deletionTimestamp &&
+        object.metadata.finalizers?.includes(FOREGROUND)
       )
         return true;
-    }
     return false;
   }
 
@@ -248,6 +264,10 @@ class GarbageCollector {
       if (!hasCode(error, "notFound")) throw error;
     }
   }
+}
+
+function isBlocking({ metadata }: Object_, owner: string): boolean {
+  return metadata.ownerReferences?.some(({ uid, blockOwnerDeletion }) => uid === owner && blockOwnerDeletion) ?? false;
 }
 
 function idOf(resource: Resource): string {
