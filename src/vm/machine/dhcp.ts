@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { SeedInterface } from "../cloud-init/index.ts";
 import type { MachineHost } from "./host.ts";
-import { NAME_SERVER, serverAddress, type MachineNetwork } from "./network.ts";
+import { NAME_SERVER, script, serverAddress, type MachineNetwork } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
 
 const CAPABILITIES = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST"];
@@ -10,7 +10,7 @@ const LEASE_SECONDS = 24 * 3600;
 
 /**
  * Tells guests that read no seed their addresses: a DHCP server (busybox' udhcpd) behind each link of a machine that boots an operating system of its own. It has one
- * address to give, to the machine's own hardware address; whoever else on the network asks gets no answer.
+ * address to give, to the machine's own hardware address; whoever else on the network asks is not heard.
  */
 export async function serveAddresses(
   host: MachineHost,
@@ -18,6 +18,7 @@ export async function serveAddresses(
   { netnsPath, interfaces }: MachineNetwork,
 ): Promise<void> {
   if (spec.firmware === "kernel") return;
+  await script(netnsPath, onlyOwnRequests(interfaces));
   for (const [index, link] of interfaces.entries()) {
     const config = dhcpConfig(link, index, spec.hostname);
     if (config === undefined) continue;
@@ -33,6 +34,16 @@ export async function serveAddresses(
       binds: [{ source: file }],
     });
   }
+}
+
+/** A server refuses who asks for an address that is not its own: it must not hear other machines of the network. Pure. */
+export function onlyOwnRequests(interfaces: readonly SeedInterface[]): string {
+  const rules = interfaces.map(
+    ({ macAddress }, index) => `    iifname "br${index}" udp dport 67 ether saddr != ${macAddress} drop`,
+  );
+  const chain = ["  chain input {", "    type filter hook input priority 0;", ...rules, "  }"];
+  const table = ["table ip berth_dhcp", "delete table ip berth_dhcp", "table ip berth_dhcp {", ...chain, "}"];
+  return ["nft -f - <<'RULES'", ...table, "RULES"].join("\n");
 }
 
 /** udhcpd's configuration for one link; undefined for a link without an IPv4 address. Pure. */

@@ -6,7 +6,7 @@ import { refuseOvercommit, refuseShortage } from "./admission.ts";
 import { adviceFor } from "./advice.ts";
 import { machineCommand, type MachineLayout } from "./argv.ts";
 import { checkRequest, restoredRecord } from "./create.ts";
-import { dhcpConfig } from "./dhcp.ts";
+import { dhcpConfig, onlyOwnRequests } from "./dhcp.ts";
 import { descriptor, parseDescriptor } from "./ova.ts";
 import { nameServers, seedInterfaces, tapScript } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
@@ -249,4 +249,5 @@ test("DHCP gives a machine the address of its link, the way out, and the way to 
   ])
     assert.ok(config.split("\n").includes(line), line);
   assert.match(dhcpConfig(link, 1, "web")!, /^interface br1$/m);
+  assert.match(onlyOwnRequests([link]), /iifname "br0" udp dport 67 ether saddr != 52:54:00:00:00:01 drop/);
 });
