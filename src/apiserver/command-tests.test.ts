@@ -124,6 +124,7 @@ test("a strategic patch with a value of a wrong type is refused in the conversio
   const rows: [patch: object, problem: string][] = [
     [{ metadata: { labels: "x" } }, '"map[metadata:map[labels:x]]": cannot restore map from string'],
     [{ metadata: { labels: { a: 1 } } }, '"map[metadata:map[labels:map[a:1]]]": cannot convert int64 to string'],
+    [{ spec: { priority: "x" } }, '"map[spec:map[priority:x]]": unrecognized type: int32'],
     [{ spec: { tolerations: "x" } }, '"map[spec:map[tolerations:x]]": cannot restore slice from string'],
     [
       { spec: { securityContext: [true] } },

@@ -15,8 +15,13 @@ function problemOf(value: unknown, schema: Mismatch["schema"]): string {
   if (schema.type === "array") return `cannot restore slice from ${kindOf(value)}`;
   if (schema.additionalProperties) return `cannot restore map from ${kindOf(value)}`;
   if (schema.type === "object") return `cannot restore struct from: ${kindOf(value)}`;
-  return `cannot convert ${typeOf(value)} to ${scalarOf(schema)}`;
+  const wanted = scalarOf(schema);
+  return isConvertible(value, wanted) ? `cannot convert ${kindOf(value)} to ${wanted}` : `unrecognized type: ${wanted}`;
 }
+
+/** What Go could convert, but JSON's types should not: whole numbers to text, fractions to integers. */
+const isConvertible = (value: unknown, wanted: string): boolean =>
+  typeof value === "number" && (wanted === "string" ? Number.isInteger(value) : wanted !== "bool");
 
 /** The Go kind that a JSON value has before its type is known. */
 function kindOf(value: unknown): string {
@@ -24,12 +29,6 @@ function kindOf(value: unknown): string {
   if (typeof value === "boolean") return "bool";
   if (typeof value === "number") return Number.isInteger(value) ? "int64" : "float64";
   return typeof value === "string" ? "string" : "map";
-}
-
-function typeOf(value: unknown): string {
-  const kind = kindOf(value);
-  if (kind === "slice") return "[]interface {}";
-  return kind === "map" ? "map[string]interface {}" : kind;
 }
 
 function scalarOf({ type, format }: Mismatch["schema"]): string {
