@@ -15,7 +15,7 @@ const SEED = Number(process.env["BERTH_FAULT_SEED"] ?? 1);
 const NODES = 3;
 const MOST = 5;
 const LONGEST_WAIT_MS = 600;
-const CONVERGE_MS = 60_000;
+const CONVERGE_MS = 90_000;
 
 let k: PodTests;
 before(async () => {
