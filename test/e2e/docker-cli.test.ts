@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { startBerth, type TestBerth } from "../support/daemon.ts";
 import { importBusybox } from "../support/images.ts";
 
@@ -102,6 +103,8 @@ test("a container's life: create, start, pause, rename, restart, kill, wait, rem
   await berth.docker("rename", "other", "life");
   await berth.docker("restart", "-t", "0", "life");
   assert.equal(await status(), "running");
+  // Started is told when the runtime's process is let go, a moment before it has become the program.
+  for (let tries = 0; tries < 100 && !/sleep 60/.test(await out("top", "life")); tries++) await pause(50);
   assert.match(await out("top", "life"), /sleep 60/);
   assert.match(await out("ps", "--format", "{{.Names}} {{.Image}} {{.State}}"), /^life busybox running$/m);
   assert.match(await out("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "life"), /^life 1$/m);
