@@ -6,4 +6,4 @@ export { builtinKinds } from "./resources/index.ts";
 export * from "./cluster.ts";
 export { durationMs } from "./authz/configuration.ts";
 export { createAudit, type AuditLevel, type AuditOptions, type AuditRule } from "./machinery/audit.ts";
-export { FlowControl, type FairnessOptions } from "./machinery/fairness/fairness.ts";
+export { type FairnessOptions } from "./machinery/fairness/fairness.ts";

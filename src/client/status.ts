@@ -39,7 +39,7 @@ export function errorFromStatus(status: Status, httpStatus = status.code ?? 500)
   return new BerthError(code, status.message ?? `the server answered ${httpStatus}`, { details: { status } });
 }
 
-export function statusOf(error: unknown): Status | undefined {
+function statusOf(error: unknown): Status | undefined {
   return error instanceof BerthError ? (error.details["status"] as Status | undefined) : undefined;
 }
 

@@ -33,7 +33,7 @@ import {
 } from "./volume/index.ts";
 
 export type * from "./controller.ts";
-export { controllerUser, runControllers, type ControllerManager, type ControllerManagerOptions } from "./manager.ts";
+export { runControllers, type ControllerManager, type ControllerManagerOptions } from "./manager.ts";
 
 /** Everything that a cluster runs. */
 export const allControllers: readonly Controller[] = [

@@ -17,7 +17,7 @@ export interface ControllerManagerOptions {
 const DEFAULT_WORKERS = 5;
 
 /** Each controller acts under its own service account, as upstream's `--use-service-account-credentials`. */
-export function controllerUser(name: string): UserInfo {
+function controllerUser(name: string): UserInfo {
   return {
     name: `system:serviceaccount:kube-system:${name}`,
     groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"],

@@ -139,7 +139,7 @@ const KEYS: Readonly<Record<string, Reader>> = {
   tlsverify: () => ({}),
 };
 
-export function instanceName(env: Env): string {
+function instanceName(env: Env): string {
   const name = env["BERTH_INSTANCE"] || "default";
   if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
     throw invalidArgument(`invalid instance name "${name}"`, {

@@ -18,7 +18,7 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
   internal: 500,
 };
 
-export function statusOf(error: unknown): number {
+function statusOf(error: unknown): number {
   return STATUS[codeOf(error)];
 }
 

@@ -99,7 +99,7 @@ export function createServer(handler: DockerHandler): http.Server {
 }
 
 /** Docker's raw streams say `Upgrade: tcp`, BuildKit's sessions `h2c`. Any other wish is ignored, as RFC 9110 section 7.8 allows. */
-export function wantsUpgrade(request: IncomingMessage): boolean {
+function wantsUpgrade(request: IncomingMessage): boolean {
   return ["tcp", "h2c", "websocket"].includes(request.headers.upgrade?.toLowerCase() ?? "");
 }
 

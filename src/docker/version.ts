@@ -2,7 +2,7 @@ import { invalidArgument } from "../base/index.ts";
 
 /** Minor numbers of the Engine API's versions that we speak: v1.24 is the oldest that Docker's own daemon accepted in 28.x. */
 export const MAX_API_MINOR = 50;
-export const MIN_API_MINOR = 24;
+const MIN_API_MINOR = 24;
 export const API_VERSION = `1.${MAX_API_MINOR}`;
 export const MIN_API_VERSION = `1.${MIN_API_MINOR}`;
 

@@ -33,6 +33,6 @@ async function versionOf(program: string | undefined): Promise<string> {
 }
 
 /** The version in what a program says of itself: `conmon version 2.1.6`, `crun version 1.8.1`, `tini version 0.19.0`. */
-export function versionIn(text: string): string {
+function versionIn(text: string): string {
   return /\bversion:?\s+v?(\S+)/i.exec(text)?.[1] ?? "";
 }

@@ -19,7 +19,7 @@ export type * from "./host-facts.ts";
 export type * from "./options.ts";
 export * from "./container/index.ts";
 export * from "./cri/index.ts";
-export { GUEST_DNS, hostNameServers, relayTcp } from "./network/index.ts";
+export { GUEST_DNS, hostNameServers } from "./network/index.ts";
 export type {
   Endpoint,
   EndpointSpec,

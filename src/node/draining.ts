@@ -5,7 +5,7 @@ import type { Lister } from "../client/index.ts";
 /** For requests that were under way to the Pod when the proxy stopped sending it more. */
 const SETTLE_MS = 200;
 const POLL_MS = 10;
-export const DRAIN_WAIT_MS = 2_000;
+const DRAIN_WAIT_MS = 2_000;
 /** The name of the index that `drained` reads, and what it is made of: the Pods behind a slice's endpoints. */
 export const SLICES_BY_POD = "pod";
 

@@ -20,7 +20,7 @@ const EXCLUDED: Refusal = {
 };
 
 /** How many fitting nodes are enough to choose from (upstream's numFeasibleNodesToFind). */
-export function enoughNodes(total: number, percentage: number | undefined): number {
+function enoughNodes(total: number, percentage: number | undefined): number {
   if (total < MIN_FEASIBLE_NODES) return total;
   const share = percentage || Math.max(5, 50 - Math.floor(total / 125));
   if (share >= 100) return total;
@@ -59,7 +59,7 @@ export function filterNode(runs: readonly FilterRun[], node: NodeInfo): Refusal 
  * Nodes on which preemption has nominated pods of at least the same priority must fit the pod with and without them, for they may or may not
  * arrive first.
  */
-export function filterWithNominated(
+function filterWithNominated(
   runs: readonly FilterRun[],
   info: PodInfo,
   node: NodeInfo,

@@ -1,4 +1,2 @@
 export { Scheduler, type SchedulerOptions } from "./scheduler.ts";
-export { defaultProfile, type Profile } from "./profile.ts";
-export { nodePredicate } from "./plugins/node-affinity.ts";
-export { tolerates } from "./plugins/node-basics.ts";
+export { type Profile } from "./profile.ts";

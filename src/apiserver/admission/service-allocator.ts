@@ -224,7 +224,7 @@ function refuseField(request: AdmissionRequest, field: string, value: unknown, p
 }
 
 /** Of each family at most one, the main one first. Throws invalidArgument. */
-export function serviceRanges(cidr: string): IpRange[] {
+function serviceRanges(cidr: string): IpRange[] {
   return cidr.split(",").map((one) => new IpRange(one.trim()));
 }
 

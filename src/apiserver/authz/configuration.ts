@@ -32,7 +32,7 @@ export async function chooseAuthorizers({
 }
 
 /** Upstream's --authorization-mode. Throws invalidArgument. */
-export function authorizersOfModes(
+function authorizersOfModes(
   modes: readonly string[],
   webhook: WebhookAuthorizerOptions | undefined,
 ): AuthorizerChoice[] {
@@ -64,7 +64,7 @@ interface Webhook {
 }
 
 /** Upstream's --authorization-config (https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization). */
-export async function readAuthorizationConfiguration(file: string): Promise<AuthorizerChoice[]> {
+async function readAuthorizationConfiguration(file: string): Promise<AuthorizerChoice[]> {
   const { load } = await import("js-yaml");
   let given: Configuration;
   try {

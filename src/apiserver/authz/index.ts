@@ -6,7 +6,7 @@ import { NodeAuthorizer } from "./node.ts";
 import { RbacAuthorizer } from "./rbac.ts";
 
 export { RbacAuthorizer } from "./rbac.ts";
-export { durationMs, type AuthorizationOptions } from "./configuration.ts";
+export { type AuthorizationOptions } from "./configuration.ts";
 
 /** Members may do everything, whatever the roles say, so that nobody locks themselves out. */
 const masters: Authorizer = {

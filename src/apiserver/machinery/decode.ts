@@ -34,7 +34,7 @@ export async function decodeBody(request: ApiRequest, expects: string): Promise<
   throw unsupportedMediaTypeError(ACCEPTED);
 }
 
-export function parseJson(body: Uint8Array, expects: string): Decoded {
+function parseJson(body: Uint8Array, expects: string): Decoded {
   const keyCount = scan(body);
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
   try {

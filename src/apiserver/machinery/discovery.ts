@@ -47,7 +47,7 @@ function legacyVersions(): ApiResponse {
 }
 
 /** The order in which upstream prefers versions: GA before beta before alpha, higher before lower. */
-export function compareVersions(a: string, b: string): number {
+function compareVersions(a: string, b: string): number {
   const parse = (text: string) => /^v(\d+)(?:(alpha|beta)(\d+))?$/.exec(text);
   const [left, right] = [parse(a), parse(b)];
   if (!left || !right) return left ? -1 : right ? 1 : a < b ? -1 : 1;
@@ -58,7 +58,7 @@ export function compareVersions(a: string, b: string): number {
 
 const byGeneration = new WeakMap<Registry, { generation: number; versions: GroupVersion[] }>();
 
-export function groupVersions(registry: Registry): GroupVersion[] {
+function groupVersions(registry: Registry): GroupVersion[] {
   const known = byGeneration.get(registry);
   if (known?.generation === registry.generation) return known.versions;
   const map = new Map<string, GroupVersion>();

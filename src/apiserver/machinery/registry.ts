@@ -45,11 +45,5 @@ export class Registry implements KindRegistry {
   }
 }
 
-/** `{group}/{plural}` under which a kind's objects are stored. */
-export function storedAs(kind: Kind): string {
-  const own = kind.storedAs ?? `${kind.group}/${kind.plural}`;
-  return own.startsWith("/") ? `core${own}` : own.includes("/") ? own : `core/${own}`;
-}
-
 export const apiVersionOf = ({ group, version }: { group: string; version: string }) =>
   group === "" ? version : `${group}/${version}`;

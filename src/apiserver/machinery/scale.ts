@@ -8,7 +8,7 @@ import { conflictError, invalidError, notFoundError } from "./status.ts";
 import { updateObject } from "./update.ts";
 
 /** autoscaling/v1 Scale as a window on a kind's replicas. */
-export const SCALE_KIND = { group: "autoscaling", version: "v1", kind: "Scale" };
+const SCALE_KIND = { group: "autoscaling", version: "v1", kind: "Scale" };
 
 export const SCALE_COLUMNS: readonly Column[] = [
   { name: "Name", type: "string", format: "name", cell: ({ metadata }) => metadata.name },
@@ -64,7 +64,7 @@ function replicasOf(scale: KubeObject, name: string): number {
   throw invalidError(SCALE_KIND, name, [{ type: "FieldValueInvalid", field: "spec.replicas", detail }]);
 }
 
-export function scaleOf(kind: Kind, object: KubeObject): KubeObject {
+function scaleOf(kind: Kind, object: KubeObject): KubeObject {
   const paths = kind.strategy.scale as ScalePaths;
   const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata;
   const selector = paths.selector === undefined ? undefined : formatSelector(getPath(object, paths.selector));

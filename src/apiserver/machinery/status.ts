@@ -50,7 +50,7 @@ export function alreadyExistsError({ group, plural }: GroupResource, name: strin
   });
 }
 
-export const MODIFIED = "the object has been modified; please apply your changes to the latest version and try again";
+const MODIFIED = "the object has been modified; please apply your changes to the latest version and try again";
 
 export function conflictError({ group, plural }: GroupResource, name: string, why = MODIFIED): BerthError {
   return statusError("conflict", {

@@ -20,7 +20,7 @@ export function columnsOf(kind: Kind): readonly Column[] {
   return kind.strategy.columns ?? DEFAULT_COLUMNS;
 }
 
-export function columnDefinitions(columns: readonly Column[]): unknown[] {
+function columnDefinitions(columns: readonly Column[]): unknown[] {
   return columns.map(({ name, type, format = "", description = "", priority = 0 }) => ({
     name,
     type,

@@ -69,7 +69,7 @@ function parse(json: Buffer): KubeObject {
   return deepFreeze(object);
 }
 
-export function spliceRevision(value: Uint8Array, revision: number): Buffer {
+function spliceRevision(value: Uint8Array, revision: number): Buffer {
   const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   const at = bytes.indexOf(MARK) + MARK.length;
   const text = `"resourceVersion":"${revision}"${bytes[at] === CLOSING_BRACE ? "" : ","}`;
@@ -80,7 +80,7 @@ export function spliceRevision(value: Uint8Array, revision: number): Buffer {
   return json;
 }
 
-export function deepFreeze<T>(value: T): T {
+function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   Object.freeze(value);
   if (Array.isArray(value)) for (const item of value) deepFreeze(item);

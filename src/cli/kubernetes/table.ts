@@ -8,7 +8,7 @@ export interface Table {
   readonly rows?: ReadonlyArray<{ cells: readonly unknown[]; object: AnyObject }>;
 }
 
-export const AS_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+const AS_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 export interface TableOptions {
   /** Columns of lower priority too. */

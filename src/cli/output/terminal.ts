@@ -10,8 +10,6 @@ const paint = (code: number) => (text: string, stream?: NodeJS.WriteStream) =>
   isTerminal(stream) ? `\u001b[${code}m${text}\u001b[0m` : text;
 export const bold = paint(1);
 export const dim = paint(2);
-export const red = paint(31);
-export const green = paint(32);
 
 export function print(line = ""): void {
   process.stdout.write(`${line}\n`);

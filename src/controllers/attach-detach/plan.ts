@@ -37,7 +37,7 @@ export interface Plan {
 }
 
 /** Upstream's maxWaitForUnmountDuration: after that a volume is taken from a node that is ill. */
-export const MAX_UNMOUNT_WAIT_MS = 6 * 60_000;
+const MAX_UNMOUNT_WAIT_MS = 6 * 60_000;
 
 /** As CSI's own sidecars and kubelets expect it. */
 export function attachmentName({ handle, driver }: AttachableVolume, nodeName: string): string {
@@ -47,12 +47,12 @@ export function attachmentName({ handle, driver }: AttachableVolume, nodeName: s
 const OURS = /^csi-[0-9a-f]{64}$/;
 
 /** Made by this controller (or upstream's); all others are left to who made them. */
-export function isOurs({ metadata }: Attachment): boolean {
+function isOurs({ metadata }: Attachment): boolean {
   return OURS.test(metadata.name);
 }
 
 /** The name that node status has for a CSI volume. */
-export function uniqueVolumeName(driver: string, handle: string): string {
+function uniqueVolumeName(driver: string, handle: string): string {
   return `kubernetes.io/csi/${driver}^${handle}`;
 }
 

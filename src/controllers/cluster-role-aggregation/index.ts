@@ -6,7 +6,7 @@ import type { Controller } from "../controller.ts";
 type ClusterRole = Stored<k8s.ClusterRole>;
 
 /** The rules of the roles that an aggregating role selects, in order of their names, each once. */
-export function aggregateRules(role: ClusterRole, all: readonly ClusterRole[]): k8s.PolicyRule[] {
+function aggregateRules(role: ClusterRole, all: readonly ClusterRole[]): k8s.PolicyRule[] {
   const selectors = (role.aggregationRule?.clusterRoleSelectors ?? []).map(labelPredicate);
   const rules = new Map<string, k8s.PolicyRule>();
   for (const matches of selectors) {

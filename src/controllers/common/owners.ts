@@ -44,7 +44,7 @@ export function controlledBy<T extends AnyObject>(informer: Informer<T>, owner: 
   return informer.byIndex(OWNER_INDEX, owner.metadata!.uid!);
 }
 
-export function orphansIn<T extends AnyObject>(informer: Informer<T>, namespace: string): readonly Stored<T>[] {
+function orphansIn<T extends AnyObject>(informer: Informer<T>, namespace: string): readonly Stored<T>[] {
   return informer.byIndex(OWNER_INDEX, `orphan/${namespace}`);
 }
 

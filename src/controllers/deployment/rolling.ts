@@ -21,7 +21,7 @@ export function isRolling(deployment: k8s.Deployment): boolean {
 }
 
 /** maxSurge and maxUnavailable as numbers; both zero would never move, so unavailable becomes 1 (upstream's ResolveFenceposts). */
-export function fenceposts(deployment: k8s.Deployment): { surge: number; unavailable: number } {
+function fenceposts(deployment: k8s.Deployment): { surge: number; unavailable: number } {
   if (!isRolling(deployment)) return { surge: 0, unavailable: 0 };
   const replicas = deployment.spec?.replicas ?? 1;
   const rolling = deployment.spec?.strategy?.rollingUpdate;

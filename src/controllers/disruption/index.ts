@@ -93,12 +93,7 @@ function expectedScale(context: ControllerContext, pods: readonly Pod[]): number
   return scales.size === 0 ? pods.length : [...scales.values()].reduce((sum, replicas) => sum + replicas, 0);
 }
 
-export function statusOf(
-  budget: Budget,
-  pods: readonly Pod[],
-  scale: number,
-  nowMs: number,
-): k8s.PodDisruptionBudgetStatus {
+function statusOf(budget: Budget, pods: readonly Pod[], scale: number, nowMs: number): k8s.PodDisruptionBudgetStatus {
   const disruptedPods = Object.fromEntries(
     Object.entries(budget.status?.disruptedPods ?? {}).filter(([name, at]) => {
       const pod = pods.find(({ metadata }) => metadata.name === name);

@@ -7,7 +7,7 @@ export type Slice = Stored<k8s.EndpointSlice>;
 export type AddressType = "IPv4" | "IPv6";
 
 /** Upstream's --max-endpoints-per-slice. */
-export const MAX_PER_SLICE = 100;
+const MAX_PER_SLICE = 100;
 
 export interface Group {
   readonly addressType: AddressType;
@@ -16,7 +16,7 @@ export interface Group {
 }
 
 /** The services' families; a headless or external one without any counts as IPv4. */
-export function familiesOf(service: k8s.Service): AddressType[] {
+function familiesOf(service: k8s.Service): AddressType[] {
   const families = service.spec?.ipFamilies?.length ? service.spec.ipFamilies : ["IPv4"];
   return families.map((family) => (family === "IPv6" ? "IPv6" : "IPv4"));
 }
@@ -40,7 +40,7 @@ function targetPort(port: k8s.ServicePort, pod: Pod): number | undefined {
   return undefined;
 }
 
-export function portsFor(service: k8s.Service, pod: Pod): k8s.DiscoveryEndpointPort[] {
+function portsFor(service: k8s.Service, pod: Pod): k8s.DiscoveryEndpointPort[] {
   return (service.spec?.ports ?? []).flatMap((port) => {
     const number = targetPort(port, pod);
     if (number === undefined) return [];
@@ -48,12 +48,7 @@ export function portsFor(service: k8s.Service, pod: Pod): k8s.DiscoveryEndpointP
   });
 }
 
-export function endpointOf(
-  service: Service,
-  pod: Pod,
-  address: string,
-  node: Stored<k8s.Node> | undefined,
-): k8s.Endpoint {
+function endpointOf(service: Service, pod: Pod, address: string, node: Stored<k8s.Node> | undefined): k8s.Endpoint {
   const serving = isPodReady(pod);
   const terminating = pod.metadata.deletionTimestamp !== undefined;
   const { name, namespace, uid } = pod.metadata;

@@ -80,7 +80,7 @@ async function release(context: ControllerContext, service: Service, signal: Abo
 }
 
 /** One address of each of the Service's families that the ranges have; those it has stay. */
-export function pickAddresses(cidrs: readonly string[], services: readonly Service[], service: Service): string[] {
+function pickAddresses(cidrs: readonly string[], services: readonly Service[], service: Service): string[] {
   const has = addressesOf(service);
   const others = services.filter(({ metadata }) => metadata.uid !== service.metadata.uid);
   const taken = new Set(others.flatMap(addressesOf).map(canonicalIp));

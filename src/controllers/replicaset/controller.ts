@@ -28,7 +28,7 @@ export interface ReplicaKind<T extends ReplicaOwner> {
   selectorOf(owner: T): LabelSelectorLike | undefined;
 }
 
-export function replicaController<T extends ReplicaOwner>(kind: ReplicaKind<T>): Controller {
+function replicaController<T extends ReplicaOwner>(kind: ReplicaKind<T>): Controller {
   return { name: kind.name, setup: (context) => new ReplicaReconciler(kind, context) };
 }
 

@@ -15,7 +15,7 @@ const IN_USE =
 const rangesOf = ({ spec }: ServiceCidr) => (spec?.cidrs ?? []).flatMap((cidr) => ipv4Range(cidr) ?? []);
 
 /** Whether addresses that are in use lie in this range and in no other that stays. */
-export function isInUse(cidr: ServiceCidr, all: readonly ServiceCidr[], addresses: readonly string[]): boolean {
+function isInUse(cidr: ServiceCidr, all: readonly ServiceCidr[], addresses: readonly string[]): boolean {
   const own = rangesOf(cidr);
   const others = all
     .filter((other) => other.metadata.name !== cidr.metadata.name && !other.metadata.deletionTimestamp)

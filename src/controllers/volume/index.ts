@@ -116,7 +116,7 @@ function isRefTo(reference: k8s.ObjectReference, claim: Claim): boolean {
 const capacityOf = (volume: k8s.PersistentVolume) => parseQuantity(volume.spec?.capacity?.["storage"] ?? "0");
 
 /** One reserved for the claim, else the smallest that is large enough. */
-export function findVolume(volumes: readonly Volume[], claim: Claim): Volume | undefined {
+function findVolume(volumes: readonly Volume[], claim: Claim): Volume | undefined {
   const wanted = parseQuantity(claim.spec?.resources?.requests?.["storage"] ?? "0");
   const matches = labelPredicate(claim.spec?.selector ?? {});
   const fitting = volumes.filter((volume) => {

@@ -64,7 +64,7 @@ function isOver(pod: Pod): boolean {
 }
 
 /** The claims that a Pod's volumes name, generic ephemeral ones included. */
-export function claimNames(pod: Pod): string[] {
+function claimNames(pod: Pod): string[] {
   return (pod.spec?.volumes ?? []).flatMap((volume) => {
     if (volume.persistentVolumeClaim) return [volume.persistentVolumeClaim.claimName];
     return volume.ephemeral ? [`${pod.metadata.name}-${volume.name}`] : [];

@@ -143,7 +143,7 @@ function specOf(body: DockerNetworkCreateBody): NetworkSpec {
 }
 
 /** A network as `docker network inspect` shows it; lists leave the containers out. */
-export function networkView(networks: NetworkService, network: Network, withContainers: boolean): DockerNetwork {
+function networkView(networks: NetworkService, network: Network, withContainers: boolean): DockerNetwork {
   const containers = withContainers ? networks.endpointsOf(network.id) : [];
   const prefixed = (address: string, length: number) => (address ? `${address}/${length}` : "");
   return {

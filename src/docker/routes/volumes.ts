@@ -65,7 +65,7 @@ async function create(volumes: VolumeService, body: DockerVolumeCreateBody): Pro
   });
 }
 
-export function volumeView(volume: Volume): DockerVolume {
+function volumeView(volume: Volume): DockerVolume {
   const orNull = (record: Readonly<Record<string, string>>) => (Object.keys(record).length > 0 ? { ...record } : null);
   return {
     CreatedAt: rfc3339(volume.createdMs),

@@ -65,7 +65,7 @@ export class CriImages implements cri.ImageService {
   }
 }
 
-export function toCri(image: Image): cri.CriImage {
+function toCri(image: Image): cri.CriImage {
   const user = (image.config.config?.User ?? "").split(":")[0]!;
   return {
     id: image.id,

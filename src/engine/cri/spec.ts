@@ -33,7 +33,7 @@ export interface SpecInputs {
 }
 
 /** The command of a container: its own words before the image's, by Kubernetes' rules. */
-export function commandOf(config: cri.ContainerConfig, image: Image): string[] {
+function commandOf(config: cri.ContainerConfig, image: Image): string[] {
   const { Entrypoint, Cmd } = image.config.config ?? {};
   const entrypoint = config.command.length > 0 ? config.command : (Entrypoint ?? []);
   const args = config.args.length > 0 ? config.args : config.command.length > 0 ? [] : (Cmd ?? []);

@@ -90,7 +90,7 @@ async function* reading(queue: PushQueue<EngineEvent>, end: () => void): AsyncGe
 }
 
 /** Values of one key are alternatives, keys must all hold (Docker's event filters). */
-export function eventFilter(query: EventQuery): (event: EngineEvent) => boolean {
+function eventFilter(query: EventQuery): (event: EngineEvent) => boolean {
   const filters = Object.entries(query.filters ?? {}).filter(([, values]) => values.length > 0);
   return (event) => {
     const ms = event.timeNano / 1e6;

@@ -1,2 +1,2 @@
-export { eventFilter, MemoryEventBus } from "./bus.ts";
+export { MemoryEventBus } from "./bus.ts";
 export type * from "./types.ts";

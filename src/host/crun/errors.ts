@@ -1,7 +1,7 @@
 import { internal, invalidArgument, type BerthError } from "../../base/index.ts";
 
 /** Exit codes of a process that could not be started, as shells have them. */
-export const EXIT_NOT_FOUND = 127;
+const EXIT_NOT_FOUND = 127;
 export const EXIT_NOT_EXECUTABLE = 126;
 
 /**

@@ -18,7 +18,7 @@ export interface OverlaySpec {
 /** mount(2) copies options into one page. */
 const MAX_OPTIONS_BYTES = 4095;
 /** overlayfs' own limit (OVL_MAX_STACK). */
-export const MAX_OVERLAY_LOWER = 500;
+const MAX_OVERLAY_LOWER = 500;
 
 /**
  * Mounts an overlay at `target`, which must exist. One lower directory without an upper one is a read-only bind mount, since overlayfs
@@ -38,7 +38,7 @@ export function mountOverlay(target: string, spec: OverlaySpec): void {
 }
 
 /** The option string of mount(2). redirect_dir and metacopy stay off, so that an upper directory alone tells what changed. */
-export function overlayOptions(spec: OverlaySpec): string {
+function overlayOptions(spec: OverlaySpec): string {
   return [
     `lowerdir=${spec.lower.map(escapePath).join(":")}`,
     ...(spec.upper ? [`upperdir=${escapePath(spec.upper.directory)}`, `workdir=${escapePath(spec.upper.work)}`] : []),

@@ -14,7 +14,7 @@ export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const HEADER_BYTES = 16;
 /** Attribute holds attributes. */
-export const NLA_F_NESTED = 0x8000;
+const NLA_F_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
 
 export interface Message {
@@ -73,7 +73,7 @@ export function attributes(bytes: Buffer): Map<number, Buffer> {
   return new Map(attributeList(bytes));
 }
 
-export function attributeList(bytes: Buffer): [number, Buffer][] {
+function attributeList(bytes: Buffer): [number, Buffer][] {
   const result: [number, Buffer][] = [];
   for (let at = 0; at + 4 <= bytes.length;) {
     const length = bytes.readUInt16LE(at);

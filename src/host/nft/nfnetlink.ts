@@ -23,8 +23,6 @@ const ELEMENT_INTERVAL_END = 1;
 const VERDICTS = { drop: 0, accept: 1, jump: -3, goto: -4, return: -5 };
 /** An attribute's length has 16 bits; a list of elements must stay below it. */
 const MAX_LIST_BYTES = 60_000;
-/** One datagram to the kernel; beyond it the changes would not be one transaction, so the caller is told. */
-export const MAX_BATCH_BYTES = 3 * 1024 * 1024;
 
 type BatchMessage = { type: number; flags: number; body: Buffer; ack: boolean };
 

@@ -70,7 +70,7 @@ const NO_SUCH_SYSCALL = -1;
 const COMPARISON_BYTES = 24;
 
 /** Compiles a profile with libseccomp. */
-export function compileSeccomp(profile: OciSeccomp): Buffer {
+function compileSeccomp(profile: OciSeccomp): Buffer {
   const library = ffi().load("libseccomp.so.2");
   const init = library.func("void *seccomp_init(uint32_t action)");
   const release = library.func("void seccomp_release(void *ctx)");

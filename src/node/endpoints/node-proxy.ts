@@ -119,7 +119,7 @@ function memorySummary({ timestamp, ...figures }: cri.MemoryUsage): object {
 }
 
 /** Prometheus' text of what each container uses, under cAdvisor's names. */
-export function exposition(pods: readonly cri.PodSandboxStats[]): string {
+function exposition(pods: readonly cri.PodSandboxStats[]): string {
   const containers = pods.flatMap((pod) => pod.containers.map((container) => ({ pod, container })));
   const family = (name: string, type: string, read: (stats: cri.ContainerStats) => number) => [
     `# TYPE ${name} ${type}`,

@@ -87,7 +87,7 @@ export async function usageOf({ runtime, usage, sharesMachine }: MeasuredNode): 
 }
 
 /** user + nice + system + irq + softirq + steal of the first line. */
-export function busyTicks(stat: string): number {
+function busyTicks(stat: string): number {
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = stat
     .split("\n")[0]!
     .trim()
@@ -97,7 +97,7 @@ export function busyTicks(stat: string): number {
   return user + nice + system + irq + softirq + steal;
 }
 
-export function usedBytes(meminfo: string): number {
+function usedBytes(meminfo: string): number {
   const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(meminfo)?.[1] ?? 0);
   return Math.max(0, kib("MemTotal") - kib("MemAvailable")) * 1024;
 }

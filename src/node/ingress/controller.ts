@@ -16,7 +16,7 @@ import type { Target } from "./messages.ts";
 import type { IngressListener } from "./listener.ts";
 import { certificateFor, route, routingTable, type RoutingTable } from "./routes.ts";
 
-export const ingressClasses = defineResource<k8s.IngressClass>(
+const ingressClasses = defineResource<k8s.IngressClass>(
   "networking.k8s.io/v1",
   "ingressclasses",
   "IngressClass",

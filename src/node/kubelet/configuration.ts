@@ -27,7 +27,7 @@ export interface ShutdownGroup {
 }
 
 /** From here on a Pod is critical (`system-cluster-critical`). */
-export const CRITICAL_PRIORITY = 2_000_000_000;
+const CRITICAL_PRIORITY = 2_000_000_000;
 const DEFAULT_FILE_CHECK_MS = 20_000;
 /** Upstream does nothing at a shutdown unless told; here it is only ever asked for, so it has a sensible time. */
 const DEFAULT_SHUTDOWN_MS = 30_000;

@@ -118,7 +118,7 @@ export function overlayId(instance: string): number {
 }
 
 /** VXLAN has no sender's proof: frames with our number count only when they come from our own bridge. */
-export function guardRuleset(table: string, bridge: string, id: number): string {
+function guardRuleset(table: string, bridge: string, id: number): string {
   return `table inet ${table} {
 }
 delete table inet ${table}

@@ -104,7 +104,7 @@ export function containerStats(wire: Wire): cri.ContainerStats {
   };
 }
 
-export function cpu(wire: Wire | null | undefined): cri.CpuUsage {
+function cpu(wire: Wire | null | undefined): cri.CpuUsage {
   return {
     timestamp: Number(wire?.["timestamp"] ?? 0),
     usageCoreNanoSeconds: number(wire?.["usageCoreNanoSeconds"]),
@@ -112,7 +112,7 @@ export function cpu(wire: Wire | null | undefined): cri.CpuUsage {
   };
 }
 
-export function memory(wire: Wire | null | undefined): cri.MemoryUsage {
+function memory(wire: Wire | null | undefined): cri.MemoryUsage {
   const working = number(wire?.["workingSetBytes"]);
   return {
     timestamp: Number(wire?.["timestamp"] ?? 0),

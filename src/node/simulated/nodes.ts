@@ -3,7 +3,7 @@ import { hasCode, messageOf, rfc3339, rfc3339Micro, type Clock, type Logger, typ
 import { InformerFactory, keyOf, resources, WorkQueue, type KubeClient, type Stored } from "../../client/index.ts";
 import { defaultStages, type Stage } from "./stages.ts";
 
-export const SIMULATED_LABEL = "berth.dev/simulated";
+const SIMULATED_LABEL = "berth.dev/simulated";
 
 export interface SimulatedNodesOptions {
   readonly client: KubeClient;
@@ -36,7 +36,7 @@ function isReady(node: k8s.Node): boolean {
   return node.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") ?? false;
 }
 
-export function simulatedNodeName(index: number): string {
+function simulatedNodeName(index: number): string {
   return `sim-${index}`;
 }
 

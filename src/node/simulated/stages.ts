@@ -34,7 +34,7 @@ function endsByItself(pod: Pod): boolean {
   return pod.metadata.ownerReferences?.some(({ kind, controller }) => kind === "Job" && controller) ?? false;
 }
 
-export function conditionsOf(pod: Pod, ready: boolean, reason: string | undefined, nowMs: number): k8s.PodCondition[] {
+function conditionsOf(pod: Pod, ready: boolean, reason: string | undefined, nowMs: number): k8s.PodCondition[] {
   const state = (type: string, status: boolean): k8s.PodCondition => {
     const old = pod.status?.conditions?.find((condition) => condition.type === type);
     const text = status ? "True" : "False";

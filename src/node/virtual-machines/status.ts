@@ -67,7 +67,7 @@ function needsRestart(machine: VirtualMachineFacts | undefined, size: Size | und
   return machine.cpus !== size.cpus || machine.memoryBytes !== size.memoryBytes;
 }
 
-export function isTrue(pod: Pod | undefined, type: string): boolean {
+function isTrue(pod: Pod | undefined, type: string): boolean {
   return pod?.status?.conditions?.some((one) => one.type === type && one.status === "True") ?? false;
 }
 

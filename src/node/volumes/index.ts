@@ -1,2 +1,2 @@
-export { defaultStorageClass, LOCAL_PROVISIONER } from "./storage-class.ts";
+export { defaultStorageClass } from "./storage-class.ts";
 export { localVolumesController, type LocalVolumesOptions } from "./local-volumes.ts";

@@ -25,7 +25,7 @@ const ZONE_CONFLICT = refuse(ZONE, false, "node(s) had no available volume zone"
 const ZONE_LABELS = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
 /** The claims a pod mounts, its generic ephemeral volumes' included. */
-export function claimNames(pod: k8s.Pod): string[] {
+function claimNames(pod: k8s.Pod): string[] {
   return (pod.spec?.volumes ?? []).flatMap((volume) => {
     if (volume.persistentVolumeClaim) return [volume.persistentVolumeClaim.claimName];
     return volume.ephemeral ? [`${pod.metadata.name}-${volume.name}`] : [];
@@ -72,7 +72,7 @@ function waitsForNode(claim: Claim, cluster: Cluster): boolean {
   return classOf(claim, cluster)?.volumeBindingMode === "WaitForFirstConsumer";
 }
 
-export function volumeFitsNode(
+function volumeFitsNode(
   volume: k8s.PersistentVolume,
   node: { labels: Readonly<Record<string, string>>; name: string },
 ): boolean {

@@ -1,4 +1,3 @@
 export { BACKUP_BITMAP, bitmapOf, removeBitmap } from "./bitmaps.ts";
-export { checkImported, Disks, sha256File, type Disk } from "./disks.ts";
-export { EXPORT_OPTIONS, IMPORTED_FORMATS } from "./formats.ts";
+export { Disks, sha256File, type Disk } from "./disks.ts";
 export { QemuImg, type DiskInfo } from "./qemu-img.ts";

@@ -15,7 +15,7 @@ const LINK = 0o120777;
 const CHARACTER_DEVICE = 0o020600;
 
 /** What a machine's devices need that the cloud kernel has as modules. */
-export const MACHINE_MODULES: readonly string[] = [
+const MACHINE_MODULES: readonly string[] = [
   "virtio_pci",
   "virtio_blk",
   "virtio_net",

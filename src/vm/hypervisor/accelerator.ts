@@ -13,7 +13,7 @@ const QEMU = "/usr/bin/qemu-system-x86_64";
 const PROBE_MS = 5_000;
 const PROBE_MEMORY = 128 * MiB;
 const REASON_CHARACTERS = 200;
-export const PROBE_ANSWER = "berth-probe-answer";
+const PROBE_ANSWER = "berth-probe-answer";
 
 /** How machines of this host run, and why not faster. */
 export interface AcceleratorFacts {

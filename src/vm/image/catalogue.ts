@@ -23,7 +23,7 @@ const PACKAGES = [
   ..."cloud-init openssh-server qemu-guest-agent".split(" "),
 ];
 
-export const RECIPES: readonly Recipe[] = [
+const RECIPES: readonly Recipe[] = [
   {
     name: "debian",
     description: "Debian 12 (bookworm) with cloud-init, ssh and the guest agent, made from Debian's packages",
@@ -127,7 +127,7 @@ async function makeDisk(recipe: Recipe, target: string, signal?: AbortSignal): P
 }
 
 /** mmdebstrap's command line: a minimal system with what the recipe names, as a directory. Pure. */
-export function bootstrapArguments(recipe: Recipe, target: string): string[] {
+function bootstrapArguments(recipe: Recipe, target: string): string[] {
   return [
     "/usr/bin/mmdebstrap",
     "--mode=root",

@@ -1,1 +1,1 @@
-export { Catalogue, RECIPES } from "./catalogue.ts";
+export { Catalogue } from "./catalogue.ts";

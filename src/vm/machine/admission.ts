@@ -3,14 +3,14 @@ import type { vm } from "../../api/index.ts";
 import { MiB, resourceExhausted } from "../../base/index.ts";
 
 /** How much more may be promised to machines that run than the host has: memory that guests do not touch is not taken. */
-export const OVERCOMMIT = { memory: 1.5, cpus: 8 } as const;
+const OVERCOMMIT = { memory: 1.5, cpus: 8 } as const;
 
 export interface HostMemory {
   readonly totalBytes: number;
   readonly availableBytes: number;
 }
 
-export async function hostMemory(): Promise<HostMemory> {
+async function hostMemory(): Promise<HostMemory> {
   const text = await readFile("/proc/meminfo", "utf8");
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(text)?.[1] ?? 0) * 1024;
   return { totalBytes: field("MemTotal"), availableBytes: field("MemAvailable") };

@@ -38,7 +38,7 @@ const SIGKILL = 9;
 const MONITOR_BYTES = 448 * MiB;
 const CONSOLE_LINES = 20;
 /** Snapshot in which the memory of a saved machine stands. */
-export const SAVED = "berth-saved";
+const SAVED = "berth-saved";
 const LIVE: ReadonlySet<vm.VmState> = new Set<vm.VmState>(["starting", "running", "paused", "stopping"]);
 
 export interface StartOptions {

@@ -3,8 +3,8 @@ import { run } from "../../host/index.ts";
 
 /** The control link: the host's end and the guest's, the same in every machine, since each has a network namespace of its own. */
 export const HOST_ADDRESS = "169.254.77.1";
-export const GUEST_ADDRESS = "169.254.77.2";
-export const AGENT_PORT = 1;
+const GUEST_ADDRESS = "169.254.77.2";
+const AGENT_PORT = 1;
 
 const TIMEOUT_MS = 60_000;
 /** How long a guest may say nothing, be it that it cannot be reached or that a script takes its time. */

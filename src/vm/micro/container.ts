@@ -46,7 +46,7 @@ export function relayArgs(terminal: boolean, command: readonly string[]): string
 }
 
 /** A relay's own process: no environment, no rights; all of the container's are applied in the guest. */
-export function relayProcess(user: OciProcess["user"], terminal: boolean, command: readonly string[]): OciProcess {
+function relayProcess(user: OciProcess["user"], terminal: boolean, command: readonly string[]): OciProcess {
   const none: string[] = [];
   return {
     terminal,

@@ -26,7 +26,7 @@ export interface GuestNetwork {
 }
 
 /** Where the guest asks for names: led to the engine's resolver on the sandbox' loopback. */
-export const RESOLVER_ADDRESS = GUEST_DNS;
+const RESOLVER_ADDRESS = GUEST_DNS;
 export const CONTROL_TAP = "ctl0";
 export const CONTROL_MAC = "02:be:77:00:00:02";
 const CONTROL_HOST_MAC = "02:be:77:00:00:01";
@@ -63,11 +63,7 @@ export async function readNetwork(netnsPath: string): Promise<GuestNetwork> {
   return parseNetwork(links, routes, routes6);
 }
 
-export function parseNetwork(
-  links: readonly IpLink[],
-  routes: readonly IpRoute[],
-  routes6: readonly IpRoute[],
-): GuestNetwork {
+function parseNetwork(links: readonly IpLink[], routes: readonly IpRoute[], routes6: readonly IpRoute[]): GuestNetwork {
   const cards = links.filter(({ ifname }) => /^eth\d+$/.test(ifname));
   const known = new Set(cards.map(({ ifname }) => ifname));
   const everywhere = (route: IpRoute, all: string) => (route.dst === "default" ? all : route.dst);
@@ -98,7 +94,7 @@ export const tapOf = (index: number): string => `tap${index}`;
  * Hands the sandbox' links over to the guest: behind each a bridge with a tap, addresses and hardware address left to the guest. What listens on the
  * sandbox' loopback for names is reached by an address of its own. Pure.
  */
-export function hostScript(network: GuestNetwork): string {
+function hostScript(network: GuestNetwork): string {
   const tap = (name: string) => `tuntap add ${name} mode tap user ${VM_UID}`;
   const lines = [
     tap(CONTROL_TAP),

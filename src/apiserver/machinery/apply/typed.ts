@@ -11,7 +11,7 @@ type Json = Record<string, unknown>;
 
 export type Shape = "atomic" | "struct" | "map" | "set" | "keyed";
 
-export function shapeOf(schema: Schema | undefined, value: unknown): Shape {
+function shapeOf(schema: Schema | undefined, value: unknown): Shape {
   if (isObject(value)) return objectShape(schema);
   if (!Array.isArray(value) || schema?.type !== "array") return "atomic";
   if (keysOf(schema).length > 0) return value.every(isObject) ? "keyed" : "atomic";
@@ -25,13 +25,13 @@ function objectShape(schema: Schema | undefined): Shape {
   return schema.additionalProperties || schema.preserveUnknownFields ? "map" : "atomic";
 }
 
-export function keysOf(schema: Schema): readonly string[] {
+function keysOf(schema: Schema): readonly string[] {
   if (schema.listType === "map") return schema.listMapKeys ?? [];
   const merges = schema.listType === undefined && schema.patchStrategy?.includes("merge");
   return merges && schema.patchMergeKey ? [schema.patchMergeKey] : [];
 }
 
-export function fieldSchema(schema: Schema | undefined, field: string): Schema | undefined {
+function fieldSchema(schema: Schema | undefined, field: string): Schema | undefined {
   const { properties, additionalProperties, preserveUnknownFields } = schema ?? {};
   const own = properties && Object.hasOwn(properties, field) ? properties[field] : undefined;
   return own ?? additionalProperties ?? (preserveUnknownFields ? UNTYPED : undefined);
@@ -41,7 +41,7 @@ export function fieldSchema(schema: Schema | undefined, field: string): Schema |
 const UNTYPED: Schema = { type: "object", preserveUnknownFields: true };
 
 /** `k:{…}` of an item. A key that is absent has its default. */
-export function itemElement(schema: Schema, item: unknown): string {
+function itemElement(schema: Schema, item: unknown): string {
   if (!isObject(item)) return `v:${JSON.stringify(item)}`;
   const keys: Json = {};
   for (const key of keysOf(schema).toSorted()) {
@@ -52,7 +52,7 @@ export function itemElement(schema: Schema, item: unknown): string {
 }
 
 /** Each part of a granular value with its path element. */
-export function partsOf(
+function partsOf(
   schema: Schema | undefined,
   value: unknown,
   shape: Shape,

@@ -12,7 +12,7 @@ const operations = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const maxMatchConditions = 64;
 
 /** A name with at least three parts. */
-export function fullyQualified(at: string, name: string | undefined): FieldError[] {
+function fullyQualified(at: string, name: string | undefined): FieldError[] {
   if (!name) return [required(at)];
   const wrong = named(at, name, isDns1123Subdomain);
   if (wrong.length > 0) return wrong;
@@ -43,10 +43,7 @@ function validateRule(rule: k8s.RuleWithOperations, at: string): FieldError[] {
   return [...errors, ...oneOf(`${at}.scope`, rule.scope, ["*", "Cluster", "Namespaced"])];
 }
 
-export function validateMatchConditions(
-  conditions: readonly k8s.MatchCondition[] | undefined,
-  at: string,
-): FieldError[] {
+function validateMatchConditions(conditions: readonly k8s.MatchCondition[] | undefined, at: string): FieldError[] {
   const names = new Set<string>();
   return [
     ...((conditions?.length ?? 0) > maxMatchConditions ? [tooMany(at, conditions!.length, maxMatchConditions)] : []),

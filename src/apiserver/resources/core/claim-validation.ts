@@ -5,7 +5,7 @@ import { forbidden, invalid, notSupported, oneOf, required } from "../shared/fie
 import { isDns1123Label, isDns1123Subdomain } from "../shared/names.ts";
 import { validateLabelSelector } from "../shared/object-meta.ts";
 
-export const accessModes = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const accessModes = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 export function validateAccessModes(given: readonly string[] | undefined, at: string, detail: string): FieldError[] {
   const modes = given ?? [];

@@ -1,6 +1,6 @@
 import type { KubeObject } from "../../../api/index.ts";
 import type { FieldError } from "../../machinery/kind.ts";
-import { duplicate, forbidden, invalid, required, tooLong } from "./field-errors.ts";
+import { forbidden, invalid, required, tooLong } from "./field-errors.ts";
 import { isDns1123Label, isLabelValue, isQualifiedName } from "./names.ts";
 import type { NameCheck } from "./names.ts";
 
@@ -123,19 +123,5 @@ export function selects(selector: Selector | undefined, labels: Readonly<Record<
     if (operator === "In") return value !== undefined && values.includes(value);
     if (operator === "NotIn") return value === undefined || !values.includes(value);
     return operator === "Exists" ? value !== undefined : operator === "DoesNotExist" && value === undefined;
-  });
-}
-
-/** Names in a list that must be unique. */
-export function validateUnique(
-  values: readonly (string | undefined)[],
-  fieldOf: (index: number) => string,
-): FieldError[] {
-  const seen = new Set<string>();
-  return values.flatMap((value, index) => {
-    if (value === undefined || value === "") return [];
-    if (seen.has(value)) return [duplicate(fieldOf(index), value)];
-    seen.add(value);
-    return [];
   });
 }

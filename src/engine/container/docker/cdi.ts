@@ -41,7 +41,7 @@ interface CdiEdits {
   readonly additionalGids?: readonly number[];
 }
 
-export const CDI_FOLDERS = ["/etc/cdi", "/var/run/cdi"];
+const CDI_FOLDERS = ["/etc/cdi", "/var/run/cdi"];
 
 /** What a device node of the host is, for edits that name only its path. */
 export type DescribeDevice = (file: string) => { type: "b" | "c"; major: number; minor: number };

@@ -114,7 +114,7 @@ function portMatches(ports: readonly string[], filter: string): boolean {
   });
 }
 
-export function hasLabel(labels: Readonly<Record<string, string>>, filter: string): boolean {
+function hasLabel(labels: Readonly<Record<string, string>>, filter: string): boolean {
   const at = filter.indexOf("=");
   return at < 0 ? filter in labels : labels[filter.slice(0, at)] === filter.slice(at + 1);
 }

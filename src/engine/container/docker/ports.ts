@@ -23,7 +23,7 @@ export function portBindings(config: DockerContainerConfig, host: DockerHostConf
 }
 
 /** `80`, `80/tcp`. */
-export function parsePort(key: string): { containerPort: number; protocol: "tcp" | "udp" | "sctp" } {
+function parsePort(key: string): { containerPort: number; protocol: "tcp" | "udp" | "sctp" } {
   const match = /^(\d{1,5})(?:\/(tcp|udp|sctp))?$/i.exec(key);
   const containerPort = Number(match?.[1]);
   if (!match || containerPort < 1 || containerPort > 65_535)

@@ -89,7 +89,7 @@ export function dockerSpec(record: ContainerRecord, inputs: SpecInputs): { spec:
 
 const ociMapping = ({ containerId, hostId, size }: IdMapping) => ({ containerID: containerId, hostID: hostId, size });
 
-export const INIT_TARGET = "/sbin/docker-init";
+const INIT_TARGET = "/sbin/docker-init";
 
 function setProcess(
   record: ContainerRecord,

@@ -242,7 +242,7 @@ function networkView(
 }
 
 /** SizeRw and SizeRootFs. */
-export async function sizes(
+async function sizes(
   service: DockerContainers,
   record: ContainerRecord,
 ): Promise<{ SizeRw: number; SizeRootFs: number }> {
@@ -310,7 +310,7 @@ function portRows(record: ContainerRecord, network: NetworkSandbox | undefined):
 }
 
 /** `Up 3 minutes (healthy)`, `Exited (0) 2 hours ago`, in Docker's words. */
-export function statusText(record: ContainerRecord, nowMs: number): string {
+function statusText(record: ContainerRecord, nowMs: number): string {
   const { state } = record;
   const since = (ms: number) => humanDuration(nowMs - ms);
   switch (state.status) {

@@ -1,6 +1,5 @@
 export { Core, type CoreOptions } from "./core.ts";
 export { ProcessIsolation } from "./isolation.ts";
-export { RuntimeLayout } from "./layout.ts";
 export { readFacts, writeFacts } from "./facts.ts";
 export { createRunOnce } from "./run-once.ts";
 export type * from "./types.ts";

@@ -3,7 +3,6 @@ import { MASKED_PATHS, READONLY_PATHS } from "../../../api/index.ts";
 import { ALL_CAPABILITIES, DEFAULT_CAPABILITIES } from "./capabilities.ts";
 
 export const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
-export const DEFAULT_PATH_ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Devices that every container may use, besides making nodes: null, zero, full, tty, random, urandom, console, ptmx, pts/*. */
 export const DEFAULT_DEVICE_RULES: readonly OciDeviceRule[] = [

@@ -43,7 +43,7 @@ import {
   type HttpRoute,
 } from "./types.ts";
 
-export const GATEWAY_CONTROLLER = "berth.dev/gateway";
+const GATEWAY_CONTROLLER = "berth.dev/gateway";
 const CLASS_NAME = "berth";
 const SETTLE_MS = 10;
 /** A cluster that has just begun has better things to do than to define resources that few use. */

@@ -106,7 +106,7 @@ function decodeAll(data: Readonly<Record<string, string>> | undefined): Record<s
 }
 
 /** Docker-links style variables. https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables */
-export function serviceLinks(services: readonly Service[], namespace: string, enabled: boolean): EnvVars {
+function serviceLinks(services: readonly Service[], namespace: string, enabled: boolean): EnvVars {
   const result = new Map<string, string>();
   for (const service of services) {
     const isApi = service.metadata.namespace === "default" && service.metadata.name === "kubernetes";

@@ -19,7 +19,7 @@ export interface NodeInputs {
 }
 
 /** The version that the node reports: the API's whose behaviour it has. */
-export const KUBELET_VERSION = "v1.34.2";
+const KUBELET_VERSION = "v1.34.2";
 /** Upstream lists 50 images at most, the largest first. */
 const MAX_IMAGES = 50;
 

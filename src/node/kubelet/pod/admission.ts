@@ -9,7 +9,7 @@ export interface NodeRoom {
 }
 
 /** What a Pod reserves on a node: the sum of its containers or its largest init container, whichever is more, and its overhead. */
-export function podRequests(pod: Pod): { cpuMilli: number; memoryBytes: number } {
+function podRequests(pod: Pod): { cpuMilli: number; memoryBytes: number } {
   const spec = pod.spec!;
   const read = (name: string, parse: (text: string | number) => number) => {
     if (spec.resources?.requests?.[name] !== undefined) return parse(spec.resources.requests[name]);

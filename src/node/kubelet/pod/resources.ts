@@ -41,11 +41,11 @@ export function podCgroup(pod: Pod): string {
   return `${parent}/pod${pod.metadata.uid}`;
 }
 
-export function cpuShares(milli: number): number {
+function cpuShares(milli: number): number {
   return milli === 0 ? MIN_SHARES : Math.max(MIN_SHARES, Math.floor((milli * SHARES_PER_CPU) / 1000));
 }
 
-export function cpuQuota(milli: number): number {
+function cpuQuota(milli: number): number {
   return milli === 0 ? 0 : Math.max(MIN_QUOTA_US, Math.floor((milli * CPU_PERIOD_US) / 1000));
 }
 
@@ -90,7 +90,7 @@ export function podResources(pod: Pod): cri.LinuxContainerResources {
 }
 
 /** https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#node-out-of-memory-behavior */
-export function oomScoreAdj(pod: Pod, container: Container, capacityBytes: number): number {
+function oomScoreAdj(pod: Pod, container: Container, capacityBytes: number): number {
   const priority = pod.spec?.priorityClassName;
   if (priority === "system-node-critical" || qosClass(pod) === "Guaranteed") return -997;
   if (qosClass(pod) === "BestEffort") return 1000;

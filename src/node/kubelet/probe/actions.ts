@@ -145,7 +145,7 @@ function dialError(error: Error, host: string, port: number): string {
 }
 
 /** A port's number, or its name among the container's ports. */
-export function portOf(port: number | string, container: Container): number {
+function portOf(port: number | string, container: Container): number {
   if (typeof port === "number") return port;
   const named = container.ports?.find((candidate) => candidate.name === port)?.containerPort;
   const number = named ?? Number(port);

@@ -5,7 +5,7 @@ import type { Container, cri } from "../pod/imports.ts";
 /** How often a container that has started is looked at. */
 const POLL_MS = 25;
 /** A container that declares a port and never listens on it is ready after this, as it would be at once upstream. */
-export const PORT_WAIT_MS = 20_000;
+const PORT_WAIT_MS = 20_000;
 /** State "LISTEN" in /proc/net/tcp. */
 const LISTEN = "0A";
 

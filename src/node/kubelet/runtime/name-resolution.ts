@@ -42,7 +42,7 @@ function merge(base: cri.DnsConfig, pod: Pod): cri.DnsConfig {
   };
 }
 
-export function parseResolvConf(text: string): cri.DnsConfig {
+function parseResolvConf(text: string): cri.DnsConfig {
   const result: cri.DnsConfig = { servers: [], searches: [], options: [] };
   for (const line of text.split("\n")) {
     const [keyword, ...words] = line

@@ -40,7 +40,7 @@ export async function shutdownPods(
 }
 
 /** Each Pod belongs to the highest group that is not above its priority; what is below all belongs to the first. */
-export function partition<T extends { readonly pod: Pod }>(
+function partition<T extends { readonly pod: Pod }>(
   pods: readonly T[],
   groups: readonly ShutdownGroup[],
 ): Array<{ members: T[]; graceMs: number }> {

@@ -21,7 +21,7 @@ export interface ContainerFacts {
   readonly runtimeName: string;
 }
 
-export function nanosToTime(nanos: number): string {
+function nanosToTime(nanos: number): string {
   return rfc3339(Math.floor(nanos / 1e6));
 }
 

@@ -40,7 +40,7 @@ function validateFieldRequirement(
   return errors;
 }
 
-export const validateNodeSelectorTerm = (term: k8s.NodeSelectorTerm, at: string): FieldError[] => [
+const validateNodeSelectorTerm = (term: k8s.NodeSelectorTerm, at: string): FieldError[] => [
   ...each(term.matchExpressions, `${at}.matchExpressions`, validateRequirement),
   ...each(term.matchFields, `${at}.matchFields`, validateFieldRequirement),
 ];

@@ -7,7 +7,7 @@ import { validateFieldRef, validateResourceFieldRef, volumeFieldPaths } from "./
 
 /** Volumes made of API objects: secret, configMap, downwardAPI, projected. */
 
-export const validateKeyToPath = (item: k8s.KeyToPath, at: string): FieldError[] => [
+const validateKeyToPath = (item: k8s.KeyToPath, at: string): FieldError[] => [
   ...mustBeSet(`${at}.key`, item.key),
   ...mustBeSet(`${at}.path`, item.path),
   ...unreservedPath(`${at}.path`, item.path ?? ""),

@@ -33,8 +33,8 @@ export interface FurtherNodeParts {
 }
 
 /** What a user sees on the Node: that its figures are the machine's. */
-export const SHARES_MACHINE = "berth.dev/shares-machine";
-export const LOCAL_NODE_LABEL = "berth.dev/local-node";
+const SHARES_MACHINE = "berth.dev/shares-machine";
+const LOCAL_NODE_LABEL = "berth.dev/local-node";
 
 /** A node beside the machine's own: its namespace, Pod network, proxy, policies, runtime and kubelet (docs/adr/0090). */
 export class FurtherNode {
