@@ -203,6 +203,26 @@ test("a deleted Pod is stopped, cleaned away and removed from the API", async (t
   assert.equal(runtime.sandboxes.size, 0);
 });
 
+test("a second deletion with less grace ends the Pod sooner", async (t) => {
+  const { clock, api, runtime } = await start(t);
+  runtime.stubborn.add("main");
+  api.put(pod());
+  await until(clock, () => runtime.running().length === 1, "start");
+  const deleteWith = (deletionGracePeriodSeconds: number) => {
+    const now = api.podsByUid.get("uid-web")!;
+    const deletionTimestamp = rfc3339(clock.nowMs());
+    api.put({ ...now, metadata: { ...now.metadata, deletionTimestamp, deletionGracePeriodSeconds } });
+  };
+  const begunMs = clock.monotonicMs();
+  deleteWith(300);
+  await clock.advance(5000);
+  assert.equal(runtime.running().length, 1);
+  deleteWith(1);
+  await until(clock, () => !api.podsByUid.has("uid-web"), "removed", 100, 500);
+  assert.ok(clock.monotonicMs() - begunMs < 60_000);
+  assert.equal(runtime.containers.size, 0);
+});
+
 test("after a restart the kubelet takes over what runs and removes what nobody wants", async (t) => {
   const first = await start(t);
   first.api.put(pod());

@@ -50,6 +50,8 @@ export class PodWorker {
   #admitted = false;
   #finished = false;
   #graceMs: number | undefined;
+  /** What is being stopped, and the time it has. */
+  #stopping: { readonly containers: readonly cri.ContainerStatus[]; graceSeconds: number } | undefined;
   #maxGraceSeconds = Number.POSITIVE_INFINITY;
   #resizing: ResizeCondition | undefined;
 
@@ -72,6 +74,7 @@ export class PodWorker {
 
   /** The API's newest state of the Pod. What only echoes our own status report needs no round. */
   update(pod: Pod): void {
+    this.#hasten(pod.metadata.deletionGracePeriodSeconds);
     if (wakesWorker(pod, this.#pod)) this.wake(pod);
     else this.#pod = pod;
   }
@@ -104,6 +107,7 @@ export class PodWorker {
 
   /** The API has no such Pod any more: kill at once. */
   vanish(): void {
+    this.#hasten(0);
     this.wake({
       ...this.#pod,
       metadata: {
@@ -346,15 +350,25 @@ export class PodWorker {
     this.#context.prober.watch(this.uid, id, container, facts.podIps[0] ?? "127.0.0.1");
   }
 
+  /** A second deletion may leave less time than the first. */
+  #hasten(graceSeconds = Number.POSITIVE_INFINITY): void {
+    if (!this.#stopping || graceSeconds >= this.#stopping.graceSeconds) return;
+    this.#stopping.graceSeconds = graceSeconds;
+    for (const { id } of this.#stopping.containers)
+      // Whoever stops it already hears of what goes wrong.
+      this.#context.runtime.stopContainer(id, graceSeconds).catch(() => {});
+  }
+
   /** Stops everything of the Pod, its sandbox too. What the containers left (logs, exit codes) stays until the Pod is deleted. */
   async #stop(observed: Observed, graceSeconds = this.#pod.spec?.terminationGracePeriodSeconds ?? 30): Promise<void> {
-    await stopContainers(
-      this.#context,
-      this.#pod,
-      observed.containers,
-      Math.min(graceSeconds, this.#maxGraceSeconds),
-      (name) => `Stopping container ${name}`,
-    );
+    const seconds = Math.min(graceSeconds, this.#maxGraceSeconds);
+    this.#stopping = { containers: observed.containers, graceSeconds: seconds };
+    try {
+      const message = (name: string) => `Stopping container ${name}`;
+      await stopContainers(this.#context, this.#pod, observed.containers, seconds, message);
+    } finally {
+      this.#stopping = undefined;
+    }
     this.#context.prober.forgetPod(this.uid);
     await Promise.all(observed.sandboxes.map((sandbox) => this.#context.runtime.stopPodSandbox(sandbox.id)));
   }

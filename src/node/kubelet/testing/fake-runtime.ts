@@ -124,9 +124,16 @@ export class FakeRuntime implements cri.RuntimeService, cri.ImageService {
     this.calls.push(`start ${container.metadata.name}`);
     Object.assign(container, { state: "CONTAINER_RUNNING", startedAt: this.#nowNanos(), pid: 1 });
   }
-  async stopContainer(id: string, _timeoutSeconds = 0): Promise<void> {
+  /** Names of containers that end only when their time is up. */
+  readonly stubborn = new Set<string>();
+
+  async stopContainer(id: string, timeoutSeconds = 0): Promise<void> {
     const container = this.containers.get(id);
-    if (container?.state !== "CONTAINER_RUNNING") return;
+    const isRunning = () => this.containers.get(id)?.state === "CONTAINER_RUNNING";
+    const deadlineMs = this.#clock.monotonicMs() + timeoutSeconds * 1000;
+    while (isRunning() && this.stubborn.has(container!.metadata.name) && this.#clock.monotonicMs() < deadlineMs)
+      await this.#clock.sleep(100);
+    if (!container || !isRunning()) return;
     this.calls.push(`stop ${container.metadata.name}`);
     this.exit(container.metadata.name, 137);
   }
