@@ -23,7 +23,7 @@ export function declareNodeCommands(berth: Command): void {
     .command("stop <name...>")
     .description("cut a node's power: its kubelet and containers end at once")
     .option("--silent", "do not tell the cluster, which then finds out by the node's silence (about 50 s)")
-    .addHelpText("after", "\nExample:\n  berth node stop berth-2 && kubectl get pods -o wide --watch")
+    .addHelpText("after", "\nExample:\n  berth node stop berth-default-2 && kubectl get pods -o wide --watch")
     .action(async (names, options) => (await commands()).stop(names, options));
   node
     .command("start <name...>")
