@@ -9,6 +9,17 @@ test("the table is the one that was reviewed", () => {
   assert.equal(ruleset("berth0000"), golden);
 });
 
+test("protocols are named by words of nft's own, which need no /etc/protocols", () => {
+  const words = [...ruleset("berth0000").matchAll(/l4proto (?!\.)(\{[^}]*\}|\S+)/g)].flatMap(
+    (match) => match[1]?.match(/[\w-]+/g) ?? [],
+  );
+  assert.ok(words.length > 0);
+  assert.deepEqual(
+    [...new Set(words)].filter((word) => !["tcp", "udp", "sctp", "icmp", "icmpv6", "th"].includes(word)),
+    [],
+  );
+});
+
 test("a resolver is reached from within its namespace, and by a machine behind a link of it", () => {
   const rules = resolverRuleset(1001, 1002);
   for (const hook of ["output", "prerouting"]) assert.match(rules, new RegExp(`type nat hook ${hook} `));

@@ -112,7 +112,7 @@ table inet ${table} {
 		ip daddr . meta l4proto . th dport @open4 accept
 		ip6 daddr . meta l4proto . th dport @open6 accept
 		ip daddr @direct4 meta l4proto icmp accept
-		ip6 daddr @direct6 meta l4proto ipv6-icmp accept
+		ip6 daddr @direct6 meta l4proto icmpv6 accept
 		oifname @bridges drop
 	}
 }
