@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -82,6 +82,34 @@ test("a backup of a store in use is restored to its revision", async () => {
   await using restored = await openSqliteStore({ file });
   const { kv, revision } = await restored.get("/a");
   assert.deepEqual([Buffer.from(kv!.value).toString(), revision], ["1", 1]);
+});
+
+test("a backup has a file of its own, or none is made and nothing is left", async () => {
+  const file = newFile();
+  await using store = await openSqliteStore({ file });
+  await store.commit([], [{ key: "/a", value: value("1") }], []);
+  const place = path.join(folder, "place");
+  mkdirSync(place);
+  const link = path.join(place, "link.db");
+  symlinkSync(file, link);
+  await assert.rejects(backupSqliteStore(file, place), {
+    code: "invalidArgument",
+    message: /place is a folder/,
+    hint: /place\/cluster\.db/,
+  });
+  await assert.rejects(backupSqliteStore(file, "/dev/null"), { code: "invalidArgument", message: /null is no file/ });
+  for (const own of [file, link, `${file}-wal`])
+    await assert.rejects(backupSqliteStore(file, own), { code: "invalidArgument", message: /the cluster's own state/ });
+  for (const nowhere of ["/dev/full/x", "/proc/x"])
+    await assert.rejects(backupSqliteStore(file, nowhere), {
+      code: "failedPrecondition",
+      message: /no backup can be written to \/(dev|proc).*x: E/,
+      hint: /name a file/,
+    });
+  assert.deepEqual(readdirSync(place), ["link.db"]);
+  assert.ok(!existsSync(`${place}.partial`));
+  await backupSqliteStore(file, path.join(place, "new", "copy.db"));
+  assert.ok((await store.get("/a")).kv);
 });
 
 test("what is no backup is refused, and the store stays", async () => {

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { failedPrecondition, invalidArgument, notFound } from "../../../base/index.ts";
 import { backupSqliteStore, openEtcdStore, openSqliteStore, type Store } from "../../../storage/index.ts";
@@ -37,7 +36,6 @@ function backups(file: string | undefined): ControlHandler {
       throw failedPrecondition("the cluster's state is in etcd, which makes its own backups: etcdctl snapshot save");
     const target = query.get("file") ?? "";
     if (!path.isAbsolute(target)) throw invalidArgument(`not an absolute path: "${target}"`);
-    await mkdir(path.dirname(target), { recursive: true });
     await backupSqliteStore(file, target);
     return { file: target };
   };
