@@ -2,6 +2,7 @@ export * from "./clock.ts";
 export * from "./disposal.ts";
 export * from "./durations.ts";
 export * from "./errors.ts";
+export * from "./file-names.ts";
 export * from "./instance.ts";
 export * from "./ip-range.ts";
 export * from "./limits.ts";

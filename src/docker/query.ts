@@ -1,14 +1,17 @@
-import { invalidArgument } from "../base/index.ts";
+import { decodeName, invalidArgument } from "../base/index.ts";
 
 /** Docker's `filters` parameter: a name to its values. */
 export type Filters = ReadonlyMap<string, readonly string[]>;
 
 /** A request's query, read as Docker's daemon reads it. Every reader throws invalidArgument naming the parameter. */
 export class Query {
+  readonly #search: string;
   readonly #values: URLSearchParams;
 
-  constructor(values: URLSearchParams) {
-    this.#values = values;
+  /** As it stands in the URL. */
+  constructor(search: string) {
+    this.#search = search;
+    this.#values = new URLSearchParams(search);
   }
   has(name: string): boolean {
     return this.#values.has(name);
@@ -24,6 +27,17 @@ export class Query {
     const value = this.text(name);
     if (!value) throw invalidArgument(`query parameter "${name}" is required`);
     return value;
+  }
+  /** A path of any bytes, as `decodeName` (base) writes it. */
+  fileName(name: string): string {
+    const text = this.required(name);
+    if (!text.includes("\uFFFD")) return text;
+    const pair = this.#search.split(/[?&]/).find((part) => part.startsWith(`${name}=`)) ?? "";
+    const written = pair.slice(name.length + 1).replaceAll("+", " ");
+    const bytes = written.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
+    );
+    return decodeName(Buffer.from(bytes, "latin1"));
   }
   /** As moby's httputils.BoolValue: empty, `0`, `no`, `false` and `none` are false, everything else is true. */
   bool(name: string, absent = false): boolean {

@@ -48,7 +48,7 @@ export function createHandler(routes: readonly Route[], log: Logger): DockerHand
       const url = new URL(request.url ?? "/", "http://docker");
       const { apiMinor, path } = splitVersion(url.pathname);
       const { route, params } = router.find(request.method ?? "GET", path);
-      const located = { apiMinor, path, params, query: url.searchParams, signal };
+      const located = { apiMinor, path, params, query: url.search, signal };
       return await route.handle(toDockerRequest(request, located, BODIES[`${route.method} ${route.path}`] ?? "any"));
     } catch (error) {
       if (codeOf(error) === "internal")
@@ -107,7 +107,7 @@ interface Located {
   readonly apiMinor: number;
   readonly path: string;
   readonly params: Readonly<Record<string, string>>;
-  readonly query: URLSearchParams;
+  readonly query: string;
   readonly signal: AbortSignal;
 }
 

@@ -12,5 +12,6 @@ export * from "./crun/index.ts";
 export * from "./socket/index.ts";
 export * from "./dns/index.ts";
 export * from "./copy/index.ts";
+export * from "./files/index.ts";
 export * from "./conntrack/index.ts";
 export * from "./network/index.ts";

@@ -12,7 +12,7 @@ import { empty, stream, type DockerRequest, type Route } from "../route.ts";
 /** Files of containers: `docker cp` and `docker export`. */
 export function archiveRoutes(containers: DockerContainers): Route[] {
   const path = "/containers/{id}/archive";
-  const target = ({ params, query }: DockerRequest) => [params["id"]!, query.required("path")] as const;
+  const target = ({ params, query }: DockerRequest) => [params["id"]!, query.fileName("path")] as const;
   return [
     {
       method: "HEAD",

@@ -54,7 +54,7 @@ export function containerRoutes(containers: DockerContainers): Route[] {
       handle: async (request) => {
         const kinds = { modified: 0, added: 1, deleted: 2 } as const;
         const changes = await changesOf(containers, id(request));
-        return json(changes.map(({ path, kind }) => ({ Path: path, Kind: kinds[kind] })));
+        return json(changes.map(({ path, kind }) => ({ Path: path.toWellFormed(), Kind: kinds[kind] })));
       },
     },
     ...stateRoutes(containers, id),

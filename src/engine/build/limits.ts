@@ -7,8 +7,6 @@ export const MAX_TREE_ENTRIES = 1_000_000;
 export const MAX_TREE_BYTES = 64 * GiB;
 /** Linux' PATH_MAX. */
 export const MAX_PATH_BYTES = 4096;
-/** A pax header or a long name in a tar archive. */
-export const MAX_TAR_METADATA_BYTES = 1 * MiB;
 /** Output of one step that waits because an earlier step still writes. What is more is left out, and the stream says so. */
 export const MAX_BUFFERED_OUTPUT_CHARS = 1 * MiB;
 /** What `ADD URL` downloads. */

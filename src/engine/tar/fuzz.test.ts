@@ -1,9 +1,8 @@
-/** Damage that checksums don't show: both readers of archives may refuse it, and nothing else. BERTH_FUZZ_RUNS makes it longer. */
+/** Damage that checksums don't show: a reader of archives may refuse it, and nothing else. BERTH_FUZZ_RUNS makes it longer. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { plainFile, TarParser, tarEnd, tarHeader, tarPadding } from "./index.ts";
-import { TarParser as ContextTarParser } from "../build/context/tar.ts";
 
 const RUNS = Number(process.env["BERTH_FUZZ_RUNS"] ?? 400);
 const BLOCK = 512;
@@ -90,13 +89,10 @@ test("damaged archives are read or refused: no other error, no more content than
         data: (chunk: Buffer) => void (content += chunk.byteLength),
         hole: (zeros: number) => assert.ok(Number.isSafeInteger(zeros) && zeros > 0),
         entryEnd: () => void open--,
-        endEntry: () => void open--,
       };
       survives(new TarParser(sink), bytes, hits[0]!.chunk);
       assert.ok(open === 0 || open === 1, "entries are not nested");
-      open = 0;
-      survives(new ContextTarParser(sink), bytes, hits[0]!.chunk);
-      assert.ok(content <= 2 * bytes.byteLength);
+      assert.ok(content <= bytes.byteLength);
     }),
     { numRuns: RUNS, seed: 2026 },
   );

@@ -1,4 +1,4 @@
-import { invalidArgument } from "../../base/index.ts";
+import { BerthError, decodeName, invalidArgument } from "../../base/index.ts";
 import {
   checkSegments,
   headerSegments,
@@ -47,6 +47,7 @@ export class TarParser {
   #global: Record<string, Buffer> = {};
   #next: Record<string, Buffer> = {};
   #zeroBlocks = 0;
+  #sawHeader = false;
   #sawEntry = false;
   #sparse: Sparse | undefined;
   #map = new SparseMapReader();
@@ -64,7 +65,7 @@ export class TarParser {
   end(): void {
     const whole = this.#state === "end" || (this.#state === "header" && this.#pendingBytes === 0);
     if (!whole) throw invalidArgument("the tar archive is truncated");
-    if (!this.#sawEntry && this.#zeroBlocks === 0) throw invalidArgument("this is not a tar archive: it is empty");
+    if (!this.#sawEntry && this.#zeroBlocks === 0) throw noArchive("it is empty");
   }
 
   #step(chunk: Buffer): Buffer {
@@ -118,7 +119,11 @@ export class TarParser {
       return;
     }
     this.#zeroBlocks = 0;
-    verifyChecksum(block);
+    if (!hasRightChecksum(block))
+      throw this.#sawHeader
+        ? invalidArgument("the tar archive is damaged: a header's checksum is wrong")
+        : noArchive("its first header's checksum is wrong");
+    this.#sawHeader = true;
     const typeFlag = String.fromCharCode(block[156]!);
     const size = readNumber(block, 124, 12, "size");
     if ("xgLK".includes(typeFlag)) return this.#beginExtended(typeFlag, size);
@@ -226,7 +231,7 @@ export class TarParser {
     headerSize: number,
     records: Record<string, Buffer>,
   ): TarEntry & { storedBytes: number } {
-    const text = (key: string, otherwise: () => string) => records[key]?.toString("utf8") ?? otherwise();
+    const text = (key: string, otherwise: () => string) => (records[key] ? decodeName(records[key]) : otherwise());
     const number = (key: string, otherwise: () => number) =>
       records[key] ? paxNumber(records[key], key) : otherwise();
     const name = text("GNU.sparse.name", () => text("path", () => headerName(block, typeFlag)));
@@ -343,7 +348,7 @@ function readNumber(block: Buffer, at: number, length: number, what: string): nu
 
 function readString(block: Buffer, at: number, length: number): string {
   const end = block.indexOf(0, at);
-  return block.toString("utf8", at, end < 0 || end > at + length ? at + length : end);
+  return decodeName(block.subarray(at, end < 0 || end > at + length ? at + length : end));
 }
 
 function trimZeros(body: Buffer): Buffer {
@@ -351,11 +356,22 @@ function trimZeros(body: Buffer): Buffer {
   return end < 0 ? body : body.subarray(0, end);
 }
 
-function verifyChecksum(block: Buffer): void {
+function hasRightChecksum(block: Buffer): boolean {
   const stored = parseInt(readString(block, 148, 8).trim(), 8);
   let sum = 8 * 0x20;
   for (let index = 0; index < BLOCK; index++) if (index < 148 || index >= 156) sum += block[index]!;
-  if (sum !== stored) throw invalidArgument("this is not a tar archive: a header's checksum is wrong");
+  return sum === stored;
+}
+
+const NO_ARCHIVE = { archive: false };
+
+function noArchive(why: string) {
+  return invalidArgument(`this is not a tar archive: ${why}`, { details: NO_ARCHIVE });
+}
+
+/** Whether a parser refused bytes that are no archive at all, rather than a damaged one. */
+export function isNoArchive(error: unknown): boolean {
+  return error instanceof BerthError && error.details === NO_ARCHIVE;
 }
 
 function isZero(block: Buffer): boolean {

@@ -2,7 +2,7 @@
 export type TarType = "file" | "directory" | "symlink" | "hardlink" | "character" | "block" | "fifo";
 
 export interface TarEntry {
-  /** As it stands in the archive. Not to be trusted as a path. */
+  /** As it stands in the archive, written as `decodeName` does (base). Not to be trusted as a path. */
   readonly name: string;
   readonly type: TarType;
   /** Permission bits, 12 of them. */

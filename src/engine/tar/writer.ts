@@ -1,3 +1,4 @@
+import { nameBytes } from "../../base/index.ts";
 import { BLOCK, type TarEntry, type TarType } from "./types.ts";
 
 const FLAGS: Record<TarType, string> = {
@@ -18,9 +19,9 @@ const MAX_OCTAL_7 = 0o7777777;
  */
 export function tarHeader(entry: TarEntry): Buffer {
   const records: [string, Buffer][] = [];
-  const need = (key: string, value: string | number) => records.push([key, Buffer.from(String(value))]);
-  if (Buffer.byteLength(entry.name) > 100) need("path", entry.name);
-  if (Buffer.byteLength(entry.linkName) > 100) need("linkpath", entry.linkName);
+  const need = (key: string, value: string | number) => records.push([key, nameBytes(String(value))]);
+  if (nameBytes(entry.name).byteLength > 100) need("path", entry.name);
+  if (nameBytes(entry.linkName).byteLength > 100) need("linkpath", entry.linkName);
   if (entry.sizeBytes > MAX_OCTAL_11) need("size", entry.sizeBytes);
   if (entry.uid > MAX_OCTAL_7) need("uid", entry.uid);
   if (entry.gid > MAX_OCTAL_7) need("gid", entry.gid);
@@ -86,7 +87,7 @@ function ustar(entry: TarEntry, flag: string): Buffer {
       length - 1,
       "latin1",
     );
-  Buffer.from(entry.name).copy(block, 0, 0, 100);
+  nameBytes(entry.name).copy(block, 0, 0, 100);
   octal(entry.mode, 100, 8);
   octal(Math.min(entry.uid, MAX_OCTAL_7), 108, 8);
   octal(Math.min(entry.gid, MAX_OCTAL_7), 116, 8);
@@ -94,7 +95,7 @@ function ustar(entry: TarEntry, flag: string): Buffer {
   octal(Math.min(entry.mtime, MAX_OCTAL_11), 136, 12);
   block.write("        ", 148, 8, "latin1");
   block.write(flag, 156, 1, "latin1");
-  Buffer.from(entry.linkName).copy(block, 157, 0, 100);
+  nameBytes(entry.linkName).copy(block, 157, 0, 100);
   block.write("ustar\x0000", 257, 8, "latin1");
   octal(entry.major, 329, 8);
   octal(entry.minor, 337, 8);

@@ -1,3 +1,4 @@
+import { encodeName } from "../../base/index.ts";
 import { errno, checked, errnoName, libc } from "../ffi/index.ts";
 
 /** File types for `makeNode`, from stat(2). */
@@ -12,7 +13,7 @@ export function makeNode(
   device: { major: number; minor: number } = { major: 0, minor: 0 },
 ): void {
   const native = libc("int mknod(const char *path, unsigned int mode, unsigned long device)");
-  checked(native(path, mode, deviceNumber(device.major, device.minor)), `make node ${path}`);
+  checked(native(cString(path), mode, deviceNumber(device.major, device.minor)), `make node ${path}`);
 }
 
 /** The C library's makedev(3) for 64-bit Linux. */
@@ -24,7 +25,7 @@ function deviceNumber(major: number, minor: number): bigint {
 /** Sets an extended attribute of the file itself, never of what a symbolic link points at. */
 export function setAttribute(path: string, name: string, value: Uint8Array): void {
   const native = libc("int lsetxattr(const char *path, const char *name, const void *value, size_t size, int flags)");
-  checked(native(path, name, Buffer.from(value), value.byteLength, 0), `set attribute ${name} of ${path}`);
+  checked(native(cString(path), name, Buffer.from(value), value.byteLength, 0), `set attribute ${name} of ${path}`);
 }
 
 const MAX_ATTRIBUTE_BYTES = 65_536;
@@ -33,11 +34,11 @@ const MAX_ATTRIBUTE_BYTES = 65_536;
 export function getAttribute(path: string, name: string): Buffer | undefined {
   const native = libc("long lgetxattr(const char *path, const char *name, _Out_ void *value, size_t size)");
   const buffer = Buffer.alloc(256);
-  let size = native(path, name, buffer, buffer.byteLength);
+  let size = native(cString(path), name, buffer, buffer.byteLength);
   if (size >= 0) return buffer.subarray(0, size);
   if (errnoName(errno()) !== "ERANGE") return undefined;
   const large = Buffer.alloc(MAX_ATTRIBUTE_BYTES);
-  size = native(path, name, large, large.byteLength);
+  size = native(cString(path), name, large, large.byteLength);
   return size >= 0 ? large.subarray(0, size) : undefined;
 }
 
@@ -45,12 +46,18 @@ export function getAttribute(path: string, name: string): Buffer | undefined {
 export function listAttributes(path: string): string[] {
   const native = libc("long llistxattr(const char *path, _Out_ void *list, size_t size)");
   const buffer = Buffer.alloc(4096);
-  let size = native(path, buffer, buffer.byteLength);
+  let size = native(cString(path), buffer, buffer.byteLength);
   let from = buffer;
   if (size < 0 && errnoName(errno()) === "ERANGE") {
     from = Buffer.alloc(MAX_ATTRIBUTE_BYTES);
-    size = native(path, from, from.byteLength);
+    size = native(cString(path), from, from.byteLength);
   }
   if (size <= 0) return [];
   return from.toString("utf8", 0, size - 1).split("\0");
+}
+
+/** A path for C: koffi ends a string with a zero, bytes need one of ours. */
+function cString(path: string): string | Buffer {
+  const name = encodeName(path);
+  return typeof name === "string" ? name : Buffer.concat([name, Buffer.alloc(1)]);
 }

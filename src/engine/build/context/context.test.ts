@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -9,8 +11,8 @@ import tar from "tar-stream";
 import { messageOf, MiB } from "../../../base/index.ts";
 import { KnownFiles } from "./known.ts";
 import { globRegex, ignoreMatcher, readIgnoreFile } from "./patterns.ts";
-import { parseChmod } from "./select.ts";
-import { resolveInRoot } from "./tree.ts";
+import { parseChmod, select } from "./select.ts";
+import { digestFile, listTree, resolveInRoot } from "./tree.ts";
 import { unpack } from "./unpack.ts";
 
 let root: string;
@@ -61,6 +63,44 @@ test("an archive unpacks the same whatever its chunks and compression", async ()
     assert.equal(fs.statSync(path.join(tree.root, "e")).mode & 0o777, 0o700);
     assert.equal(fs.statSync(path.join(tree.root, "a")).mtimeMs, 1e12);
     assert.equal(tree.digests.get("a"), tree.digests.get("h"));
+  }
+});
+
+test("names that aren't UTF-8 and holes are kept, in every form of GNU tar", async () => {
+  const source = directory("source");
+  const odd = Buffer.from(`${source}/caf\xe9`, "latin1");
+  fs.mkdirSync(odd);
+  fs.writeFileSync(Buffer.concat([odd, Buffer.from("/x\xff", "latin1")]), "odd");
+  fs.symlinkSync(Buffer.from("caf\xe9", "latin1"), path.join(source, "link"));
+  const fd = fs.openSync(path.join(source, "sparse"), "w");
+  fs.writeSync(fd, "end", 8 * MiB);
+  fs.ftruncateSync(fd, 9 * MiB);
+  fs.closeSync(fd);
+  for (const format of [
+    "gnu",
+    "posix --sparse-version=0.0",
+    "posix --sparse-version=0.1",
+    "posix --sparse-version=1.0",
+  ]) {
+    const flags = ["--sparse", ...`--format=${format}`.split(" "), "-C", source, "-cf", "-", "."];
+    const tree = await unpack(
+      Readable.from([execFileSync("tar", flags)]) as AsyncIterable<Uint8Array>,
+      directory(format),
+    );
+    assert.deepEqual(
+      listTree(tree, "").map(({ name }) => name),
+      ["caf\udce9", "link", "sparse"],
+      format,
+    );
+    const [odd] = select(tree, ["link/x*"], { where: "" });
+    assert.equal(odd!.source, "caf\udce9/x\udcff");
+    assert.equal(await digestFile(tree, odd!.source), createHash("sha256").update("odd").digest("hex"));
+    const sparse = fs.statSync(path.join(tree.root, "sparse"));
+    assert.equal(sparse.size, 9 * MiB, format);
+    assert.ok(sparse.blocks * 512 < MiB, format);
+    const content = fs.readFileSync(path.join(tree.root, "sparse"));
+    assert.equal(content.toString("latin1", 8 * MiB, 8 * MiB + 4), "end\0");
+    assert.equal(await digestFile(tree, "sparse"), createHash("sha256").update(content).digest("hex"));
   }
 });
 

@@ -9,7 +9,8 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { errnoOf, MiB } from "../../../base/index.ts";
-import type { TarHeader } from "./tar.ts";
+import { exactFs } from "../../../host/index.ts";
+import type { TarEntry } from "../../tar/index.ts";
 import type { FileTree } from "./tree.ts";
 
 /** Below this, writing and hashing cost less than remembering. */
@@ -32,14 +33,15 @@ export class KnownFiles {
   }
 
   /** Files that had this path, and have the size, mode and time that the header says: the content may be the same. */
-  find(name: string, header: TarHeader): KnownFile | undefined {
-    if (header.sizeBytes < MIN_BYTES) return undefined;
+  find(name: string, header: TarEntry): KnownFile | undefined {
+    // Of a sparse file the holes don't arrive.
+    if (header.sizeBytes < MIN_BYTES || header.storedBytes !== header.sizeBytes) return undefined;
     return this.#load()
       .get(pathHash(name))
       ?.find(({ file }) => {
         const stat = fs.lstatSync(file, { throwIfNoEntry: false });
         const same = stat?.size === header.sizeBytes && (stat.mode & 0o7777) === header.mode;
-        return same && stat.uid === 0 && stat.gid === 0 && Math.abs(stat.mtimeMs - header.mtimeSeconds * 1000) < 0.002;
+        return same && stat.uid === 0 && stat.gid === 0 && Math.abs(stat.mtimeMs - header.mtime * 1000) < 0.002;
       });
   }
 
@@ -47,7 +49,7 @@ export class KnownFiles {
   remember(tree: FileTree): void {
     for (const [name, digest] of tree.digests) {
       const source = path.join(tree.root, name);
-      const stat = fs.lstatSync(source, { throwIfNoEntry: false });
+      const stat = exactFs.lstatIfAny(source);
       if (!stat?.isFile() || stat.size < MIN_BYTES || stat.nlink < 2) continue;
       const hash = pathHash(name);
       const file = path.join(this.#directory, `${hash}-${digest}`);
@@ -89,7 +91,7 @@ export class KnownFiles {
 
 function link(source: string, target: string): void {
   try {
-    fs.linkSync(source, target);
+    exactFs.link(source, target);
   } catch (error) {
     // Too many links, or there already: remembering is a convenience.
     if (!["EEXIST", "EMLINK"].includes(errnoOf(error) ?? "")) throw error;

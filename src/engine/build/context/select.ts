@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { invalidArgument, resourceExhausted } from "../../../base/index.ts";
+import { exactFs } from "../../../host/index.ts";
 import { imageAttributes } from "../../snapshot/index.ts";
 import { nearest } from "../dockerfile/index.ts";
 import { MAX_TREE_ENTRIES } from "../limits.ts";
@@ -118,7 +119,7 @@ function walkSource(
       walk(
         below,
         target ? `${target}/${child}` : child,
-        fs.lstatSync(path.join(tree.root, below)),
+        exactFs.lstat(path.join(tree.root, below)),
         excludeName ? `${excludeName}/${child}` : child,
       );
     }
@@ -169,7 +170,7 @@ export async function digestSelection(
     const owner = attributes.owner ?? stat;
     const mode = attributes.mode ? attributes.mode(stat.mode & 0o7777, stat.isDirectory()) : stat.mode & 0o7777;
     const facts = [item.target, item.target === "" ? item.baseName : "", owner.uid, owner.gid];
-    if (stat.isSymbolicLink()) facts.push("link", fs.readlinkSync(path.join(item.tree.root, item.source)));
+    if (stat.isSymbolicLink()) facts.push("link", exactFs.readlink(path.join(item.tree.root, item.source)));
     else if (stat.isDirectory()) facts.push("directory", mode);
     else if (stat.isFile()) facts.push("file", mode, await digestFile(item.tree, item.source, signal));
     else facts.push("special", mode, stat.rdev);

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { invalidArgument, notFound } from "../../../base/index.ts";
+import { exactFs } from "../../../host/index.ts";
 import { MAX_SYMLINKS } from "../limits.ts";
 
 export interface FileTree {
@@ -38,7 +39,7 @@ export function resolveInRoot(root: string, name: string, followLast = true): st
       continue;
     }
     if (++links > MAX_SYMLINKS) throw invalidArgument(`too many levels of symbolic links in ${name}`);
-    const target = fs.readlinkSync(here);
+    const target = exactFs.readlink(here);
     if (target.startsWith("/")) done.length = 0;
     pending.push(
       ...target
@@ -52,7 +53,7 @@ export function resolveInRoot(root: string, name: string, followLast = true): st
 
 export function lstat(file: string): fs.Stats | undefined {
   try {
-    return fs.lstatSync(file, { throwIfNoEntry: false });
+    return exactFs.lstatIfAny(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return undefined;
     throw error;
@@ -61,7 +62,7 @@ export function lstat(file: string): fs.Stats | undefined {
 
 /** What is in a directory and the build may see, sorted by name. */
 export function listTree(tree: FileTree, name: string): fs.Dirent[] {
-  const entries = fs.readdirSync(path.join(tree.root, name), { withFileTypes: true });
+  const entries = exactFs.readdirTypes(path.join(tree.root, name));
   const visible = entries.filter(
     (entry) => !tree.ignored?.(name ? `${name}/${entry.name}` : entry.name, entry.isDirectory()),
   );
@@ -75,7 +76,7 @@ export async function digestFile(tree: FileTree, name: string, signal?: AbortSig
   const known = tree.digests.get(name);
   if (known) return known;
   const hash = createHash("sha256");
-  for await (const chunk of fs.createReadStream(path.join(tree.root, name), {
+  for await (const chunk of exactFs.createReadStream(path.join(tree.root, name), {
     highWaterMark: HASH_CHUNK,
     ...(signal ? { signal } : {}),
   })) {

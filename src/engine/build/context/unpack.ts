@@ -8,11 +8,12 @@ import { createHash, type Hash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { invalidArgument, resourceExhausted } from "../../../base/index.ts";
+import { exactFs } from "../../../host/index.ts";
 import { MAX_PATH_BYTES, MAX_TREE_BYTES, MAX_TREE_ENTRIES } from "../limits.ts";
-import type { ExternalDecompressor } from "../../snapshot/index.ts";
+import { setImageAttributes, type ExternalDecompressor } from "../../snapshot/index.ts";
+import { TarParser, type TarEntry, type TarHandler } from "../../tar/index.ts";
 import { decompressed } from "./decompress.ts";
 import { Comparison, type KnownFiles } from "./known.ts";
-import { TarParser, type TarHeader, type TarSink } from "./tar.ts";
 import type { FileTree } from "./tree.ts";
 
 export interface UnpackOptions {
@@ -49,7 +50,16 @@ export async function unpack(
 
 type Kind = "directory" | "other";
 
-class UnpackSink implements TarSink {
+interface OpenFile {
+  readonly fd: number;
+  readonly path: string;
+  readonly header: TarEntry;
+  /** Absent for a sparse file, whose holes would take as long as content: who needs its digest reads it later. */
+  readonly hash: Hash | undefined;
+  at: number;
+}
+
+class UnpackSink implements TarHandler {
   /** SHA-256 of files' content by path, hexadecimal. */
   readonly digests = new Map<string, string>();
   bytes = 0;
@@ -57,11 +67,11 @@ class UnpackSink implements TarSink {
   readonly #keepOwner: boolean;
   readonly #known: KnownFiles | undefined;
   /** Set while the arriving file is still equal to a known one. */
-  #comparison: { comparison: Comparison; path: string; header: TarHeader } | undefined;
+  #comparison: { comparison: Comparison; path: string; header: TarEntry } | undefined;
   readonly #kinds = new Map<string, Kind>([["", "directory"]]);
   /** Directories get their time last, since writing into them changes it. */
   readonly #directoryTimes = new Map<string, number>();
-  #file: { fd: number; path: string; hash: Hash; header: TarHeader } | undefined;
+  #file: OpenFile | undefined;
 
   constructor(root: string, options: Pick<UnpackOptions, "keepOwner" | "known">) {
     this.#root = root;
@@ -69,7 +79,7 @@ class UnpackSink implements TarSink {
     this.#known = options.keepOwner ? undefined : options.known;
   }
 
-  entry(header: TarHeader): void {
+  entry(header: TarEntry): void {
     const name = cleanPath(header.name);
     if (name === "") return this.#rootEntry(header);
     if (this.#kinds.size > MAX_TREE_ENTRIES)
@@ -79,20 +89,18 @@ class UnpackSink implements TarSink {
     if (header.type === "directory") return this.#directory(name, target, header);
     this.#clear(name, target);
     if (header.type === "file") this.#openFile(name, target, header);
-    else if (header.type === "symlink") fs.symlinkSync(checkLink(header), target);
+    else if (header.type === "symlink") exactFs.symlink(checkLink(header), target);
     else if (header.type === "hardlink") this.#hardlink(name, target, header);
     else throw invalidArgument(`${header.name}: ${header.type} devices and pipes are not taken from an archive`);
     this.#kinds.set(name, "other");
     if (header.type === "symlink") {
-      if (this.#keepOwner) fs.lchownSync(target, header.uid, header.gid);
-      fs.lutimesSync(target, header.mtimeSeconds, header.mtimeSeconds);
+      if (this.#keepOwner) exactFs.lchown(target, header.uid, header.gid);
+      exactFs.lutimes(target, header.mtime, header.mtime);
     }
   }
 
   data(chunk: Buffer): void {
-    this.bytes += chunk.length;
-    if (this.bytes > MAX_TREE_BYTES)
-      throw resourceExhausted(`the archive unpacks to more than ${MAX_TREE_BYTES} bytes`);
+    this.#account(chunk.length);
     if (this.#comparison) {
       if (this.#comparison.comparison.matches(chunk)) return;
       this.#leaveComparison();
@@ -100,10 +108,26 @@ class UnpackSink implements TarSink {
     this.#write(chunk);
   }
 
+  /** Stays one on our disk. */
+  hole(bytes: number): void {
+    this.#account(bytes);
+    const file = this.#file!;
+    file.at += bytes;
+    fs.ftruncateSync(file.fd, file.at);
+  }
+
+  #account(bytes: number): void {
+    this.bytes += bytes;
+    if (this.bytes > MAX_TREE_BYTES)
+      throw resourceExhausted(`the archive unpacks to more than ${MAX_TREE_BYTES} bytes`);
+  }
+
   #write(chunk: Buffer): void {
     const file = this.#file!;
-    file.hash.update(chunk);
-    for (let written = 0; written < chunk.length;) written += fs.writeSync(file.fd, chunk, written);
+    file.hash?.update(chunk);
+    for (let written = 0; written < chunk.length;)
+      written += fs.writeSync(file.fd, chunk, written, chunk.length - written, file.at + written);
+    file.at += chunk.length;
   }
 
   /** The file has changed: write what was equal so far, and go on as with a new one. */
@@ -123,11 +147,11 @@ class UnpackSink implements TarSink {
     const { comparison, path: name } = this.#comparison!;
     this.#comparison = undefined;
     comparison.close();
-    fs.linkSync(comparison.known.file, path.join(this.#root, name));
+    exactFs.link(comparison.known.file, path.join(this.#root, name));
     this.digests.set(name, comparison.known.digest);
   }
 
-  endEntry(): void {
+  entryEnd(): void {
     if (this.#comparison) return this.#takeKnown();
     const file = this.#file;
     if (!file) return;
@@ -135,15 +159,16 @@ class UnpackSink implements TarSink {
     try {
       if (this.#keepOwner) fs.fchownSync(file.fd, file.header.uid, file.header.gid);
       fs.fchmodSync(file.fd, file.header.mode);
-      fs.futimesSync(file.fd, file.header.mtimeSeconds, file.header.mtimeSeconds);
+      setImageAttributes(path.join(this.#root, file.path), file.header.attributes);
+      fs.futimesSync(file.fd, file.header.mtime, file.header.mtime);
     } finally {
       fs.closeSync(file.fd);
     }
-    this.digests.set(file.path, file.hash.digest("hex"));
+    if (file.hash) this.digests.set(file.path, file.hash.digest("hex"));
   }
 
   finish(): void {
-    for (const [name, seconds] of this.#directoryTimes) fs.utimesSync(path.join(this.#root, name), seconds, seconds);
+    for (const [name, seconds] of this.#directoryTimes) exactFs.utimes(path.join(this.#root, name), seconds, seconds);
   }
 
   close(): void {
@@ -153,8 +178,8 @@ class UnpackSink implements TarSink {
     this.#file = undefined;
   }
 
-  #rootEntry(header: TarHeader): void {
-    if (header.type === "directory") this.#directoryTimes.set("", header.mtimeSeconds);
+  #rootEntry(header: TarEntry): void {
+    if (header.type === "directory") this.#directoryTimes.set("", header.mtime);
     else if (header.type === "file")
       throw invalidArgument(`${JSON.stringify(header.name)} is not a path inside the archive`);
   }
@@ -166,7 +191,7 @@ class UnpackSink implements TarSink {
       if (kind === "other")
         throw invalidArgument(`${name}: the archive goes through ${parent}, which is not a directory`);
       if (kind) continue;
-      fs.mkdirSync(path.join(this.#root, parent), 0o755);
+      exactFs.mkdir(path.join(this.#root, parent), 0o755);
       this.#kinds.set(parent, "directory");
     }
   }
@@ -176,41 +201,44 @@ class UnpackSink implements TarSink {
     const before = this.#kinds.get(name);
     if (!before) return;
     if (before === "directory") throw invalidArgument(`${name} is a directory and something else in the same archive`);
-    fs.unlinkSync(target);
+    exactFs.unlink(target);
     this.digests.delete(name);
   }
 
-  #directory(name: string, target: string, header: TarHeader): void {
+  #directory(name: string, target: string, header: TarEntry): void {
     if (this.#kinds.get(name) !== "directory") {
       this.#clear(name, target);
-      fs.mkdirSync(target);
+      exactFs.mkdir(target);
       this.#kinds.set(name, "directory");
     }
-    if (this.#keepOwner) fs.chownSync(target, header.uid, header.gid);
-    fs.chmodSync(target, header.mode);
-    this.#directoryTimes.set(name, header.mtimeSeconds);
+    if (this.#keepOwner) exactFs.lchown(target, header.uid, header.gid);
+    exactFs.chmod(target, header.mode);
+    setImageAttributes(target, header.attributes);
+    this.#directoryTimes.set(name, header.mtime);
   }
 
-  #openFile(name: string, target: string, header: TarHeader): void {
-    const known = this.#known?.find(name, header);
+  #openFile(name: string, target: string, header: TarEntry): void {
+    const isPlain = Object.keys(header.attributes).length === 0;
+    const known = isPlain ? this.#known?.find(name, header) : undefined;
     if (known) this.#comparison = { comparison: new Comparison(known), path: name, header };
     else this.#create(name, target, header);
   }
 
-  #create(name: string, target: string, header: TarHeader): void {
-    const fd = fs.openSync(
+  #create(name: string, target: string, header: TarEntry): void {
+    const fd = exactFs.open(
       target,
       fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_NOFOLLOW,
       0o600,
     );
-    this.#file = { fd, path: name, hash: createHash("sha256"), header };
+    const hash = header.storedBytes === header.sizeBytes ? createHash("sha256") : undefined;
+    this.#file = { fd, path: name, hash, header, at: 0 };
   }
 
-  #hardlink(name: string, target: string, header: TarHeader): void {
+  #hardlink(name: string, target: string, header: TarEntry): void {
     const origin = cleanPath(header.linkName);
     if (this.#kinds.get(origin) !== "other")
       throw invalidArgument(`${name}: a hard link to ${header.linkName}, which is not a file of this archive`);
-    fs.linkSync(path.join(this.#root, origin), target);
+    exactFs.link(path.join(this.#root, origin), target);
     const digest = this.digests.get(origin);
     if (digest) this.digests.set(name, digest);
   }
@@ -225,7 +253,7 @@ function cleanPath(name: string): string {
   return parts.join("/");
 }
 
-function checkLink(header: TarHeader): string {
+function checkLink(header: TarEntry): string {
   if (header.linkName === "" || Buffer.byteLength(header.linkName) > MAX_PATH_BYTES)
     throw invalidArgument(`${header.name}: a symbolic link without a usable target`);
   return header.linkName;

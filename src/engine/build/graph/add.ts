@@ -4,6 +4,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { invalidArgument, messageOf, resourceExhausted, unavailable } from "../../../base/index.ts";
+import { exactFs } from "../../../host/index.ts";
+import { isNoArchive } from "../../tar/index.ts";
 import { compressionOf } from "../context/decompress.ts";
 import { fetchGit } from "../context/git.ts";
 import { select, type Selected } from "../context/select.ts";
@@ -22,7 +24,7 @@ const TAR_MAGIC_OFFSET = 257;
 /** A tar archive, or something compressed that could hold one; what is in it shows when it is unpacked. */
 export function isArchive(file: string): boolean {
   const head = Buffer.alloc(512);
-  const fd = fs.openSync(file, "r");
+  const fd = exactFs.open(file, "r");
   try {
     const length = fs.readSync(fd, head, 0, head.length, 0);
     return (
@@ -39,7 +41,7 @@ export async function unpackLocal(session: BuildSession, file: Selected): Promis
   const root = session.scratchDir();
   const { decompressor } = session.services;
   try {
-    const source = fs.createReadStream(path.join(file.tree.root, file.source));
+    const source = exactFs.createReadStream(path.join(file.tree.root, file.source));
     const tree = await unpack(source, root, {
       keepOwner: true,
       signal: session.signal,
@@ -47,7 +49,7 @@ export async function unpackLocal(session: BuildSession, file: Selected): Promis
     });
     return select(tree, ["."], { where: `the archive ${file.source}` });
   } catch (error) {
-    if (messageOf(error) === "this is not a tar archive") return [file];
+    if (isNoArchive(error)) return [file];
     throw error;
   }
 }

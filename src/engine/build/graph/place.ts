@@ -5,6 +5,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { errnoOf, failedPrecondition } from "../../../base/index.ts";
+import { exactFs } from "../../../host/index.ts";
 import { imageAttributes, setImageAttributes } from "../../snapshot/index.ts";
 import type { CopyAttributes, Selected } from "../context/select.ts";
 import { lstat, resolveInRoot } from "../context/tree.ts";
@@ -152,7 +153,7 @@ export async function place(upper: string, placement: Placement, options: PlaceO
 
 function makeDirectory(target: string): void {
   try {
-    fs.mkdirSync(target);
+    exactFs.mkdir(target);
   } catch (error) {
     if (errnoOf(error) !== "EEXIST") throw error;
   }
@@ -171,11 +172,11 @@ function finishDirectory(
     : item && options.mode
       ? options.mode(item.stat.mode & 0o7777, true)
       : (like?.mode ?? 0o755) & 0o7777;
-  if (privileged) fs.chownSync(target, owner.uid, owner.gid);
-  fs.chmodSync(target, mode);
+  if (privileged) exactFs.lchown(target, owner.uid, owner.gid);
+  exactFs.chmod(target, mode);
   if (item && !existing) setImageAttributes(target, imageAttributes(path.join(item.tree.root, item.source)));
   const seconds = like ? like.mtimeMs / 1000 : options.nowSeconds;
-  fs.utimesSync(target, seconds, seconds);
+  exactFs.utimes(target, seconds, seconds);
 }
 
 async function placeFile(
@@ -191,21 +192,21 @@ async function placeFile(
   const mode = options.mode ? options.mode(stat.mode & 0o7777, false) : stat.mode & 0o7777;
   const same = owner.uid === stat.uid && owner.gid === stat.gid && mode === (stat.mode & 0o7777);
   if (stat.isSymbolicLink()) {
-    fs.symlinkSync(fs.readlinkSync(source), target);
-    if (privileged) fs.lchownSync(target, owner.uid, owner.gid);
-    fs.lutimesSync(target, stat.mtimeMs / 1000, stat.mtimeMs / 1000);
+    exactFs.symlink(exactFs.readlink(source), target);
+    if (privileged) exactFs.lchown(target, owner.uid, owner.gid);
+    exactFs.lutimes(target, stat.mtimeMs / 1000, stat.mtimeMs / 1000);
     return;
   }
   if (!stat.isFile()) throw failedPrecondition(`/${item.source} is a device or pipe, which COPY does not take`);
   // The same file twice in a layer would become a hard link there, which the sources were not.
   if (options.link && same && !used.has(stat.ino)) {
     used.add(stat.ino);
-    fs.linkSync(source, target);
+    exactFs.link(source, target);
     return;
   }
-  await fs.promises.copyFile(source, target, fs.constants.COPYFILE_FICLONE);
-  if (privileged) fs.chownSync(target, owner.uid, owner.gid);
-  fs.chmodSync(target, mode);
+  await exactFs.copyFile(source, target, fs.constants.COPYFILE_FICLONE);
+  if (privileged) exactFs.lchown(target, owner.uid, owner.gid);
+  exactFs.chmod(target, mode);
   setImageAttributes(target, imageAttributes(source));
-  fs.utimesSync(target, stat.mtimeMs / 1000, stat.mtimeMs / 1000);
+  exactFs.utimes(target, stat.mtimeMs / 1000, stat.mtimeMs / 1000);
 }

@@ -6,6 +6,7 @@ import { codeOf, errnoOf, invalidArgument, messageOf, notFound, type ErrorCode }
 import {
   actAsFsUser,
   confineThread,
+  exactFs,
   getAttribute,
   listAttributes,
   makeNode,
@@ -98,13 +99,13 @@ try {
 }
 
 function statOf(file: string): PathStat {
-  const stat = fs.lstatSync(file);
+  const stat = exactFs.lstat(file);
   return {
     name: path.basename(file) || "/",
     size: stat.size,
     mode: goMode(stat.mode),
     mtimeMs: stat.mtimeMs,
-    linkTarget: stat.isSymbolicLink() ? path.resolve(path.dirname(file), fs.readlinkSync(file)) : "",
+    linkTarget: stat.isSymbolicLink() ? path.resolve(path.dirname(file), exactFs.readlink(file)) : "",
   };
 }
 
@@ -133,7 +134,7 @@ function emit(chunk: Buffer): void {
 function readTree(top: string, name: string): void {
   const links = new Map<string, string>();
   const visit = (file: string, as: string) => {
-    const stat = fs.lstatSync(file);
+    const stat = exactFs.lstat(file);
     const type = tarType(stat.mode);
     // A socket has no place in an archive.
     if (type === undefined) return;
@@ -148,7 +149,7 @@ function readTree(top: string, name: string): void {
       gid: owners ? inContainer(owners.gids, stat.gid) : stat.gid,
       sizeBytes: type === "file" && first === undefined ? stat.size : 0,
       mtime: stat.mtimeMs / 1000,
-      linkName: first ?? (type === "symlink" ? fs.readlinkSync(file) : ""),
+      linkName: first ?? (type === "symlink" ? exactFs.readlink(file) : ""),
       major: (stat.rdev >> 8) & 0xfff,
       minor: (stat.rdev & 0xff) | ((stat.rdev >>> 12) & 0xfff00),
       attributes: first === undefined ? attributesOf(file) : {},
@@ -156,7 +157,7 @@ function readTree(top: string, name: string): void {
     if (as !== "") emit(tarHeader(entry));
     if (entry.type === "file") emitContent(file, stat.size);
     if (type === "directory") {
-      for (const child of fs.readdirSync(file).sort()) {
+      for (const child of exactFs.readdir(file).sort()) {
         try {
           visit(path.join(file, child), as === "" ? child : `${as}/${child}`);
         } catch (error) {
@@ -172,7 +173,7 @@ function readTree(top: string, name: string): void {
 
 /** Exactly as many bytes as the header said, whatever happens to the file meanwhile. */
 function emitContent(file: string, sizeBytes: number): void {
-  const fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK);
+  const fd = exactFs.open(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK);
   try {
     for (let left = sizeBytes; left > 0;) {
       const buffer = Buffer.alloc(Math.min(CHUNK_BYTES, left));
@@ -224,8 +225,8 @@ function inContainer(mappings: readonly IdMapping[], id: number): number {
   return map ? map.containerId + id - map.hostId : OVERFLOW_ID;
 }
 function chownAsMapped(file: string, { uid, gid }: { uid: number; gid: number }): void {
-  if (owners) fs.lchownSync(file, onHost(owners.uids, uid), onHost(owners.gids, gid));
-  else fs.lchownSync(file, uid, gid);
+  if (owners) exactFs.lchown(file, onHost(owners.uids, uid), onHost(owners.gids, gid));
+  else exactFs.lchown(file, uid, gid);
 }
 
 function tarType(mode: number): TarType | undefined {
@@ -248,7 +249,7 @@ function tarType(mode: number): TarType | undefined {
 }
 
 function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
-  const target = fs.statSync(options.path, { throwIfNoEntry: false });
+  const target = exactFs.statIfAny(options.path);
   if (!target) throw notFound(`no such directory: ${options.path}`);
   if (!target.isDirectory()) throw invalidArgument("extraction point is not a directory");
   const times: Array<[string, number]> = [];
@@ -259,7 +260,7 @@ function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
       const file = path.join(options.path, path.join("/", entry.name));
       current = { file, entry };
       if (file === options.path) return;
-      fs.mkdirSync(path.dirname(file), { recursive: true });
+      exactFs.makeParents(path.dirname(file));
       prepare(file, entry, options.noOverwriteDirNonDir);
       fd = create(file, entry, options.path);
       at = 0;
@@ -279,11 +280,11 @@ function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
       const owner = options.owner ?? entry;
       if (entry.type !== "hardlink") chownAsMapped(file, owner);
       if (entry.type !== "hardlink") setAttributes(file, entry.attributes);
-      if (entry.type !== "symlink" && entry.type !== "hardlink") fs.chmodSync(file, entry.mode);
+      if (entry.type !== "symlink" && entry.type !== "hardlink") exactFs.chmod(file, entry.mode);
       if (fd >= 0) fs.closeSync(fd);
       fd = -1;
       if (entry.type === "directory") times.push([file, entry.mtime]);
-      else if (entry.type !== "hardlink") fs.lutimesSync(file, entry.mtime, entry.mtime);
+      else if (entry.type !== "hardlink") exactFs.lutimes(file, entry.mtime, entry.mtime);
     },
   });
   port.on("message", (chunk: Uint8Array | null) => {
@@ -294,7 +295,7 @@ function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
         return;
       }
       parser.end();
-      for (const [directory, mtime] of times.reverse()) fs.utimesSync(directory, mtime, mtime);
+      for (const [directory, mtime] of times.reverse()) exactFs.utimes(directory, mtime, mtime);
       send({ kind: "done" });
     } catch (error) {
       fail(error);
@@ -305,7 +306,7 @@ function writeTree(options: Extract<FilesTask, { kind: "write" }>): void {
 
 /** Makes way for an entry. A directory stays when a directory comes. */
 function prepare(file: string, entry: TarEntry, noOverwriteDirNonDir: boolean): void {
-  const there = fs.lstatSync(file, { throwIfNoEntry: false });
+  const there = exactFs.lstatIfAny(file);
   if (!there) return;
   const isDirectory = entry.type === "directory";
   if (there.isDirectory() && isDirectory) return;
@@ -316,20 +317,20 @@ function prepare(file: string, entry: TarEntry, noOverwriteDirNonDir: boolean): 
         : `cannot overwrite non-directory "${file}" with directory`,
     );
   }
-  fs.rmSync(file, { recursive: true, force: true });
+  exactFs.removeTree(file);
 }
 
 /** A descriptor for a file's content, -1 for anything else. */
 function create(file: string, entry: TarEntry, top: string): number {
   switch (entry.type) {
     case "directory":
-      fs.mkdirSync(file, { recursive: true });
+      exactFs.makeParents(file);
       return -1;
     case "symlink":
-      fs.symlinkSync(entry.linkName, file);
+      exactFs.symlink(entry.linkName, file);
       return -1;
     case "hardlink":
-      fs.linkSync(path.join(top, path.join("/", entry.linkName)), file);
+      exactFs.link(path.join(top, path.join("/", entry.linkName)), file);
       return -1;
     case "fifo":
       makeNode(file, S_IFIFO | entry.mode);
@@ -341,6 +342,6 @@ function create(file: string, entry: TarEntry, top: string): number {
       makeNode(file, S_IFBLK | entry.mode, entry);
       return -1;
     case "file":
-      return fs.openSync(file, fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600);
+      return exactFs.open(file, fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600);
   }
 }

@@ -3,9 +3,10 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { plainFile, type TarEntry } from "../../tar/index.ts";
+import { plainFile, TarParser, type TarEntry } from "../../tar/index.ts";
 import { DEFAULT_APPLY_LIMITS, LayerApplier } from "./apply.ts";
 import { resolveDirectory, segmentsOf } from "./resolve.ts";
+import { tarOf } from "./walk.ts";
 
 let folder: string;
 let root: string;
@@ -53,6 +54,30 @@ function apply(entries: [TarEntry, string][], lower: string[] = [], limits = DEF
 }
 
 const read = (name: string) => fs.readFileSync(path.join(root, name), "utf8");
+
+test("names that aren't UTF-8 come out of a layer, and go into one, byte for byte", () => {
+  const odd = "caf\udce9";
+  apply([
+    directory(odd),
+    file(`${odd}/a\udcff`, "A"),
+    symlink("l", odd),
+    file("l/b\udcfe", "B"),
+    hardlink("h", `${odd}/a\udcff`),
+  ]);
+  apply([file("l/b\udcfe", "B2"), file(`${odd}/a\udcff`, "A2")]);
+  const bytes = (name: string) => Buffer.from(path.join(root, name), "latin1");
+  assert.equal(fs.readFileSync(bytes("caf\xe9/b\xfe"), "utf8"), "B2");
+  assert.equal(fs.readFileSync(bytes("caf\xe9/a\xff"), "utf8"), "A2");
+  assert.equal(fs.readlinkSync(path.join(root, "l"), "latin1"), "caf\xe9");
+  const names: string[] = [];
+  const parser = new TarParser({
+    entry: ({ name, linkName }) => names.push(`${name} ${linkName}`),
+    data: () => {},
+    entryEnd: () => {},
+  });
+  for (const chunk of tarOf(root)) parser.write(chunk);
+  assert.deepEqual(names.sort(), [`${odd}/ `, `${odd}/a\udcff `, `${odd}/b\udcfe `, "h ", `l ${odd}`].sort());
+});
 
 test("holes of a sparse file stay holes, also at its end", () => {
   const applier = new LayerApplier(root, []);

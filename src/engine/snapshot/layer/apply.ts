@@ -1,25 +1,15 @@
 import {
-  chmodSync,
   closeSync,
   constants,
-  copyFileSync,
   fchmodSync,
   fchownSync,
   ftruncateSync,
   futimesSync,
-  lchownSync,
-  linkSync,
-  lutimesSync,
-  mkdirSync,
-  openSync,
-  rmSync,
   statfsSync,
-  symlinkSync,
-  utimesSync,
   writeSync,
 } from "node:fs";
 import { errnoOf, invalidArgument, resourceExhausted } from "../../../base/index.ts";
-import { makeNode, S_IFBLK, S_IFCHR, S_IFIFO, setAttribute } from "../../../host/index.ts";
+import { exactFs, makeNode, S_IFBLK, S_IFCHR, S_IFIFO, setAttribute } from "../../../host/index.ts";
 import type { TarEntry, TarHandler } from "../../tar/index.ts";
 import { setImageAttributes } from "./attributes.ts";
 import { findIn, isWhiteout, lstat, resolveDirectory, segmentsOf, type Found } from "./resolve.ts";
@@ -112,7 +102,7 @@ export class LayerApplier implements TarHandler {
 
   /** Sets the times of directories. */
   finish(): void {
-    for (const [path, mtime] of this.#times) utimesSync(path, mtime, mtime);
+    for (const [path, mtime] of this.#times) exactFs.utimes(path, mtime, mtime);
   }
 
   /** Lets go of an open file after a failure. */
@@ -147,13 +137,13 @@ export class LayerApplier implements TarHandler {
   #impliedDirectory(inner: string, found: Found | undefined): void {
     const path = this.#root + inner;
     const replacesWhiteout = this.#clear(inner);
-    mkdirSync(path);
+    exactFs.mkdir(path);
     if (replacesWhiteout) this.#opaque(path);
     if (found) {
-      lchownSync(path, found.facts.uid, found.facts.gid);
+      exactFs.lchown(path, found.facts.uid, found.facts.gid);
       this.#times.set(path, found.facts.mtimeMs / 1000);
     }
-    chmodSync(path, found ? found.facts.mode & 0o7777 : 0o755);
+    exactFs.chmod(path, found ? found.facts.mode & 0o7777 : 0o755);
   }
 
   #rootEntry(entry: TarEntry): void {
@@ -179,7 +169,7 @@ export class LayerApplier implements TarHandler {
   #clear(inner: string): boolean {
     const facts = lstat(this.#root + inner);
     if (!facts) return false;
-    rmSync(this.#root + inner, { recursive: true, force: true });
+    exactFs.removeTree(this.#root + inner);
     if (facts.isDirectory() || facts.isSymbolicLink()) this.#forget(this.#root + inner);
     return isWhiteout(facts);
   }
@@ -194,14 +184,14 @@ export class LayerApplier implements TarHandler {
     const path = this.#root + inner;
     switch (entry.type) {
       case "file":
-        this.#file = { fd: this.#replacing(inner, () => openSync(path, CREATE, 0o600)), entry, path, at: 0 };
+        this.#file = { fd: this.#replacing(inner, () => exactFs.open(path, CREATE, 0o600)), entry, path, at: 0 };
         return;
       case "directory":
         return this.#directory(entry, inner);
       case "symlink":
         if (entry.linkName === "" || entry.linkName.length > 4095)
           throw invalidArgument(`${entry.name}: broken symbolic link`);
-        this.#replacing(inner, () => symlinkSync(entry.linkName, path));
+        this.#replacing(inner, () => exactFs.symlink(entry.linkName, path));
         break;
       case "hardlink":
         return this.#hardlink(entry, inner);
@@ -215,10 +205,10 @@ export class LayerApplier implements TarHandler {
         break;
       }
     }
-    lchownSync(path, entry.uid, entry.gid);
-    if (entry.type !== "symlink") chmodSync(path, entry.mode);
+    exactFs.lchown(path, entry.uid, entry.gid);
+    if (entry.type !== "symlink") exactFs.chmod(path, entry.mode);
     setImageAttributes(path, entry.attributes);
-    lutimesSync(path, entry.mtime, entry.mtime);
+    exactFs.lutimes(path, entry.mtime, entry.mtime);
   }
 
   /** Makes it at once in the common case that nothing is in the way, else clears the way first. */
@@ -238,15 +228,15 @@ export class LayerApplier implements TarHandler {
     const there = lstat(path);
     if (!there?.isDirectory()) {
       const replacesWhiteout = there ? this.#clear(inner) : false;
-      mkdirSync(path);
+      exactFs.mkdir(path);
       if (replacesWhiteout) this.#opaque(path);
     }
     this.#directoryFacts(path, entry);
   }
 
   #directoryFacts(path: string, entry: TarEntry): void {
-    lchownSync(path, entry.uid, entry.gid);
-    chmodSync(path, entry.mode);
+    exactFs.lchown(path, entry.uid, entry.gid);
+    exactFs.chmod(path, entry.mode);
     setImageAttributes(path, entry.attributes);
     this.#times.set(path, entry.mtime);
   }
@@ -262,7 +252,7 @@ export class LayerApplier implements TarHandler {
       throw invalidArgument(`${entry.name}: hard link to ${entry.linkName}, which is no file of the image`);
     if (target === inner) return;
     if (found.tree > 0) this.#copyUp(target, found);
-    this.#replacing(inner, () => linkSync(this.#root + target, this.#root + inner));
+    this.#replacing(inner, () => exactFs.link(this.#root + target, this.#root + inner));
   }
 
   #copyUp(inner: string, { tree, facts }: Found): void {
@@ -270,9 +260,9 @@ export class LayerApplier implements TarHandler {
     if (!facts.isFile())
       throw invalidArgument(`${inner}: a hard link to a special file of a lower layer isn't supported`);
     this.#account(facts.size);
-    copyFileSync(this.#trees[tree]! + inner, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    lchownSync(path, facts.uid, facts.gid);
-    chmodSync(path, facts.mode & 0o7777);
-    lutimesSync(path, facts.mtimeMs / 1000, facts.mtimeMs / 1000);
+    exactFs.copyFileSync(this.#trees[tree]! + inner, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    exactFs.lchown(path, facts.uid, facts.gid);
+    exactFs.chmod(path, facts.mode & 0o7777);
+    exactFs.lutimes(path, facts.mtimeMs / 1000, facts.mtimeMs / 1000);
   }
 }

@@ -1,6 +1,6 @@
-import { lstatSync, readlinkSync, type Stats } from "node:fs";
+import type { Stats } from "node:fs";
 import { invalidArgument } from "../../../base/index.ts";
-import { getAttribute } from "../../../host/index.ts";
+import { exactFs, getAttribute } from "../../../host/index.ts";
 
 /** As the kernel has it (MAXSYMLINKS). */
 const MAX_LINKS = 40;
@@ -25,7 +25,7 @@ export function segmentsOf(name: string): string[] {
 
 export function lstat(path: string): Stats | undefined {
   try {
-    return lstatSync(path, { throwIfNoEntry: false });
+    return exactFs.lstatIfAny(path);
   } catch (error) {
     // A component of the path is a file: there is nothing below it.
     if ((error as { code?: string }).code === "ENOTDIR") return undefined;
@@ -90,7 +90,7 @@ export function resolveDirectory(
     const found = findIn(trees, child);
     if (found?.facts.isSymbolicLink()) {
       if (++links > MAX_LINKS) throw invalidArgument(`too many symbolic links on the way to ${segments.join("/")}`);
-      const target = readlinkSync(trees[found.tree]! + child);
+      const target = exactFs.readlink(trees[found.tree]! + child);
       if (target.startsWith("/")) inner = "";
       left.push(
         ...target

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readdirSync, readlinkSync, readSync, type Stats } from "node:fs";
+import { closeSync, readSync, type Stats } from "node:fs";
+import { exactFs } from "../../../host/index.ts";
 import { plainFile, tarEnd, tarHeader, tarPadding, type TarEntry, type TarType } from "../../tar/index.ts";
 import type { Change, Usage } from "../types.ts";
 import { imageAttributes } from "./attributes.ts";
@@ -13,7 +14,7 @@ interface Walked {
 
 /** All below `root`, parents first, names in the order of their UTF-16 code units: the same tree always gives the same sequence. */
 function* walk(root: string, inner = ""): Generator<Walked> {
-  for (const name of readdirSync(root + inner).sort()) {
+  for (const name of exactFs.readdir(root + inner).sort()) {
     const child = `${inner}/${name}`;
     const facts = lstat(root + child);
     if (!facts) continue;
@@ -78,7 +79,7 @@ function entryOf(
   return {
     ...common,
     type,
-    linkName: type === "symlink" ? readlinkSync(path) : "",
+    linkName: type === "symlink" ? exactFs.readlink(path) : "",
     sizeBytes: type === "file" ? facts.size : 0,
     major: device ? Number(((BigInt(facts.rdev) >> 8n) & 0xfffn) | ((BigInt(facts.rdev) >> 32n) & ~0xfffn)) : 0,
     minor: device ? Number((BigInt(facts.rdev) & 0xffn) | ((BigInt(facts.rdev) >> 12n) & ~0xffn)) : 0,
@@ -99,7 +100,7 @@ function typeOf(facts: Stats): TarType | undefined {
 /** Exactly `size` bytes, whatever happens to the file meanwhile: what is missing is zeros, since the header is already out. */
 function* contentOf(path: string, size: number, buffer: Buffer): Generator<Buffer> {
   if (size === 0) return;
-  const fd = openSync(path, "r");
+  const fd = exactFs.open(path, "r");
   try {
     for (let left = size; left > 0;) {
       const wanted = buffer.subarray(0, left);
