@@ -2,11 +2,12 @@ import { mkdir, readFile, statfs } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { bindBeneath, mountsBelow, mountTmpfs, unmount } from "../host/index.ts";
+import { bindBeneath, listenLazily, mountsBelow, mountTmpfs, unmount } from "../host/index.ts";
+import { messageOf, type Logger } from "../base/index.ts";
 import type { KubeletHost, MachineFacts } from "./kubelet/index.ts";
 
 /** The machine below a kubelet, through host/. `hostIps` and a changed hostname are for local nodes, which share one machine. */
-export function kubeletHost(overrides: Partial<MachineFacts> = {}): KubeletHost {
+export function kubeletHost(log: Logger, overrides: Partial<MachineFacts> = {}): KubeletHost {
   return {
     mountTmpfs: async (target, options) => {
       await mkdir(target, { recursive: true });
@@ -20,6 +21,12 @@ export function kubeletHost(overrides: Partial<MachineFacts> = {}): KubeletHost 
     },
     unmount: async (target) => void unmount(target, { lazy: true }),
     mountsBelow: async (folder) => mountsBelow(folder),
+    // A kubelet that can't offer it (a path too long for a socket) is one all the same.
+    listen: (socket, load) =>
+      listenLazily(socket, load, log).catch((error: unknown) => {
+        log.warn("a socket of the kubelet can't be opened", { socket, error: messageOf(error) });
+        return { close: async () => {} };
+      }),
     machine: () => machineFacts(overrides),
     diskSpace: async (folder) => {
       const { bsize, blocks, bavail, files, ffree } = await statfs(folder);

@@ -1,19 +1,32 @@
 /** Storage drivers and device plugins that register with the node: claims and inline volumes of a CSI driver, devices in containers. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { PLUGIN_PROTOS } from "../../src/api/index.ts";
+import { systemClock } from "../../src/base/index.ts";
+import { GrpcConnection, type Wire } from "../../src/node/grpc/index.ts";
 import { CSI_DRIVER, startCsiDriver, type CsiTestDriver } from "../support/csi-driver.ts";
+import { startDevicePlugin, type TestDevicePlugin } from "../support/device-plugin.ts";
 import { podOf, startPods, type PodTests } from "../support/pods.ts";
+
+const RESOURCE = "test.berth.dev/widget";
+/** One that containers can't open unless they are allowed to. */
+const HOST_DEVICE = ["/dev/net/tun", "/dev/fuse", "/dev/loop-control", "/dev/kvm"].find((file) => existsSync(file))!;
+const CDI_SPEC = `/var/run/cdi/berth-test-${process.pid}.json`;
+const CDI_KIND = `test.berth.dev/cdi-${process.pid}`;
 
 let k: PodTests;
 let driver: CsiTestDriver;
+let plugin: TestDevicePlugin;
 before(async () => {
   k = await startPods();
   driver = await startCsiDriver(path.join(k.berth.runtimeDir, "kubelet"), path.join(k.berth.directory, "csi"));
 });
 after(async () => {
   await driver?.stop();
+  await plugin?.stop();
+  rmSync(CDI_SPEC, { force: true });
   await k?.berth.stop();
 });
 
@@ -32,7 +45,12 @@ interface CsiNode {
 }
 interface NodeObject {
   metadata: { name: string; labels: Record<string, string> };
-  status: { volumesInUse?: string[]; volumesAttached?: Array<{ name: string }> };
+  status: {
+    capacity: Record<string, string>;
+    allocatable: Record<string, string>;
+    volumesInUse?: string[];
+    volumesAttached?: Array<{ name: string }>;
+  };
 }
 interface Claim {
   status: { phase: string; capacity: { storage: string }; conditions?: unknown[] };
@@ -194,4 +212,108 @@ test("a driver that is not there is said, with the way out", async () => {
     (await failed())!.message,
     /driver name test\.csi\.berth\.dev not found in the list of registered CSI drivers \(berth: the driver's node plugin does not run here/,
   );
+});
+
+const counted = async (capacity: string, allocatable: string) =>
+  k.until<NodeObject>(
+    "node",
+    (await node()).metadata.name,
+    ({ status }) => status.capacity[RESOURCE] === capacity && status.allocatable[RESOURCE] === allocatable,
+  );
+const wanting = (name: string, count: number, script = FOREVER, spec: object = {}) =>
+  podOf(
+    name,
+    script,
+    { ...spec },
+    { resources: { limits: { [RESOURCE]: String(count) } }, env: [{ name: "MINE", value: "Pod" }] },
+  );
+
+async function podResources(method: string, request: object = {}): Promise<Wire> {
+  const service = { proto: PLUGIN_PROTOS.podresources, name: "v1.PodResourcesLister" };
+  const socket = `unix://${k.berth.runtimeDir}/kubelet/pod-resources/kubelet.sock`;
+  const connection = new GrpcConnection(socket, service, systemClock);
+  try {
+    return await connection.call(method, request);
+  } finally {
+    connection.close();
+  }
+}
+
+test("the node counts a plugin's devices, with their health", async () => {
+  mkdirSync(path.dirname(CDI_SPEC), { recursive: true });
+  const edits = { env: ["BY_CDI=yes"] };
+  writeFileSync(
+    CDI_SPEC,
+    JSON.stringify({ cdiVersion: "0.6.0", kind: CDI_KIND, devices: [{ name: "x", containerEdits: edits }] }),
+  );
+  const shared = path.join(k.berth.directory, "shared");
+  writeFileSync(shared, "from the plugin\n");
+  plugin = await startDevicePlugin({
+    kubeletDir: path.join(k.berth.runtimeDir, "kubelet"),
+    resource: RESOURCE,
+    devices: ["a", "b"],
+    edits: (ids) => ({
+      envs: { WIDGETS: ids.join(), MINE: "plugin" },
+      mounts: [{ containerPath: "/shared", hostPath: shared, readOnly: true }],
+      devices: ids.map((id) => ({ containerPath: `/dev/widget-${id}`, hostPath: HOST_DEVICE, permissions: "rw" })),
+      annotations: { "test.berth.dev/given": ids.join() },
+      cdiDevices: [{ name: `${CDI_KIND}=x` }],
+    }),
+  });
+  await counted("2", "2");
+  plugin.health("a", "Unhealthy");
+  await counted("2", "1");
+  plugin.health("a", "Healthy");
+  await counted("2", "2");
+});
+
+test("a container gets its devices, and what the plugin says belongs to them", async () => {
+  await k.apply(
+    wanting(
+      "one",
+      1,
+      `exec 3<>/dev/widget-b && echo opened; echo $WIDGETS $MINE $BY_CDI; cat /shared; ls -d /dev/widget-*`,
+    ),
+  );
+  assert.equal(await k.finished("one"), "opened\nb Pod yes\nfrom the plugin\n/dev/widget-b\n");
+  assert.deepEqual(plugin.calls.splice(0), ["Allocate b", "PreStartContainer b"], "the one that the plugin preferred");
+});
+
+test("devices outlive a killed daemon, and nobody gets one twice", async () => {
+  await k.apply(wanting("keeps", 1));
+  await k.running("keeps");
+  await k.berth.kill();
+  await k.berth.start();
+  await counted("0", "0");
+  await plugin.register();
+  await counted("2", "2");
+  await k.apply(wanting("second", 1, "echo $WIDGETS"));
+  assert.equal(await k.finished("second"), "a\n");
+  // Bound by hand: a scheduler would have it wait.
+  await k.apply(wanting("third", 2, "true", { nodeName: (await node()).metadata.name }));
+  const { status } = await k.until("pod", "third", (pod) => pod.status.phase === "Failed");
+  assert.equal(status.reason, "UnexpectedAdmissionError");
+  assert.equal(
+    status.message,
+    `Pod was rejected: Allocate failed due to requested number of devices unavailable for ${RESOURCE}. Requested: 2, Available: 1, which is unexpected`,
+  );
+  assert.ok((await k.events("third")).some(({ reason }) => reason === "UnexpectedAdmissionError"));
+});
+
+test("exporters read who has what", async () => {
+  const { podResources: list } = await podResources("List");
+  const keeps = (list as Wire[]).find(({ name }) => name === "keeps")!;
+  const devices = [{ resourceName: RESOURCE, deviceIds: ["b"], topology: { nodes: [{ ID: 0 }] } }];
+  assert.deepEqual(keeps["containers"][0].devices, devices);
+  const { podResources: got } = await podResources("Get", { podName: "keeps", podNamespace: "default" });
+  assert.deepEqual(got.containers[0].devices, devices);
+  const { devices: all } = await podResources("GetAllocatableResources");
+  assert.deepEqual(all[0].deviceIds, ["a", "b"]);
+  await assert.rejects(
+    podResources("Get", { podName: "nobody", podNamespace: "default" }),
+    /pod nobody in namespace default not found/,
+  );
+  await k.kubectl("delete", "pod", "keeps", "--now");
+  await k.apply(wanting("both", 2, "echo $WIDGETS"));
+  assert.equal(await k.finished("both"), "b,a\n");
 });

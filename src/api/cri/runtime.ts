@@ -205,6 +205,8 @@ export interface ContainerConfig {
   envs: Array<{ key: string; value: string }>;
   mounts: Mount[];
   devices: Device[];
+  /** Devices by their names in CDI specs, `vendor.com/class=name`. */
+  cdiDevices?: Array<{ name: string }>;
   labels: Record<string, string>;
   annotations: Record<string, string>;
   /** Relative to the sandbox's log directory. */

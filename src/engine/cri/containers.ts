@@ -14,6 +14,7 @@ import {
 import { defaultSeccompProfile, mountIdmapped } from "../../host/index.ts";
 import { boundingSet, mappedRoot, resolveUser } from "../container/index.ts";
 import type { Image } from "../image/index.ts";
+import { addDevices } from "./devices.ts";
 import type { ContainerRecord } from "./records.ts";
 import { containerSpec, ociResources } from "./spec.ts";
 import type { Endings } from "./endings.ts";
@@ -81,6 +82,9 @@ export class Containers {
       oomScoreAdjFloor: 0,
       available: this.#capabilities,
     });
+    await addDevices(spec, config, (message) =>
+      this.#state.deps.context.log.warn("a CDI spec is left out", { message }),
+    );
     const container = await sandbox.createContainer(
       {
         id,

@@ -1,2 +1,3 @@
 export { FakeSockets } from "./fake.ts";
+export { listenLazily, type ConnectionServer } from "./lazy.ts";
 export * from "./socket.ts";

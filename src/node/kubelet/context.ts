@@ -1,4 +1,5 @@
 import type { Clock, Logger } from "../../base/index.ts";
+import type { DeviceManager } from "./devices/manager.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
 import type { ImagePuller } from "./images/puller.ts";
 import type { KubeletApi, MachineFacts } from "./kubelet-api.ts";
@@ -23,6 +24,7 @@ export interface KubeletContext {
   readonly prober: Prober;
   readonly puller: ImagePuller;
   readonly volumes: Volumes;
+  readonly devices: DeviceManager;
   readonly idRanges: IdRanges;
   readonly statusWriter: StatusWriter;
   readonly dns: DnsOptions;
@@ -30,7 +32,7 @@ export interface KubeletContext {
   readonly logRoot: string;
   readonly seccompRoot: string;
   /** Undefined when this node takes the Pod; else why not. */
-  admit(pod: Pod, observed: Observed): Verdict | undefined;
+  admit(pod: Pod, observed: Observed): Promise<Verdict | undefined>;
   /** Undefined when the Pod, as it is now, has room beside the others. */
   fits(pod: Pod): Verdict | undefined;
   /** Undefined when the node, with nothing else on it, has room for the Pod. */

@@ -1,4 +1,5 @@
 import type { k8s } from "../../api/index.ts";
+import type { ConnectionServer } from "../../host/index.ts";
 
 /**
  * What the kubelet needs of the API server, as small as it can be: one adapter (`api-client.ts`) makes it from a client and informers, and
@@ -59,6 +60,8 @@ export interface KubeletHost {
   unmount(target: string): Promise<void>;
   /** Paths of mounts below a folder, deepest first. */
   mountsBelow(folder: string): Promise<string[]>;
+  /** Listens on a socket of this machine; the server is loaded with the first connection. */
+  listen(socket: string, load: () => Promise<ConnectionServer>): Promise<{ close(): Promise<void> }>;
   machine(): Promise<MachineFacts>;
   /** Free and total bytes and inodes of the file system below a path. */
   diskSpace(

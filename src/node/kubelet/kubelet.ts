@@ -10,6 +10,7 @@ import type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";
 import { MAX_PODS, NodeAgent } from "./node-status/node-agent.ts";
 import { CsiDrivers } from "./csi/drivers.ts";
 import { CsiVolumes } from "./csi/volumes.ts";
+import { DeviceManager } from "./devices/manager.ts";
 import { admitPod } from "./pod/admission.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
 import { REFUSED_BY_SHUTDOWN, shutdownPods } from "./shutdown/shutdown.ts";
@@ -18,6 +19,7 @@ import { StaticPods } from "./static-pods/static-pods.ts";
 import type { Verdict } from "./pod/verdict.ts";
 import { PodWorker } from "./pod/worker.ts";
 import { PluginRegistry } from "./plugins/registry.ts";
+import { servePodResources } from "./pod-resources/server.ts";
 import { Prober, type ProbeKind } from "./probe/prober.ts";
 import { LABELS, podLogDirectory } from "./runtime/sandbox-config.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
@@ -63,7 +65,9 @@ export class Kubelet {
   #shuttingDown = false;
   readonly #csiDrivers: CsiDrivers;
   readonly #csi: CsiVolumes;
+  readonly #devices: DeviceManager;
   readonly #plugins: PluginRegistry;
+  #podResources: { close(): Promise<void> } | undefined;
   #context: KubeletContext | undefined;
   #agent: NodeAgent | undefined;
   #upkeep: Upkeep | undefined;
@@ -81,10 +85,16 @@ export class Kubelet {
       pluginsRoot: path.join(runtimeDir, "plugins"),
       report: async () => this.#agent?.report(),
     });
+    this.#devices = new DeviceManager({
+      ...options,
+      folder: path.join(runtimeDir, "device-plugins"),
+      checkpoint: path.join(options.dataDir, "devices.json"),
+      report: async () => this.#agent?.report(),
+    });
     this.#plugins = new PluginRegistry({
       ...options,
       folder: path.join(runtimeDir, "plugins_registry"),
-      handlers: { CSIPlugin: this.#csiDrivers },
+      handlers: { CSIPlugin: this.#csiDrivers, DevicePlugin: this.#devices },
     });
   }
 
@@ -112,11 +122,19 @@ export class Kubelet {
       pressure: () => this.#upkeep!.pressure(),
       shuttingDown: () => this.#shuttingDown,
       volumesInUse: () => this.#csi.volumesInUse(),
+      pluginDevices: () => this.#devices.quantities(),
     });
     if (this.#options.podCidr) await runtime.updateRuntimeConfig({ podCidr: this.#options.podCidr });
     await this.#csi.recover();
+    await this.#devices.start();
     await this.#agent.start();
     await this.#plugins.start();
+    this.#podResources = await servePodResources({
+      host,
+      socket: path.join(this.#options.runtimeDir, "pod-resources/kubelet.sock"),
+      pods: () => api.pods(),
+      devices: this.#devices,
+    });
     api.onPodChange((uid) => this.#podChanged(uid));
     api.onSourceChange((kind, namespace, name) => this.#sourceChanged(kind, namespace, name));
     await this.#startStaticPods();
@@ -131,6 +149,7 @@ export class Kubelet {
     this.#manifests?.stop();
     this.#plugins.stop();
     this.#csiDrivers.close();
+    await Promise.all([this.#devices.stop(), this.#podResources?.close()]);
     this.#agent?.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.release()));
   }
@@ -226,12 +245,13 @@ export class Kubelet {
         podsRoot: path.join(dataDir, "pods"),
         mountsRoot: path.join(this.#options.runtimeDir, "pods"),
       }),
+      devices: this.#devices,
       statusWriter: new StatusWriter(api, log),
       logRoot: path.join(dataDir, "pod-logs"),
       seccompRoot: path.join(dataDir, "seccomp"),
-      admit: (pod, observed) => {
+      admit: async (pod, observed) => {
         if (observed.containers.length > 0) return undefined;
-        return this.#shuttingDown ? REFUSED_BY_SHUTDOWN : fits(pod);
+        return this.#shuttingDown ? REFUSED_BY_SHUTDOWN : (fits(pod) ?? (await this.#devices.admit(pod)));
       },
       fits,
       fitsAlone,
@@ -321,6 +341,7 @@ export class Kubelet {
         await runtime.removePodSandbox(sandbox.id);
       }
     }
+    this.#devices.keepOnly((uid) => wanted.has(uid) || this.#workers.has(uid));
     for (const uid of await this.#context!.volumes.known()) {
       if (!wanted.has(uid) && !this.#workers.has(uid)) await this.#teardownLeft(uid);
     }

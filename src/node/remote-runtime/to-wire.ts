@@ -27,9 +27,10 @@ export function sandboxConfig(config: cri.PodSandboxConfig): object {
 export function containerConfig(config: cri.ContainerConfig): object {
   const { securityContext, resources } = config.linux;
   const { runAsUser, runAsGroup, supplementalGroupsPolicy, ...security } = securityContext;
-  const stopSignal = config.stopSignal;
+  const { stopSignal, cdiDevices } = config;
   return {
     ...config,
+    ...(cdiDevices ? { CDIDevices: cdiDevices } : {}),
     envs: config.envs.map(({ key, value }) => ({ key, value: Buffer.from(value) })),
     mounts: config.mounts.map((mount) => ({ ...mount, propagation: `PROPAGATION_${mount.propagation}` })),
     ...(stopSignal ? { stopSignal: stopSignal.startsWith("SIG") ? stopSignal : `SIG${stopSignal}` } : {}),

@@ -85,21 +85,33 @@ function throttles(list: Array<{ Path: string; Rate: number }> | null | undefine
   return list.map(({ Path, Rate }) => ({ ...deviceNumbers(Path), rate: Rate }));
 }
 
+export interface DeviceNode {
+  readonly major: number;
+  readonly minor: number;
+  readonly type: "c" | "b";
+  /** Permission bits. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** Of a device node of the host. Throws invalidArgument in Docker's words. */
-export function deviceNumbers(file: string): { major: number; minor: number; type: "c" | "b"; mode: number } {
+export function deviceNumbers(file: string): DeviceNode {
   const stat = statSync(file, { throwIfNoEntry: false });
   if (!stat || !(stat.isCharacterDevice() || stat.isBlockDevice())) {
     throw invalidArgument(
       `error gathering device information while adding custom device "${file}": ${stat ? "not a device node" : "no such file or directory"}`,
     );
   }
-  const { rdev } = stat;
+  const { rdev, uid, gid } = stat;
   return {
     // Linux' encoding of dev_t for user space.
     major: ((rdev >> 8) & 0xfff) | 0,
     minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
     type: stat.isBlockDevice() ? "b" : "c",
     mode: stat.mode & 0o777,
+    uid,
+    gid,
   };
 }
 
@@ -108,15 +120,15 @@ export function ociDevices(host: DockerHostConfig): { devices: OciDevice[]; rule
   const devices: OciDevice[] = [];
   const rules: OciDeviceRule[] = [];
   for (const device of host.Devices ?? []) {
-    const { major, minor, type, mode } = deviceNumbers(device.PathOnHost ?? "");
+    const { major, minor, type, mode, uid, gid } = deviceNumbers(device.PathOnHost ?? "");
     devices.push({
       type,
       path: device.PathInContainer || device.PathOnHost!,
       major,
       minor,
       fileMode: mode,
-      uid: 0,
-      gid: 0,
+      uid,
+      gid,
     });
     rules.push({ allow: true, type, major, minor, access: device.CgroupPermissions || "rwm" });
   }

@@ -75,6 +75,7 @@ export function containerConfig(wire: Wire): cri.ContainerConfig {
     envs: (envs as Wire[]).map(({ key, value }) => ({ key, value: Buffer.from(value).toString() })),
     mounts: (mounts as Wire[]).map(mount),
     devices,
+    ...optional("cdiDevices", wire["CDIDevices"] as Array<{ name: string }> | undefined),
     labels,
     annotations,
     logPath: wire["logPath"],

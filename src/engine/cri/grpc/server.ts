@@ -1,8 +1,8 @@
-import type net from "node:net";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { codeOf, failedPrecondition, messageOf, type ErrorCode } from "../../../base/index.ts";
 import { RUNTIME_PROTO, type cri } from "../../../api/index.ts";
+import type { ConnectionServer } from "../../../host/index.ts";
 import type { CriStreaming } from "../types.ts";
 import { containerConfig, filter, resources, sandboxConfig, type Wire } from "./from-wire.ts";
 import { containerStats, containerStatus, filesystem, image, podStats, sandboxStatus } from "./to-wire.ts";
@@ -24,18 +24,12 @@ const STATUS: Readonly<Partial<Record<ErrorCode, grpc.status>>> = {
   canceled: grpc.status.CANCELLED,
 };
 
-export interface CriServer {
-  /** Serves one accepted connection. */
-  serve(socket: net.Socket): void;
-  close(): void;
-}
-
 /** CRI v1 over gRPC: the runtime and image services as `crictl` and kubelets of others speak to them. */
 export function createCriServer(
   runtime: cri.RuntimeService,
   images: cri.ImageService,
   streaming: CriStreaming,
-): CriServer {
+): ConnectionServer {
   const definition = loadSync(RUNTIME_PROTO, {
     longs: Number,
     enums: String,

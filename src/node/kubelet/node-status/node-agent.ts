@@ -1,7 +1,7 @@
 import { hasCode, messageOf, rfc3339, rfc3339Micro, type Clock, type Logger, type Timer } from "../../../base/index.ts";
 import type { KubeletApi, KubeletHost, MachineFacts } from "../kubelet-api.ts";
 import type { cri } from "../pod/imports.ts";
-import { nodeLabels, nodeStatus } from "./node-object.ts";
+import { nodeLabels, nodeStatus, type NodeInputs } from "./node-object.ts";
 
 export interface NodeAgentOptions {
   readonly api: KubeletApi;
@@ -20,6 +20,7 @@ export interface NodeAgentOptions {
   readonly kubeletPort: number;
   readonly shuttingDown: () => boolean;
   readonly volumesInUse: () => readonly string[];
+  readonly pluginDevices: () => NodeInputs["pluginDevices"];
   readonly pressure: () => { memory: boolean; disk: boolean; pid: boolean };
 }
 
@@ -129,6 +130,7 @@ export class NodeAgent {
           : broken && `container runtime is not ready: ${broken.reason}: ${broken.message}`,
         kubeletPort,
         volumesInUse: this.#options.volumesInUse(),
+        pluginDevices: this.#options.pluginDevices(),
       },
       api.node()?.status,
     );

@@ -16,6 +16,11 @@ export interface NodeInputs {
   readonly notReady: string | undefined;
   readonly kubeletPort: number;
   readonly volumesInUse: readonly string[];
+  /** What device plugins bring, by resource. */
+  readonly pluginDevices: {
+    readonly capacity: Readonly<Record<string, string>>;
+    readonly allocatable: Readonly<Record<string, string>>;
+  };
 }
 
 /** The version that the node reports: the API's whose behaviour it has. */
@@ -55,6 +60,7 @@ export function nodeStatus(inputs: NodeInputs, old: k8s.NodeStatus | undefined):
     "hugepages-2Mi": "0",
     memory: formatBinaryQuantity(Math.floor(machine.memoryBytes / 1024) * 1024),
     pods: String(inputs.maxPods),
+    ...inputs.pluginDevices.capacity,
   };
   // What the controller of attachments says is its own: left out, a merge keeps it.
   const { volumesAttached: _, ...others } = old ?? {};
@@ -62,7 +68,7 @@ export function nodeStatus(inputs: NodeInputs, old: k8s.NodeStatus | undefined):
     ...others,
     volumesInUse: [...inputs.volumesInUse],
     capacity,
-    allocatable: { ...withdrawn(old), ...capacity },
+    allocatable: { ...withdrawn(old), ...capacity, ...inputs.pluginDevices.allocatable },
     conditions: nodeConditions(inputs, old?.conditions ?? []),
     addresses: [
       ...machine.hostIps.map((address) => ({ type: "InternalIP", address })),

@@ -52,7 +52,9 @@ export async function startContainer(context: KubeletContext, request: StartRequ
 
 async function createContainer(context: KubeletContext, request: StartRequest, image: cri.CriImage): Promise<string> {
   const { pod, container, attempt, facts, sandbox, sandboxConfig, volumes, target, signal } = request;
-  const env = await makeEnvironment(pod, container, facts, context.api);
+  const devices = await context.devices.edits(pod, container);
+  // The container's own word counts more than the plugin's.
+  const env = new Map([...devices.envs, ...(await makeEnvironment(pod, container, facts, context.api))]);
   const mounts = await context.volumes.containerMounts(pod, container, volumes, env);
   mounts.push(...(await ownMounts(context, pod, container, attempt, facts.podIps)));
   const config = containerConfig(pod, container, {
@@ -60,7 +62,7 @@ async function createContainer(context: KubeletContext, request: StartRequest, i
     image,
     env,
     mounts: withOwners(mounts, sandboxConfig),
-    devices: [],
+    devices,
     memoryCapacityBytes: context.machine.memoryBytes,
     seccompRoot: context.seccompRoot,
     ...(target !== undefined ? { targetId: target } : {}),

@@ -158,7 +158,7 @@ export class PodWorker {
     }
     this.#checkDeadline(pod);
     if (!this.#failure && !this.#admitted) {
-      this.#failure = context.admit(pod, observed);
+      this.#failure = await context.admit(pod, observed);
       if (this.#failure) context.event(pod, undefined, "Warning", this.#failure.reason, this.#failure.message);
     }
     this.#admitted = true;
@@ -359,7 +359,7 @@ export class PodWorker {
       this.#context.runtime.stopContainer(id, graceSeconds).catch(() => {});
   }
 
-  /** Stops everything of the Pod, its sandbox too. What the containers left (logs, exit codes) stays until the Pod is deleted. */
+  /** Stops everything of the Pod, its sandbox too, and gives its devices back. What the containers left (logs, exit codes) stays until the Pod is deleted. */
   async #stop(observed: Observed, graceSeconds = this.#pod.spec?.terminationGracePeriodSeconds ?? 30): Promise<void> {
     const seconds = Math.min(graceSeconds, this.#maxGraceSeconds);
     this.#stopping = { containers: observed.containers, graceSeconds: seconds };
@@ -371,6 +371,7 @@ export class PodWorker {
     }
     this.#context.prober.forgetPod(this.uid);
     await Promise.all(observed.sandboxes.map((sandbox) => this.#context.runtime.stopPodSandbox(sandbox.id)));
+    this.#context.devices.release(this.uid);
   }
 
   async #terminate(pod: Pod, observed: Observed): Promise<void> {

@@ -8,7 +8,7 @@ const inputs = {
   image: { id: "sha256:1" } as cri.CriImage,
   env: new Map(),
   mounts: [],
-  devices: [],
+  devices: { envs: [], mounts: [], devices: [], annotations: {}, cdiDevices: [] },
   memoryCapacityBytes: 2 ** 30,
   seccompRoot: "/seccomp",
 };

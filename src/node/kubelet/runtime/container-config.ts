@@ -1,5 +1,6 @@
 import { MASKED_PATHS, READONLY_PATHS } from "../../../api/index.ts";
 import { failedPrecondition, invalidArgument } from "../../../base/index.ts";
+import type { DeviceEdits } from "../devices/manager.ts";
 import type { EnvVars } from "../env/environment.ts";
 import { expand } from "../env/expand.ts";
 import { containerHash } from "../pod/containers.ts";
@@ -13,7 +14,7 @@ export interface ContainerInputs {
   readonly image: cri.CriImage;
   readonly env: EnvVars;
   readonly mounts: readonly cri.Mount[];
-  readonly devices: readonly cri.Device[];
+  readonly devices: DeviceEdits;
   readonly memoryCapacityBytes: number;
   /** Where Localhost seccomp profiles are looked up. */
   readonly seccompRoot: string;
@@ -22,6 +23,7 @@ export interface ContainerInputs {
 }
 
 export function containerConfig(pod: Pod, container: Container, inputs: ContainerInputs): cri.ContainerConfig {
+  const { devices } = inputs;
   const lookup = (name: string) => inputs.env.get(name);
   return {
     metadata: { name: container.name, attempt: inputs.attempt },
@@ -30,10 +32,20 @@ export function containerConfig(pod: Pod, container: Container, inputs: Containe
     args: (container.args ?? []).map((word) => expand(word, lookup)),
     workingDir: container.workingDir ?? "",
     envs: [...inputs.env].map(([key, value]) => ({ key, value })),
-    mounts: [...inputs.mounts],
-    devices: [...inputs.devices],
+    mounts: [
+      ...inputs.mounts,
+      ...devices.mounts.map(({ containerPath, hostPath, readOnly }) => ({
+        containerPath,
+        hostPath,
+        readonly: readOnly,
+        propagation: "PRIVATE" as const,
+      })),
+    ],
+    devices: [...devices.devices],
+    ...(devices.cdiDevices.length > 0 ? { cdiDevices: devices.cdiDevices.map((name) => ({ name })) } : {}),
     labels: { ...podLabels(pod), [LABELS.containerName]: container.name },
     annotations: {
+      ...devices.annotations,
       [HASH_ANNOTATION]: containerHash(container),
       "io.kubernetes.container.restartCount": String(inputs.attempt),
       "io.kubernetes.container.terminationMessagePath": container.terminationMessagePath ?? "/dev/termination-log",

@@ -94,6 +94,7 @@ export const fakeHost: KubeletHost = {
   bindBeneath: async () => {},
   unmount: async () => {},
   mountsBelow: async () => [],
+  listen: async () => ({ close: async () => {} }),
   machine: async () => ({
     hostname: "host",
     machineId: "m",

@@ -85,7 +85,7 @@ export async function startAgent(
           if (!stop.signal.aborted) listener(...change);
         }),
     },
-    host: kubeletHost(hostIps && { hostname: nodeName, hostIps }),
+    host: kubeletHost(log, hostIps && { hostname: nodeName, hostIps }),
     runtime,
     images,
     clock: context.clock,
