@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { silentLogger, systemClock, systemRandom } from "../src/base/index.ts";
+import { Metrics, silentLogger, systemClock, systemRandom } from "../src/base/index.ts";
 
 const CLIENTS = 32;
 const OBJECTS = 20_000;
@@ -33,6 +33,7 @@ async function serve(): Promise<void> {
     clock: systemClock,
     random: systemRandom,
     log: silentLogger,
+    metrics: process.env["BENCH_NO_METRICS"] ? undefined : new Metrics(),
   });
   const { port } = await server.listen();
   console.log(port);

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 
 import type { ApiHandler } from "../api/index.ts";
-import type { Clock, Logger, Random } from "../base/index.ts";
+import { Metrics, type Clock, type Logger, type Random } from "../base/index.ts";
 import type { KubeClient } from "../client/index.ts";
 import type { Store } from "../storage/index.ts";
 import { Aggregation } from "./aggregation/index.ts";
@@ -27,9 +27,11 @@ import { serveCustomResources } from "./crd/index.ts";
 import { componentStatusEndpoint } from "./endpoints/component-status.ts";
 import { issuerDiscovery } from "./endpoints/issuer-discovery.ts";
 import { bindingEndpoints, evictionEndpoint } from "./endpoints/pods.ts";
+import { metricsPages } from "./endpoints/metrics.ts";
 import { reviewEndpoints } from "./endpoints/reviews.ts";
 import { tokenEndpoint } from "./endpoints/tokens.ts";
 import { FlowControl } from "./machinery/fairness/fairness.ts";
+import { flowControlDumps, measureFlowControl } from "./machinery/fairness/figures.ts";
 import { flowSchemas, priorityLevels } from "./bootstrap/flow-control.ts";
 import { followFlowControl } from "./bootstrap/flow-control-follower.ts";
 import type { ApiServer, Listener } from "./machinery/options.ts";
@@ -71,6 +73,8 @@ export interface ClusterOptions {
   readonly fallbacks?: readonly Fallback[];
   readonly audit?: Audit;
   readonly fairness?: Fairness;
+  /** Shared with whoever else has figures for /metrics. */
+  readonly metrics?: Metrics;
 }
 
 export interface Cluster extends AsyncDisposable {
@@ -105,7 +109,15 @@ async function openConfigured(file: string, clock: Clock): Promise<Authenticator
 
 /** A whole API server: kinds, who may do what, admission, the objects every cluster begins with, and a TLS port. */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
-  const { store, clock, random, log, services = defaultServices, host = "127.0.0.1" } = options;
+  const {
+    store,
+    clock,
+    random,
+    log,
+    services = defaultServices,
+    host = "127.0.0.1",
+    metrics = new Metrics(),
+  } = options;
   const stop = new AbortController();
   const address = options.advertiseAddress ?? (host === "0.0.0.0" ? "127.0.0.1" : host);
   const serviceIp = addressAt(services.cidr, 1);
@@ -167,6 +179,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   });
   const flowControl = new FlowControl({ clock, flowSchemas: flowSchemas(), priorityLevels: priorityLevels() });
   const fairness = options.fairness ?? flowControl;
+  measureFlowControl(metrics, flowControl);
   server = await createApiServer({
     store,
     clock,
@@ -187,7 +200,14 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       disabled: options.disabledAdmissionPlugins,
       findKind: (apiVersion, kind) => findKind(server!, apiVersion, kind),
     }),
-    fallbacks: [issuerDiscovery(tokens), aggregation.unavailable, ...(options.fallbacks ?? [])],
+    fallbacks: [
+      issuerDiscovery(tokens),
+      metricsPages(metrics),
+      flowControlDumps(flowControl),
+      aggregation.unavailable,
+      ...(options.fallbacks ?? []),
+    ],
+    metrics,
     audit: options.audit,
     fairness,
   });

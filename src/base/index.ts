@@ -7,6 +7,7 @@ export * from "./instance.ts";
 export * from "./ip-range.ts";
 export * from "./limits.ts";
 export * from "./log.ts";
+export * from "./metrics.ts";
 export * from "./quantities.ts";
 export * from "./queue.ts";
 export * from "./random.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FakeClock, codeOf, seededRandom, silentLogger } from "../base/index.ts";
+import { FakeClock, Metrics, codeOf, seededRandom, silentLogger } from "../base/index.ts";
 import { createEventRecorder, InformerFactory, KubeClient, LeaderElector, resources, WorkQueue } from "./index.ts";
 import { FakeApi, testUser } from "./testing/fake.ts";
 
@@ -67,7 +67,8 @@ test("an informer follows through dropped and expired watches, in order and comp
 test("a queue hands a key to one worker at a time, merges repeats and backs off", async () => {
   const clock = new FakeClock();
   const stop = new AbortController();
-  const queue = new WorkQueue({ clock, baseDelayMs: 100 });
+  const metrics = new Metrics();
+  const queue = new WorkQueue({ clock, baseDelayMs: 100, measured: { metrics, name: "q" } });
   const calls: number[] = [];
   let inside = 0;
   let failures = 2;
@@ -89,6 +90,11 @@ test("a queue hands a key to one worker at a time, merges repeats and backs off"
   await clock.advance(1000);
   assert.deepEqual(calls, [0, 100, 300]);
   assert.equal(queue.failures("k"), 0);
+  const text = metrics.text();
+  assert.match(text, /^workqueue_adds_total\{name="q"\} 3$/m);
+  assert.match(text, /^workqueue_retries_total\{name="q"\} 2$/m);
+  assert.match(text, /^workqueue_work_duration_seconds_count\{name="q"\} 3$/m);
+  assert.match(text, /^workqueue_depth\{name="q"\} 0$/m);
   stop.abort();
   await running;
 });

@@ -1,4 +1,5 @@
-import { messageOf, type Clock, type Logger, type Timer } from "../base/index.ts";
+import { messageOf, type Clock, type Logger, type Metrics, type Timer } from "../base/index.ts";
+import { QueueMetrics } from "./workqueue-metrics.ts";
 
 export interface WorkQueueOptions {
   readonly clock: Clock;
@@ -6,6 +7,8 @@ export interface WorkQueueOptions {
   /** First delay after a failure; doubles each time. */
   readonly baseDelayMs?: number;
   readonly maxDelayMs?: number;
+  /** Where its figures are counted, and under which name. */
+  readonly measured?: { readonly metrics: Metrics; readonly name: string };
 }
 
 export type KeyHandler = (key: string, signal: AbortSignal) => Promise<unknown>;
@@ -19,18 +22,23 @@ export class WorkQueue {
   readonly #log: Logger | undefined;
   readonly #baseDelayMs: number;
   readonly #maxDelayMs: number;
-  readonly #waiting = new Set<string>();
-  readonly #handled = new Set<string>();
+  /** With when they were added. */
+  readonly #waiting = new Map<string, number>();
+  /** With when a worker took them. */
+  readonly #handled = new Map<string, number>();
   readonly #again = new Set<string>();
   readonly #delayed = new Map<string, { dueMs: number; timer: Timer }>();
   readonly #failures = new Map<string, number>();
   readonly #idle: Array<() => void> = [];
+  readonly #metrics: QueueMetrics | undefined;
 
   constructor(options: WorkQueueOptions) {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#baseDelayMs = options.baseDelayMs ?? 5;
     this.#maxDelayMs = options.maxDelayMs ?? 60_000;
+    const { measured } = options;
+    this.#metrics = measured && new QueueMetrics(measured.metrics, measured.name, this);
   }
 
   /** Keys ready now, not counting delayed ones. */
@@ -42,12 +50,21 @@ export class WorkQueue {
     return this.#waiting.size + this.#handled.size;
   }
 
+  /** How long each key in a worker's hands has been there. */
+  handlingMs(): number[] {
+    const nowMs = this.#clock.monotonicMs();
+    return [...this.#handled.values()].map((sinceMs) => nowMs - sinceMs);
+  }
+
   add(key: string): void {
     if (this.#handled.has(key)) {
       this.#again.add(key);
       return;
     }
-    this.#waiting.add(key);
+    if (!this.#waiting.has(key)) {
+      this.#waiting.set(key, this.#clock.monotonicMs());
+      this.#metrics?.added();
+    }
     this.#idle.shift()?.();
   }
 
@@ -68,6 +85,7 @@ export class WorkQueue {
   addRateLimited(key: string): void {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
+    this.#metrics?.retried();
     this.addAfter(key, Math.min(this.#baseDelayMs * 2 ** failures, this.#maxDelayMs));
   }
 
@@ -90,14 +108,16 @@ export class WorkQueue {
 
   async #work(handle: KeyHandler, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const next = this.#waiting.values().next();
+      const next = this.#waiting.entries().next();
       if (next.done) {
         await new Promise<void>((resolve) => this.#idle.push(resolve));
         continue;
       }
-      const key = next.value;
+      const [key, addedMs] = next.value;
+      const takenMs = this.#clock.monotonicMs();
       this.#waiting.delete(key);
-      this.#handled.add(key);
+      this.#handled.set(key, takenMs);
+      this.#metrics?.waited(takenMs - addedMs);
       try {
         await handle(key, signal);
         this.forget(key);
@@ -107,6 +127,7 @@ export class WorkQueue {
         this.addRateLimited(key);
       } finally {
         this.#handled.delete(key);
+        this.#metrics?.worked(this.#clock.monotonicMs() - takenMs);
         if (this.#again.delete(key)) this.add(key);
       }
     }

@@ -1,4 +1,4 @@
-import { messageOf, type Clock, type Logger, type Random } from "../base/index.ts";
+import { messageOf, type Clock, type Logger, type Metrics, type Random } from "../base/index.ts";
 import { createEventRecorder, InformerFactory, KubeClient, WorkQueue } from "../client/index.ts";
 import type { UserInfo } from "../api/index.ts";
 import type { ClusterSettings, Controller, ControllerContext } from "./controller.ts";
@@ -12,6 +12,7 @@ export interface ControllerManagerOptions {
   readonly settings?: ClusterSettings;
   /** Shared with the scheduler and others in the process. */
   readonly informers?: InformerFactory;
+  readonly metrics?: Metrics;
 }
 
 const DEFAULT_WORKERS = 5;
@@ -52,13 +53,13 @@ export function runControllers(options: ControllerManagerOptions, signal: AbortS
 }
 
 function prepare(controller: Controller, options: ControllerManagerOptions, informers: InformerFactory) {
-  const { clock, random } = options;
+  const { clock, random, metrics } = options;
   const log = options.log.with({ controller: controller.name });
   const client = options.client.as(
     controller.asManager ? managerUser : controllerUser(controller.serviceAccount ?? controller.name),
     `berth-controllers/${controller.name}`,
   );
-  const queue = new WorkQueue({ clock, log });
+  const queue = new WorkQueue({ clock, log, measured: metrics && { metrics, name: controller.name } });
   const context: ControllerContext = {
     client,
     informers,

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import { createLogger, messageOf, systemClock, systemRandom } from "../base/index.ts";
+import { createLogger, messageOf, Metrics, systemClock, systemRandom } from "../base/index.ts";
 import { loadConfig } from "./config.ts";
 import type { DaemonContext } from "./context.ts";
 import { acquireLock } from "./lock.ts";
@@ -41,6 +41,7 @@ async function main(): Promise<void> {
     random: systemRandom,
     log,
     config,
+    metrics: new Metrics(),
     threshold,
     version,
     control: new Map(),

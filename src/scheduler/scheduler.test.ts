@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { k8s } from "../api/index.ts";
-import { FakeClock, seededRandom, silentLogger } from "../base/index.ts";
+import { FakeClock, Metrics, seededRandom, silentLogger } from "../base/index.ts";
 import { InformerFactory, KubeClient, resources } from "../client/index.ts";
 import { FakeApi, testUser } from "../client/testing/fake.ts";
 import { Scheduler, type Profile } from "./index.ts";
@@ -13,7 +13,8 @@ async function world(profiles?: Profile[]) {
   const context = { client, clock, random: seededRandom(5), log: silentLogger };
   const informers = new InformerFactory(context);
   const stop = new AbortController();
-  const scheduler = new Scheduler({ ...context, informers, profiles });
+  const metrics = new Metrics();
+  const scheduler = new Scheduler({ ...context, informers, profiles, metrics });
   const done = scheduler.run(stop.signal);
   const rest = (ms = 50) => clock.advance(ms);
   await rest();
@@ -38,7 +39,7 @@ async function world(profiles?: Profile[]) {
     await rest();
     await done;
   };
-  return { ...context, api, scheduler, rest, node, pod, get, nodeOf, why, close };
+  return { ...context, api, metrics, scheduler, rest, node, pod, get, nodeOf, why, close };
 }
 const spread = (key: string, app: string): Partial<k8s.PodSpec> => ({
   topologySpreadConstraints: [
@@ -84,6 +85,13 @@ test("says why nothing fits, in upstream's words, and tries again when something
   await w.rest(15_000);
   assert.equal(await w.nodeOf("p"), "c");
   assert.equal(await w.nodeOf("lonely"), "c");
+  const text = w.metrics.text();
+  assert.match(text, /^scheduler_schedule_attempts_total\{profile="default-scheduler",result="scheduled"\} 2$/m);
+  assert.match(
+    text,
+    /^scheduler_schedule_attempts_total\{profile="default-scheduler",result="unschedulable"\} [2-9]$/m,
+  );
+  assert.match(text, /^scheduler_pending_pods\{queue="unschedulable"\} 0$/m);
   await w.close();
 });
 

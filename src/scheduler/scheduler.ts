@@ -1,5 +1,15 @@
 import type { k8s } from "../api/index.ts";
-import { hasCode, messageOf, randomInt, rfc3339, settle, type Clock, type Logger, type Random } from "../base/index.ts";
+import {
+  hasCode,
+  messageOf,
+  randomInt,
+  rfc3339,
+  settle,
+  type Clock,
+  type Logger,
+  type Metrics,
+  type Random,
+} from "../base/index.ts";
 import {
   createEventRecorder,
   resources,
@@ -13,6 +23,7 @@ import { Chooser, type Diagnosis } from "./cycle.ts";
 import type { ClusterEvent, Plugin } from "./framework.ts";
 import { explainUnschedulable } from "./messages.ts";
 import type { NodeInfo } from "./node-info.ts";
+import { SchedulerMetrics, type AttemptResult } from "./metrics.ts";
 import { podInfo, type Pod, type PodInfo } from "./pod-info.ts";
 import { planPreemption } from "./preemption.ts";
 import { defaultProfile, pluginsOf, type Profile } from "./profile.ts";
@@ -25,6 +36,7 @@ export interface SchedulerOptions {
   readonly random: Random;
   readonly log: Logger;
   readonly profiles?: readonly Profile[];
+  readonly metrics?: Metrics;
 }
 
 /** Bindings on their way to the API at once; more would only wait there. */
@@ -44,6 +56,7 @@ export class Scheduler {
   readonly #cluster: Cluster;
   readonly #queue: SchedulingQueue;
   readonly #profiles = new Map<string, Prepared>();
+  readonly #metrics: SchedulerMetrics | undefined;
   #wake: (() => void) | undefined;
   #binding = 0;
   #cycles = 0;
@@ -60,6 +73,7 @@ export class Scheduler {
       mayHelp: (name, pod, event) => plugins.get(name)?.mayHelp?.(pod, event) ?? true,
       wake: () => this.#wake?.(),
     });
+    this.#metrics = options.metrics && new SchedulerMetrics(options.metrics, this.#queue);
     const { informers } = options;
     this.#cluster = new Cluster({
       namespaces: informers.for(resources.namespaces),
@@ -194,25 +208,39 @@ export class Scheduler {
     const { info } = queued;
     const profile = this.#profiles.get(info.pod.spec?.schedulerName ?? "default-scheduler")!;
     this.#cycles++;
+    const startedMs = this.#options.clock.monotonicMs();
+    const attempted = (result: AttemptResult) =>
+      this.#metrics?.attempted(
+        info.pod.spec?.schedulerName ?? "default-scheduler",
+        result,
+        this.#options.clock.monotonicMs() - startedMs,
+      );
     let outcome: ReturnType<Chooser["choose"]>;
     try {
       outcome = profile.chooser.choose(info, this.#cluster);
     } catch (error) {
       this.#options.log.error("scheduling failed", { pod: info.key, error });
+      attempted("error");
       this.#queue.retry(queued);
       return;
     }
     if ("node" in outcome) {
       this.#cluster.assume(info, outcome.node.name);
       this.#binding++;
-      void this.#bind(queued, outcome.node, profile, signal).finally(() => {
-        this.#binding--;
-        this.#wake?.();
-      });
-    } else this.#unschedulable(queued, outcome.diagnosis, profile, signal);
+      void this.#bind(queued, outcome.node, profile, signal)
+        .then((bound) => attempted(bound ? "scheduled" : "error"))
+        .finally(() => {
+          this.#binding--;
+          this.#wake?.();
+        });
+    } else {
+      attempted("unschedulable");
+      this.#unschedulable(queued, outcome.diagnosis, profile, signal);
+    }
   }
 
-  async #bind(queued: QueuedPod, node: NodeInfo, profile: Prepared, signal: AbortSignal): Promise<void> {
+  /** False when it was not to be. */
+  async #bind(queued: QueuedPod, node: NodeInfo, profile: Prepared, signal: AbortSignal): Promise<boolean> {
     const { info } = queued;
     const { name, namespace, uid } = info.pod.metadata;
     try {
@@ -221,12 +249,14 @@ export class Scheduler {
       const binding: k8s.Binding = { apiVersion: "v1", kind: "Binding", metadata: { name, namespace, uid }, target };
       await this.#options.client.of(resources.pods).post({ name, namespace }, "binding", binding, { signal });
     } catch (error) {
-      return this.#bindingFailed(queued, profile, error, signal);
+      await this.#bindingFailed(queued, profile, error, signal);
+      return false;
     }
     this.#queue.done(uid);
     this.#cluster.unnominate(uid);
     const message = `Successfully assigned ${info.key} to ${node.name}`;
     profile.events.event(info.pod, "Normal", "Scheduled", message, "Binding");
+    return true;
   }
 
   async #bindingFailed(queued: QueuedPod, profile: Prepared, error: unknown, signal: AbortSignal): Promise<void> {
@@ -251,6 +281,7 @@ export class Scheduler {
       if ("message" in result) preemption = result.message;
       else {
         nominated = result.chosen.node;
+        this.#metrics?.preempted(result.chosen.victims.length);
         this.#cluster.nominate(info, nominated);
         void this.#evict(result.chosen.victims, info, nominated, profile, signal);
       }

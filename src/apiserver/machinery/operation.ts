@@ -5,6 +5,7 @@ import type { Feed } from "../watch/feed.ts";
 import type { Entry } from "../watch/entry.ts";
 import type { FieldError, Kind, StrategyContext } from "./kind.ts";
 import type { Admission, AdmissionOperation, AdmissionRequest, Call } from "./pipeline.ts";
+import type { RequestMetrics } from "./request-metrics.ts";
 import type { Registry } from "./registry.ts";
 import { apiVersionOf } from "./registry.ts";
 import { badRequestError, invalidError } from "./status.ts";
@@ -18,6 +19,7 @@ export interface Core {
   readonly random: Random;
   readonly log: Logger;
   readonly admission: readonly Admission[];
+  readonly metrics: RequestMetrics | undefined;
 }
 
 /** One request on one kind, its options read and checked. */

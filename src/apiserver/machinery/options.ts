@@ -1,4 +1,4 @@
-import type { Clock, Logger, Random } from "../../base/index.ts";
+import type { Clock, Logger, Metrics, Random } from "../../base/index.ts";
 import type { ApiHandler } from "../../api/index.ts";
 import type { Store } from "../../storage/index.ts";
 import type { Kind } from "./kind.ts";
@@ -19,6 +19,8 @@ export interface ApiServerOptions {
   readonly fairness?: Fairness;
   readonly audit?: Audit;
   readonly fallbacks?: readonly Fallback[];
+  /** Where figures are counted; without it nothing is. */
+  readonly metrics?: Metrics;
   /** Kubernetes' version as /version states it. `v1.34.0` by default. */
   readonly gitVersion?: string;
 }

@@ -20,10 +20,12 @@ import type {
   RequestInfo,
 } from "./pipeline.ts";
 import { Registry } from "./registry.ts";
+import { RequestMetrics } from "./request-metrics.ts";
 import { requestInfo } from "./request-info.ts";
 import { handleResource } from "./resource-handler.ts";
 import { DEFAULT_COLUMNS } from "./table.ts";
 import { asPreferred, computedResponse, errorResponse, jsonResponse } from "./respond.ts";
+import { MeasuredStore, measureCaches } from "./store-metrics.ts";
 import { methodNotAllowedError, unknownPathError } from "./status.ts";
 import { rewriteObject } from "./update.ts";
 import { versionInfo } from "./version.ts";
@@ -35,17 +37,20 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const registry = new Registry();
   registry.add(options.kinds);
   registry.addEndpoints(options.endpoints ?? []);
-  const { store, clock, random, log } = options;
+  const { clock, random, log, admission = [], metrics: figures } = options;
+  const store = figures ? new MeasuredStore(options.store, figures, clock) : options.store;
   const feed = new Feed(store, clock, log);
   await feed.start();
-  const core: Core = { store, feed, registry, clock, random, log, admission: options.admission ?? [] };
+  if (figures) measureCaches(figures, feed);
+  const metrics = figures && new RequestMetrics(figures, clock, registry);
+  const core: Core = { store, feed, registry, clock, random, log, admission, metrics };
   return new Server(core, options);
 }
 
 class Server implements ApiServer {
   readonly #core: Core;
   readonly #options: ApiServerOptions;
-  readonly #health = new Health();
+  readonly #health: Health;
   readonly #listeners = new Set<Listener>();
   readonly #tools: EndpointTools;
   readonly #stopCompactor: () => void;
@@ -53,6 +58,7 @@ class Server implements ApiServer {
   constructor(core: Core, options: ApiServerOptions) {
     this.#core = core;
     this.#options = options;
+    this.#health = new Health(options.metrics);
     this.#stopCompactor = startCompactor(core.store, core.clock, core.log);
     this.#health.add("etcd", async () => void (await core.store.revision()));
     this.#tools = {
@@ -95,9 +101,11 @@ class Server implements ApiServer {
     const warnings: string[] = [];
     const annotations: Record<string, string> = {};
     const headers: Record<string, string> = {};
+    const isLongRunning = this.#isLongRunning(info);
+    const counted = this.#core.metrics?.begin(request, info, isLongRunning);
     let response: ApiResponse;
     try {
-      response = await this.#admitted(request, info, { warnings, annotations, headers });
+      response = await this.#admitted(request, info, { warnings, annotations, headers, isLongRunning });
     } catch (error) {
       this.#report(error, info);
       response = errorResponse(error);
@@ -105,15 +113,15 @@ class Server implements ApiServer {
     response = asPreferred(response, request.headers["accept"]);
     if (warnings.length > 0) headers["warning"] = warningHeader(warnings);
     Object.assign(response.headers, headers);
-    return response;
+    return counted?.(response) ?? response;
   };
 
   /** Who, and whether there is a seat for them. */
-  async #admitted(request: ApiRequest, info: RequestInfo, { warnings, annotations, headers }: Marks) {
+  async #admitted(request: ApiRequest, info: RequestInfo, marks: Marks) {
+    const { warnings, annotations, headers, isLongRunning } = marks;
     const { authenticators = [], authorizers = [], fairness, audit } = this.#options;
     const user = request.user ?? (await authenticate(authenticators, request));
-    const seat =
-      fairness && !this.#isLongRunning(info) ? await fairness.enter(info, user, request.signal, headers) : undefined;
+    const seat = fairness && !isLongRunning ? await fairness.enter(info, user, request.signal, headers) : undefined;
     const receivedAtMs = audit ? this.#core.clock.nowMs() : 0;
     const auditId = audit ? randomUuid(this.#core.random) : "";
     const record = (stage: AuditRecord["stage"], status: number, impersonated?: UserInfo, responseObject?: unknown) =>
@@ -257,11 +265,12 @@ class Server implements ApiServer {
   }
 }
 
-/** What a request leaves beside its answer. */
+/** What is known of a request, and what it leaves beside its answer. */
 interface Marks {
   readonly warnings: string[];
   readonly annotations: Record<string, string>;
   readonly headers: Record<string, string>;
+  readonly isLongRunning: boolean;
 }
 
 const isLoopback = (user: UserInfo) => user === LOOPBACK;

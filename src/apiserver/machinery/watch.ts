@@ -122,6 +122,8 @@ export class WatchStream implements AsyncIterable<ApiWatchEvent> {
     else live.replay(past);
     const unsubscribe = cache.subscribe(live);
     live.onEnd(unsubscribe);
+    const counted = this.#core.metrics?.watch(this.#kind, scopeOf(this.#options));
+    if (counted) live.onEnd(counted);
     live.arm(this.#core.clock, this.#core.random.float());
     const stop = () => live.end();
     this.#signal?.addEventListener("abort", stop, { once: true });
@@ -318,6 +320,8 @@ class SharedEvent implements ApiWatchEvent {
     return this.#shown.json;
   }
 }
+
+const scopeOf = ({ name, namespace }: ListOptions) => (name ? "resource" : namespace ? "namespace" : "cluster");
 
 const TAIL = Buffer.from("}\n");
 

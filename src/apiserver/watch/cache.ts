@@ -38,6 +38,8 @@ export class ResourceCache {
   /** Watches from this revision on can be served. */
   #historyFrom: number;
   #ended = false;
+  /** Changes since the cache was filled. */
+  received = 0;
 
   constructor(prefix: string, revision: number) {
     this.prefix = prefix;
@@ -51,6 +53,7 @@ export class ResourceCache {
       this.#history.push(event);
       this.#historyBytes += event.entry.json.length;
     }
+    this.received += events.length;
     this.#trim();
     const batch: EventBatch = { events, revision, encoded: new Map() };
     for (const subscriber of this.#subscribers) subscriber.deliver(batch);

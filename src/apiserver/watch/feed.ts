@@ -73,6 +73,14 @@ export class Feed {
     return cache;
   }
 
+  /** Every cache there is, with whose it is. */
+  *caches(): Iterable<[of: { group: string; resource: string }, cache: ResourceCache]> {
+    for (const [name, cache] of this.#caches) {
+      const [group = "", resource = ""] = name.split("/");
+      yield [{ group: group === "core" ? "" : group, resource }, cache];
+    }
+  }
+
   /** Resolves when the caches show everything that was committed before the call. */
   async fresh(): Promise<void> {
     const revision = await this.#store.revision();

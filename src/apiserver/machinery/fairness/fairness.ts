@@ -55,6 +55,11 @@ export class FlowControl implements Fairness {
     );
   }
 
+  /** Levels with limits, by name. */
+  *levels(): Iterable<Level> {
+    for (const { level } of this.#levels.values()) if (level) yield level;
+  }
+
   enter(info: RequestInfo, user: UserInfo, signal: AbortSignal | undefined, headers: Record<string, string> = {}) {
     const schema = matchFlow(this.#schemas, info, user);
     // Only until the objects are there, or when somebody has deleted what catches all: nobody is locked out.
@@ -79,7 +84,7 @@ export class FlowControl implements Fairness {
 
   /** A seat that was lent may be wanted back, or be wanted by another level. */
   #dispatch(): void {
-    for (const { level } of this.#levels.values()) level?.dispatch();
+    for (const level of this.levels()) level.dispatch();
   }
 
   #level(name: string, limits: LevelLimits): Level {
@@ -90,8 +95,7 @@ export class FlowControl implements Fairness {
   /** Seats that nobody uses and their levels lend, less those that are lent already. */
   #spare(borrower: Level): number {
     let spare = 0;
-    for (const { level } of this.#levels.values())
-      if (level) spare += (level === borrower ? 0 : level.lendable) - level.borrowed;
+    for (const level of this.levels()) spare += (level === borrower ? 0 : level.lendable) - level.borrowed;
     return spare;
   }
 }

@@ -30,6 +30,9 @@ export class Level {
   /** Queues that aren't empty, in order of their next turn. */
   readonly #queues = new Map<number, Waiting[]>();
   #running = 0;
+  /** Since the level is there. */
+  dispatched = 0;
+  rejected = 0;
 
   constructor(
     name: string,
@@ -54,6 +57,22 @@ export class Level {
   }
   get borrowed(): number {
     return Math.max(0, this.#running - this.#limits.seats);
+  }
+
+  get seats(): number {
+    return this.#limits.seats;
+  }
+  get running(): number {
+    return this.#running;
+  }
+  get waiting(): number {
+    let waiting = 0;
+    for (const line of this.#queues.values()) waiting += line.length;
+    return waiting;
+  }
+  /** Queues that aren't empty, and how many wait in each. */
+  queues(): Array<[queue: number, waiting: number]> {
+    return [...this.#queues].map(([queue, line]) => [queue, line.length]);
   }
 
   /** A seat, of which the result gives back. Throws `resourceExhausted` when the flow's queues are full or the wait is too long. */
@@ -124,6 +143,7 @@ export class Level {
 
   #sit(): () => void {
     this.#running++;
+    this.dispatched++;
     let left = false;
     return () => {
       if (left) return;
@@ -134,6 +154,7 @@ export class Level {
   }
 
   #tooMany() {
+    this.rejected++;
     return resourceExhausted("too many requests, please try again later", {
       details: { retryAfterSeconds: RETRY_AFTER_SECONDS, level: this.name },
     });

@@ -37,6 +37,7 @@ export function apiServerService(
           store: use(store),
           clock: context.clock,
           random: context.random,
+          metrics: context.metrics,
           log,
           folder: path.join(folder, "pki"),
           serverNames: [settings.gateway],
