@@ -16,7 +16,8 @@ export const DAEMON_ARGV = [
   "--optimize-for-size",
   DAEMON,
 ];
-const READY_TIMEOUT_MS = 30_000;
+/** Long: one that fails ends, and is noticed at once. */
+const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 30_000;
 /** Pods may have minutes to end. */
 const DRAIN_TIMEOUT_MS = 600_000;
