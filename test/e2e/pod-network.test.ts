@@ -1,6 +1,6 @@
 /** The Pod network and the service proxy on the real kernel, with plain objects instead of an API server. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { kernelName, silentLogger, systemClock, systemRandom } from "../../src/base/index.ts";
@@ -14,7 +14,10 @@ const clocks = { clock: systemClock, random: systemRandom, log: silentLogger };
 const instance = `pods-${process.pid}`;
 const ctx = { instance, dataDir: path.join(root, "data"), runtimeDir: path.join(root, "run"), ...clocks };
 const CIDR = `10.${200 + (process.pid % 50)}.7.0/24`;
+const hasIpv6 = existsSync("/proc/sys/net/ipv6");
+const CIDRS = hasIpv6 ? `${CIDR},fd77:${process.pid.toString(16)}::/64` : CIDR;
 const VIP = "10.96.77.10";
+const VIP6 = "fd96::77:10";
 
 interface Item {
   service: Record<string, unknown>;
@@ -35,7 +38,7 @@ const slices = {
 
 const net = new PodNet(ctx);
 const proxy = new ServiceProxy(ctx, { nodeName: "n1", loadBalancerOnLocalhost: true, services, slices });
-const pods: { id: string; netnsPath: string; ip: string }[] = [];
+const pods: { id: string; netnsPath: string; ip: string; ip6: string }[] = [];
 
 async function put(
   name: string,
@@ -44,26 +47,31 @@ async function put(
   status = {},
 ): Promise<void> {
   const metadata = { name, namespace: "default" };
-  const ports = [{ port: 8080, protocol: "TCP" }];
-  const slice = {
+  const sliceOf = (family: 4 | 6) => ({
     metadata,
-    addressType: "IPv4",
-    ports,
-    endpoints: endpoints.map((address) => ({ addresses: [address], conditions: { ready: true }, nodeName: "n1" })),
-  };
+    addressType: `IPv${family}`,
+    ports: ((spec["ports"] as { name?: string }[] | undefined) ?? [{}]).map(({ name }) => ({
+      name,
+      port: 8080,
+      protocol: "TCP",
+    })),
+    endpoints: endpoints
+      .filter((address) => address.includes(":") === (family === 6))
+      .map((address) => ({ addresses: [address], conditions: { ready: true }, nodeName: "n1" })),
+  });
   const service = { metadata, spec: { clusterIP: VIP, ports: [{ port: 80, protocol: "TCP" }], ...spec }, status };
-  items.set(`default/${name}`, { service, slices: [slice] });
+  items.set(`default/${name}`, { service, slices: [sliceOf(4), sliceOf(6)] });
   handlers[0]!.updated!(service, service);
   await proxy.sync();
 }
 
 before(async () => {
-  await net.setPodCidr(CIDR);
+  await net.setPodCidr(CIDRS);
   await proxy.start();
   for (const id of ["a", "b", "c"]) {
     const { netnsPath, ips } = await net.add({ id });
-    await serveIn(netnsPath, 8080, id);
-    pods.push({ id, netnsPath, ip: ips[0]! });
+    await serveIn(netnsPath, 8080, id, hasIpv6 ? "::" : "0.0.0.0");
+    pods.push({ id, netnsPath, ip: ips[0]!, ip6: ips[1] ?? "" });
   }
 });
 
@@ -138,14 +146,76 @@ test("source ranges keep a load balancer's address to some clients", async () =>
   await assert.rejects(fetchIn(b.netnsPath, authority), /exit 28 /);
 });
 
-test("session affinity keeps a client at one endpoint", async () => {
-  await put(
-    "web",
-    { sessionAffinity: "ClientIP" },
-    pods.map((pod) => pod.ip),
+/** Two processes that ask each port at the same moment, on a processor each; prints the ports at which two answered. */
+const RACE = `
+import os, socket, sys, time
+host, ports, start = sys.argv[1], int(sys.argv[2]), time.time() + 0.3
+def ask(port):
+    s = socket.create_connection((host, port), 5)
+    s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+    answer = b""
+    while piece := s.recv(4096): answer += piece
+    return answer.split(b"\\r\\n\\r\\n")[1][:1]
+readers = []
+for cpu in sorted(os.sched_getaffinity(0))[:2]:
+    r, w = os.pipe()
+    if os.fork() == 0:
+        os.sched_setaffinity(0, [cpu])
+        for at in range(ports):
+            while time.time() < start + at * 0.004: pass
+            os.write(w, ask(1000 + at))
+        os._exit(0)
+    os.close(w); readers.append(os.fdopen(r, "rb"))
+answers = [reader.read() for reader in readers]
+assert all(len(answer) == ports for answer in answers)
+print([1000 + at for at, both in enumerate(zip(*answers)) if len(set(both)) > 1])
+`;
+const RACES = 100;
+
+for (const { family, vip, skip } of [
+  { family: 4, vip: VIP, skip: false },
+  { family: 6, vip: VIP6, skip: !hasIpv6 && "no IPv6 here" },
+]) {
+  const sticky = { sessionAffinity: "ClientIP", clusterIP: vip, clusterIPs: [vip] };
+  const addresses = () => pods.map((pod) => (family === 6 ? pod.ip6 : pod.ip));
+
+  test(
+    `IPv${family}: session affinity keeps a client at one endpoint, also when it begins with several connections at once`,
+    { skip },
+    async () => {
+      const client = pods[0]!.netnsPath;
+      const ports = Array.from({ length: RACES }, (_, at) => ({ name: `p${at}`, port: 1000 + at, protocol: "TCP" }));
+      await put("web", { ...sticky, ports }, addresses());
+      assert.equal(await runIn(client, ["python3", "-c", RACE, vip, String(RACES)]), "[]");
+    },
   );
-  assert.equal((await answering(pods[0]!.netnsPath, `${VIP}:80`)).length, 1);
-});
+}
+
+test(
+  "IPv6: a client whose endpoint has gone gets another, and one that was idle for the timeout may",
+  { skip: !hasIpv6 && "no IPv6 here" },
+  async () => {
+    const client = pods[0]!.netnsPath;
+    const all = pods.map((pod) => pod.ip6);
+    const sticky = { sessionAffinity: "ClientIP", clusterIP: VIP6, clusterIPs: [VIP6] };
+    await put("web", sticky, all);
+    const [first] = await answering(client, `[${VIP6}]:80`, 1);
+    const rest = pods.filter((pod) => pod.id !== first).map((pod) => pod.ip6);
+    await put("web", sticky, rest);
+    const [second] = await answering(client, `[${VIP6}]:80`, 1);
+    assert.notEqual(second, first);
+    await put("web", sticky, all);
+    assert.deepEqual(await answering(client, `[${VIP6}]:80`, 8), [second]);
+    const clientIP = { timeoutSeconds: 1 };
+    await put("web", { ...sticky, sessionAffinityConfig: { clientIP } }, all);
+    const seen = new Set([second]);
+    for (let tries = 0; tries < 40 && seen.size < 2; tries++) {
+      await systemClock.sleep(1100);
+      seen.add((await answering(client, `[${VIP6}]:80`, 1))[0]!);
+    }
+    assert.equal(seen.size, 2);
+  },
+);
 
 interface IperfReport {
   readonly end?: { readonly sum_received?: { readonly bits_per_second: number } };

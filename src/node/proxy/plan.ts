@@ -305,14 +305,13 @@ function pickElements(
   const sticky = stickySeconds !== undefined;
   const chain = pickChainName(slots, { sticky, nodePort: prefix !== "" });
   const slotKey = (slot: number) => nftKey(...parts, nftNumber(slot));
-  const remembered = sticky && family === 4;
   return [
     { set: sets.verdicts, element: { key: nftKey(...parts), verdict: { kind: "goto", chain } } },
-    ...(remembered ? rememberElements(parts, sets, from, stickySeconds) : []),
+    ...(sticky ? rememberElements(parts, sets, from, stickySeconds) : []),
     ...Array.from({ length: slots }, (_, slot) => {
       const target = from[slot % from.length]!;
-      return remembered
-        ? { set: `${prefix}slots`, element: { key: slotKey(slot), value: identity(target) } }
+      return sticky
+        ? { set: `${prefix}slots${family}`, element: { key: slotKey(slot), value: identity(target) } }
         : {
             set: `${prefix}endpoints${family}`,
             element: { key: slotKey(slot), value: destination(target) },
@@ -325,15 +324,15 @@ function pickElements(
 /** What a Service with affinity needs besides: for how long clients are remembered, and which endpoint a remembered number is. */
 function rememberElements(
   parts: readonly Buffer[],
-  { prefix }: SetNames,
+  { prefix, family }: SetNames,
   from: readonly Target[],
   seconds: number,
 ): Wanted[] {
   const chain = rememberChainName(seconds);
   return [
-    { set: `${prefix}remember`, element: { key: nftKey(...parts), verdict: { kind: "jump", chain } } },
+    { set: `${prefix}remember${family}`, element: { key: nftKey(...parts), verdict: { kind: "jump", chain } } },
     ...from.map((target) => ({
-      set: `${prefix}identified`,
+      set: `${prefix}identified${family}`,
       element: { key: nftKey(...parts, identity(target)), value: destination(target) },
       ...udpTarget(parts, target),
     })),

@@ -90,10 +90,10 @@ test("LoadBalancer: its own address, localhost and the node port; affinity remem
     "services4 c00002320600000000500000 → service-sticky-1",
     "services4 7f0000010600000000500000 → service-sticky-1",
     "ports4 0600000075800000 → port-sticky-1",
-    `remember ${VIP} → remember-10800`,
-    `slots ${VIP}00000000 → 0a2991f0`,
-    `identified ${VIP}0a2991f0 → 0a0000011f900000`,
-    "port-identified 06000000758000000a2991f0 → 0a0000011f900000",
+    `remember4 ${VIP} → remember-10800`,
+    `slots4 ${VIP}00000000 → 0a2991f0`,
+    `identified4 ${VIP}0a2991f0 → 0a0000011f900000`,
+    "port-identified4 06000000758000000a2991f0 → 0a0000011f900000",
   ]) {
     assert.ok(wanted.includes(line), `${line} in\n${wanted.join("\n")}`);
   }

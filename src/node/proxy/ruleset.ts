@@ -21,24 +21,42 @@ export function pickChainName(count: number, kind: { sticky: boolean; nodePort: 
 /** How packets to a Service's address, or to a port of the node, are looked up. */
 const serviceKey = (family: "ip" | "ip6", nodePort: boolean) =>
   `${nodePort ? "" : `${family} daddr . `}meta l4proto . th dport`;
-const CLIENT_KEY = "ip saddr . ip daddr . meta l4proto . th dport";
+const SERVED = "meta l4proto . th dport";
+/**
+ * A client of a Service. Of IPv6 it is 64 bits of hash: nft 1.0.6 gives the key of an `update` four words and fails an assertion (or lets the value overwrite
+ * the key) with more.
+ */
+const CLIENT_KEY = {
+  ip: `ip saddr . ip daddr . ${SERVED}`,
+  ip6: ["0x62657274", "0x68707279"]
+    .map((seed) => `jhash ip6 saddr . ip6 daddr . ${SERVED} mod 4294967295 seed ${seed}`)
+    .join(" . "),
+};
+const FAMILIES = [
+  { number: 4, ip: "ip", only: "meta nfproto ipv4" },
+  { number: 6, ip: "ip6", only: "meta nfproto ipv6" },
+] as const;
+type Family = (typeof FAMILIES)[number];
+const forFamilies = (rule: (family: Family) => string) => FAMILIES.map((family) => `\t\t${rule(family)}\n`).join("");
 
 function pickChains(count: number): string {
+  const random = `numgen random mod ${count}`;
   return [false, true]
     .map((nodePort) => {
       const prefix = nodePort ? "port-" : "";
-      const [four, six] = [serviceKey("ip", nodePort), serviceKey("ip6", nodePort)];
-      const random = `numgen random mod ${count}`;
-      const byClient = `jhash ip6 saddr mod ${count} seed 0x6265727468`;
+      const pick = forFamilies(
+        ({ number, ip, only }) =>
+          `${only} dnat ${ip} to ${serviceKey(ip, nodePort)} . ${random} map @${prefix}endpoints${number}`,
+      );
+      const pickAndRemember = forFamilies(({ number, ip, only }) => {
+        const key = serviceKey(ip, nodePort);
+        return `${only} meta mark set ${key} . ${random} map @${prefix}slots${number} ${key} vmap @${prefix}remember${number}`;
+      });
       return `	chain ${pickChainName(count, { sticky: false, nodePort })} {
-		meta nfproto ipv4 dnat ip to ${four} . ${random} map @${prefix}endpoints4
-		meta nfproto ipv6 dnat ip6 to ${six} . ${random} map @${prefix}endpoints6
-	}
+${pick}	}
 	chain ${pickChainName(count, { sticky: true, nodePort })} {
-		meta nfproto ipv6 dnat ip6 to ${six} . ${byClient} map @${prefix}endpoints6
 		jump ${prefix}known
-		meta nfproto ipv4 meta mark set ${four} . ${random} map @${prefix}slots ${four} vmap @${prefix}remember
-		goto ${prefix}marked
+${pickAndRemember}		goto ${prefix}remembered
 	}
 `;
     })
@@ -47,21 +65,25 @@ function pickChains(count: number): string {
 
 /**
  * Session affinity. `affinity` remembers for each client of a Service which endpoint it got, as a number that the packet's mark carries for the length of these
- * chains. An endpoint that has gone is in no map any more: then the entry goes too, and another one is picked. (IPv6 picks by a hash of the client's
- * address instead: nft 1.0.6 fails an assertion on keys of two IPv6 addresses in these rules.)
+ * chains. An endpoint that has gone is in no map any more: then the entry goes too, and another one is picked. What was picked is read back: of
+ * connections that begin at once the first one's pick is remembered, and holds for all.
  */
 function affinityChains(nodePort: boolean): string {
   const prefix = nodePort ? "port-" : "";
-  const key = serviceKey("ip", nodePort);
-  const toMarked = `meta nfproto ipv4 dnat ip to ${key} . meta mark map @${prefix}identified`;
-  return `	chain ${prefix}known {
-		meta nfproto ipv4 meta mark set ${CLIENT_KEY} map @affinity ${key} vmap @${prefix}remember
-		${toMarked}
-		meta nfproto ipv4 delete @affinity { ${CLIENT_KEY} : meta mark }
-	}
-	chain ${prefix}marked {
-		${toMarked}
-	}
+  const key = ({ ip }: Family) => serviceKey(ip, nodePort);
+  const recall = ({ number, ip, only }: Family) => `${only} meta mark set ${CLIENT_KEY[ip]} map @affinity${number}`;
+  const translate = forFamilies(
+    (family) =>
+      `${family.only} dnat ${family.ip} to ${key(family)} . meta mark map @${prefix}identified${family.number}`,
+  );
+  return `	chain ${prefix}renew {
+${forFamilies((family) => `${family.only} ${key(family)} vmap @${prefix}remember${family.number}`)}${translate}${forFamilies(
+    ({ number, ip, only }) => `${only} delete @affinity${number} { ${CLIENT_KEY[ip]} : meta mark }`,
+  )}	}
+	chain ${prefix}known {
+${forFamilies((family) => `${recall(family)} goto ${prefix}renew`)}	}
+	chain ${prefix}remembered {
+${forFamilies(recall)}${translate}	}
 `;
 }
 
@@ -74,8 +96,7 @@ export function rememberChainName(seconds: number): string {
 
 function rememberChain(seconds: number): string {
   return `	chain ${rememberChainName(seconds)} {
-		meta nfproto ipv4 update @affinity { ${CLIENT_KEY} timeout ${seconds}s : meta mark }
-	}
+${forFamilies(({ number, ip, only }) => `${only} update @affinity${number} { ${CLIENT_KEY[ip]} timeout ${seconds}s : meta mark }`)}	}
 `;
 }
 
@@ -138,31 +159,39 @@ ${elements}	}
 `;
 }
 
-const AFFINITY_MAPS = `	map slots {
-		typeof ip daddr . meta l4proto . th dport . numgen random mod 2 : meta mark
+function affinityMaps({ number, ip }: Family): string {
+  const address = `ipv${number}_addr`;
+  // Of IPv6 two words of any kind: hashes have no type that could be named, and nft cannot read back a `typeof` of them.
+  const client =
+    number === 4
+      ? `type ${address} . ${address} . inet_proto . inet_service : mark`
+      : "typeof @nh,64,32 . @nh,96,32 : meta mark";
+  return `	map slots${number} {
+		typeof ${ip} daddr . meta l4proto . th dport . numgen random mod 2 : meta mark
 	}
-	map port-slots {
+	map port-slots${number} {
 		typeof meta l4proto . th dport . numgen random mod 2 : meta mark
 	}
-	map identified {
-		type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service
+	map identified${number} {
+		type ${address} . inet_proto . inet_service . mark : ${address} . inet_service
 	}
-	map port-identified {
-		type inet_proto . inet_service . mark : ipv4_addr . inet_service
+	map port-identified${number} {
+		type inet_proto . inet_service . mark : ${address} . inet_service
 	}
-	map remember {
-		type ipv4_addr . inet_proto . inet_service : verdict
+	map remember${number} {
+		type ${address} . inet_proto . inet_service : verdict
 	}
-	map port-remember {
+	map port-remember${number} {
 		type inet_proto . inet_service : verdict
 	}
-	map affinity {
-		type ipv4_addr . ipv4_addr . inet_proto . inet_service : mark
+	map affinity${number} {
+		${client}
 		flags dynamic, timeout
 		timeout ${DEFAULT_AFFINITY_S}s
 		size ${MAX_AFFINITY_ENTRIES}
 	}
 `;
+}
 
 /**
  * The service proxy's table. A packet to a Service costs two look-ups, however many Services there are: its address and port say from how many endpoints to
@@ -180,7 +209,7 @@ export function proxyRuleset(
 }
 delete table inet ${table}
 table inet ${table} {
-${rangeSet("ranges", 4, ranges)}${rangeSet("ranges", 6, ranges)}${rangeSet("pods", 4, pods)}${rangeSet("pods", 6, pods)}${sets(4)}${sets(6)}${AFFINITY_MAPS}${rememberChain(DEFAULT_AFFINITY_S)}${affinityChains(false)}${affinityChains(true)}${counts.map(pickChains).join("")}	chain services {
+${rangeSet("ranges", 4, ranges)}${rangeSet("ranges", 6, ranges)}${rangeSet("pods", 4, pods)}${rangeSet("pods", 6, pods)}${sets(4)}${sets(6)}${FAMILIES.map(affinityMaps).join("")}${rememberChain(DEFAULT_AFFINITY_S)}${affinityChains(false)}${affinityChains(true)}${counts.map(pickChains).join("")}	chain services {
 		ip daddr . meta l4proto . th dport vmap @services4
 		ip6 daddr . meta l4proto . th dport vmap @services6
 		fib daddr type local meta nfproto ipv4 meta l4proto . th dport vmap @ports4
