@@ -16,7 +16,8 @@ test("the five-step Dockerfile, cold and cached, with the lines that tools read"
   assert.match(cold.stdout, /^Step 1\/5 : FROM busybox\n ---> [0-9a-f]{12}\nStep 2\/5 : WORKDIR \/app\n/m);
   assert.match(cold.stdout, /Step 4\/5 : RUN .*\n ---> Running in [0-9a-f]{12}\n ---> Removed intermediate container/);
   assert.match(cold.stdout, /Successfully built [0-9a-f]{12}\nSuccessfully tagged t\d+:latest\n$/);
-  assert.ok(cold.stdout.includes(`Successfully built ${cold.image.id.slice(7, 19)}`));
+  const id = cold.image.id.slice(7, 19);
+  assert.ok(cold.stdout.includes(` ---> ${id}\nSuccessfully built ${id}\n`));
   assert.deepEqual(
     await cold.look((root) => [
       fs.readFileSync(`${root}/app/copy`, "utf8"),

@@ -28,6 +28,7 @@ import {
   type BuildEvent,
   type BuildRegistryAuth,
   type ClassicMessage,
+  shortId,
 } from "../../engine/index.ts";
 import { empty, json, jsonLines, type DockerRequest, type Route } from "../route.ts";
 import type { Query } from "../query.ts";
@@ -106,7 +107,7 @@ function closing(result: BuildResult, quiet: boolean): ClassicMessage[] {
   if (quiet) return [{ stream: `${result.imageId}\n` }];
   return [
     { aux: { ID: result.imageId } },
-    { stream: `Successfully built ${result.imageId.replace("sha256:", "").slice(0, 12)}\n` },
+    { stream: `Successfully built ${shortId(result.imageId)}\n` },
     ...result.tags.map((tag) => ({ stream: `Successfully tagged ${tag}\n` })),
   ];
 }

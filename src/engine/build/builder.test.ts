@@ -459,7 +459,7 @@ test("the classic stream tells steps in order, with the lines that tools look fo
   worker.command = (spec) => (spec.onOutput("stdout", Buffer.from(`out ${spec.args.at(-1)}\n`)), 0);
   const messages: string[] = [];
   const progress = new ClassicProgress((message) => messages.push(String(message["stream"])));
-  await build(
+  const result = await build(
     "FROM busybox AS a\nRUN one\nFROM busybox\nCOPY --from=a /etc /e\nRUN two\n",
     {},
     { onProgress: (event) => progress.on(event) },
@@ -487,4 +487,5 @@ test("the classic stream tells steps in order, with the lines that tools look fo
       "",
     ].join("\n"),
   );
+  assert.ok(messages.join("").endsWith(` ---> ${result.imageId.slice(7, 19)}\n`), "the last step made the image");
 });

@@ -171,6 +171,7 @@ class EngineBuilder implements Builder {
       parent: state.parentImage,
       tags: request.tags ?? [],
     });
+    session.emit({ kind: "image", id });
     return { id, tags, config };
   }
 

@@ -107,9 +107,10 @@ export type BuildEvent =
   | { readonly kind: "output"; readonly vertex: Vertex; readonly stream: "stdout" | "stderr"; readonly text: string }
   /** An image arrives layer by layer; `line` is a message of the Docker pull stream. */
   | { readonly kind: "pull"; readonly vertex: Vertex; readonly line: Readonly<Record<string, unknown>> }
-  /** `result` is the short id that the classic stream shows. */
+  /** `result` is the short id that the classic stream shows; the last step has none, what it made is the image. */
   | { readonly kind: "done"; readonly vertex: Vertex; readonly result?: string; readonly durationMs: number }
   | { readonly kind: "failed"; readonly vertex: Vertex; readonly message: string; readonly durationMs: number }
+  | { readonly kind: "image"; readonly id: string }
   | { readonly kind: "warning"; readonly message: string };
 
 /** One record of the build cache, as `docker system df -v` and `docker builder prune` know it. */

@@ -2,6 +2,7 @@ import { conflict, KeyedMutex } from "../../base/index.ts";
 import type { OciPlatform } from "../../api/index.ts";
 import { imagesOf } from "./catalog.ts";
 import { parseManifest } from "./manifest.ts";
+import { shortId } from "./progress.ts";
 import type { Digest } from "../content/index.ts";
 import type { Library } from "./library.ts";
 import { familiarName, parseReference, repositoryOf } from "./reference.ts";
@@ -101,20 +102,20 @@ export class Removal {
     const user = [...this.users()].find((one) => ids.includes(one.imageId));
     if (user && !force)
       throw conflict(
-        `conflict: unable to remove repository reference "${familiarName(parseReference(name))}" (must force) - container ${short(user.containerId)} is using its referenced image ${short(user.imageId)}`,
+        `conflict: unable to remove repository reference "${familiarName(parseReference(name))}" (must force) - container ${shortId(user.containerId)} is using its referenced image ${shortId(user.imageId)}`,
       );
     if (user) return this.#untag(image, names);
     return this.#delete(ids);
   }
 
   #byId(image: Image, refOrId: string, force: boolean): RemovedItem[] {
-    const asked = short(refOrId);
+    const asked = shortId(refOrId);
     const ids = image.partOf === undefined ? this.#whole(image.id) : [image.id];
     const users = [...this.users()].filter((one) => ids.includes(one.imageId));
     const running = users.find((user) => user.running);
     if (running)
       throw conflict(
-        `conflict: unable to delete ${asked} (cannot be forced) - image is being used by running container ${short(running.containerId)}`,
+        `conflict: unable to delete ${asked} (cannot be forced) - image is being used by running container ${shortId(running.containerId)}`,
       );
     const repositories = new Set(image.repoTags.map((tag) => repositoryOf(parseReference(tag))));
     if (!force && image.partOf === undefined && (repositories.size > 1 || image.repoTags.length > 1))
@@ -123,7 +124,7 @@ export class Removal {
       );
     if (users.length > 0 && !force)
       throw conflict(
-        `conflict: unable to delete ${asked} (must be forced) - image is being used by stopped container ${short(users[0]!.containerId)}`,
+        `conflict: unable to delete ${asked} (must be forced) - image is being used by stopped container ${shortId(users[0]!.containerId)}`,
       );
     return this.#delete(ids);
   }
@@ -154,7 +155,7 @@ export class Removal {
     const user = [...this.users()].find((one) => ids.includes(one.imageId) && (one.running || !force));
     if (user)
       throw conflict(
-        `conflict: unable to delete ${short(user.imageId)} (${user.running ? "cannot be forced" : "must be forced"}) - image is being used by ${user.running ? "running" : "stopped"} container ${short(user.containerId)}`,
+        `conflict: unable to delete ${shortId(user.imageId)} (${user.running ? "cannot be forced" : "must be forced"}) - image is being used by ${user.running ? "running" : "stopped"} container ${shortId(user.containerId)}`,
       );
     const removed = this.#delete(ids);
     await this.#library.save();
@@ -184,8 +185,4 @@ export class Removal {
     }
     return [...untagged, ...ids.map((id) => ({ Deleted: id }))];
   }
-}
-
-function short(id: string): string {
-  return id.replace(/^sha256:/, "").slice(0, 12);
 }

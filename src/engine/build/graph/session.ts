@@ -272,7 +272,7 @@ export class StepReporter {
       kind: "done",
       vertex: this.vertex,
       durationMs: this.#elapsed(),
-      ...(result ? { result } : {}),
+      ...(result === undefined ? {} : { result }),
     });
   }
   failed(error: unknown): void {

@@ -4,6 +4,7 @@
  */
 import type { OciImageConfig } from "../../../api/index.ts";
 import { BerthError, canceled, codeOf, messageOf, rfc3339Nano } from "../../../base/index.ts";
+import { shortId } from "../../image/index.ts";
 import { lstat, resolveInRoot, type FileTree } from "../context/tree.ts";
 import { expandWord, expandWords, parseDockerfile, type Instruction, type InstructionOf } from "../dockerfile/index.ts";
 import type { BaseImage } from "../worker/worker.ts";
@@ -95,7 +96,7 @@ class Solver {
     const state = await this.#step(stage, undefined, stage.from, 0, () => this.#base(stage));
     const triggers = state.config.OnBuild ?? [];
     delete state.config.OnBuild;
-    for (const [index, trigger] of triggers.entries()) await this.#trigger(stage, state, trigger, index);
+    for (const trigger of triggers) await this.#trigger(stage, state, trigger);
     for (const [index, instruction] of stage.instructions.entries()) {
       await this.#step(stage, state, instruction, index + 1, (reporter) =>
         this.#execute(stage, state, instruction, reporter),
@@ -128,7 +129,7 @@ class Solver {
     try {
       const result = await task(reporter);
       const after = state ?? (result as StageState);
-      reporter.done(this.#session.keyOf([after.image(), after.chainId ?? null]).slice(0, 12));
+      reporter.done(this.#shownId(stage, step, after));
       return result;
     } catch (error) {
       const failure =
@@ -136,6 +137,15 @@ class Solver {
       reporter.failed(failure);
       throw failure;
     }
+  }
+
+  /** What the classic stream shows of a step: the image's own id at both ends of the build, between them one of the step's own. */
+  #shownId(stage: Stage, step: number, state: StageState): string | undefined {
+    const isLast = stage.index === this.#session.plan.target && step === stage.instructions.length;
+    if (isLast) return undefined;
+    if (step === 0 && stage.base.kind === "scratch") return "";
+    if (step === 0 && stage.base.kind === "image") return shortId(state.parentImage!);
+    return this.#session.keyOf([state.image(), state.chainId ?? null]).slice(0, 12);
   }
 
   #locate(instruction: Instruction, error: unknown): unknown {
@@ -155,7 +165,7 @@ class Solver {
     });
   }
 
-  async #trigger(stage: Stage, state: StageState, trigger: string, index: number): Promise<void> {
+  async #trigger(stage: Stage, state: StageState, trigger: string): Promise<void> {
     const parsed = parseDockerfile(trigger, `ONBUILD trigger of ${stage.from.image}`);
     const instruction = parsed.instructions[0]!;
     const reporter = new StepReporter(this.#session, {
@@ -163,7 +173,7 @@ class Solver {
       name: `ONBUILD ${instruction.text}`,
     });
     await this.#execute(stage, state, instruction, reporter);
-    reporter.done(`${index}`);
+    reporter.done();
   }
 
   async #base(stage: Stage): Promise<StageState> {

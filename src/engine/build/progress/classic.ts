@@ -4,6 +4,7 @@
  * Stages run side by side, but this stream tells one step after the other in the order of the Dockerfile: the earliest step that isn't finished
  * writes at once, what later ones write waits its turn.
  */
+import { shortId } from "../../image/index.ts";
 import { MAX_BUFFERED_OUTPUT_CHARS } from "../limits.ts";
 import type { BuildEvent, Vertex } from "../types.ts";
 
@@ -49,6 +50,8 @@ export class ClassicProgress {
         return this.#message(event.vertex, event.line);
       case "done":
         return this.#done(event.vertex, event.result);
+      case "image":
+        return this.#write({ stream: ` ---> ${shortId(event.id)}\n` });
       case "failed":
         return this.#finish(event.vertex);
     }
@@ -63,7 +66,7 @@ export class ClassicProgress {
     const step = this.#step(vertex);
     if (step.cached) this.#text(vertex, " ---> Using cache\n");
     if (step.ranAs) this.#text(vertex, ` ---> Removed intermediate container ${step.ranAs}\n`);
-    if (result) this.#text(vertex, ` ---> ${result}\n`);
+    if (result !== undefined) this.#text(vertex, ` ---> ${result}\n`);
     this.#finish(vertex);
   }
 

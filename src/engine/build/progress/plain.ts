@@ -18,6 +18,7 @@ export class PlainProgress {
   on(event: BuildEvent): void {
     switch (event.kind) {
       case "plan":
+      case "image":
         return;
       case "warning":
         return this.#write(`WARNING: ${event.message}\n`);

@@ -5,7 +5,13 @@ import type { Readable } from "node:stream";
 import type { OciMount, OciPlatform, OciResources } from "../../../api/index.ts";
 import { kernelName, type InstanceContext } from "../../../base/index.ts";
 import type { RunOnce } from "../../container/index.ts";
-import type { ArtifactPlace, ImageService, PackedLayer } from "../../image/index.ts";
+import {
+  familiarName,
+  parseReference,
+  type ArtifactPlace,
+  type ImageService,
+  type PackedLayer,
+} from "../../image/index.ts";
 import type { NetworkService } from "../../network/index.ts";
 import type { SnapshotStore } from "../../snapshot/index.ts";
 import { buildPlaces, DRAFT_PREFIX } from "./places.ts";
@@ -127,7 +133,8 @@ class EngineWorker implements Worker {
   async publish({ config, chainId, parent, tags }: PublishRequest) {
     const { rootfs: _, ...rest } = config;
     const image = await this.#options.images.create({ config: rest, chainId, tags, ...(parent ? { parent } : {}) });
-    return { id: image.id, tags: image.repoTags };
+    // Of its names only those that were asked for: an image that was there may have others.
+    return { id: image.id, tags: tags.map((tag) => familiarName(parseReference(tag))) };
   }
 
   keep(chainId: string): void {
