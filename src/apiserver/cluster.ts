@@ -1,5 +1,3 @@
-import { readFile } from "node:fs/promises";
-
 import type { ApiHandler } from "../api/index.ts";
 import { Metrics, type Clock, type Logger, type Random } from "../base/index.ts";
 import type { KubeClient } from "../client/index.ts";
@@ -7,14 +5,10 @@ import type { Store } from "../storage/index.ts";
 import { Aggregation } from "./aggregation/index.ts";
 import { addressAt, createAdmission } from "./admission/index.ts";
 import type { ServiceRange } from "./admission/index.ts";
-import { BootstrapTokens } from "./authn/bootstrap-tokens.ts";
-import { ClientCertificates } from "./authn/client-certificates.ts";
-import { OidcUsers } from "./authn/oidc.ts";
-import type { OidcOptions } from "./authn/oidc.ts";
-import { LegacyServiceAccountTokens } from "./authn/legacy-service-account-tokens.ts";
-import { openSigningKey, ServiceAccountTokens } from "./authn/service-account-tokens.ts";
-import { StaticTokens } from "./authn/static-tokens.ts";
-import type { WebhookTokenOptions } from "./authn/webhook-tokens.ts";
+import { openAuthentication } from "./authn/index.ts";
+import type { AuthenticationOptions } from "./authn/index.ts";
+import type { LegacyServiceAccountTokens } from "./authn/legacy-service-account-tokens.ts";
+import type { ServiceAccountTokens } from "./authn/service-account-tokens.ts";
 import { createAuthorizers } from "./authz/index.ts";
 import type { AuthorizationOptions } from "./authz/index.ts";
 import { bootstrapCluster } from "./bootstrap/objects.ts";
@@ -35,11 +29,11 @@ import { flowControlDumps, measureFlowControl } from "./machinery/fairness/figur
 import { flowSchemas, priorityLevels } from "./bootstrap/flow-control.ts";
 import { followFlowControl } from "./bootstrap/flow-control-follower.ts";
 import type { ApiServer, Listener } from "./machinery/options.ts";
-import type { Audit, Authenticator, Endpoint, Fairness, Fallback } from "./machinery/pipeline.ts";
+import type { Audit, Endpoint, Fairness, Fallback } from "./machinery/pipeline.ts";
 import { createApiServer } from "./machinery/server.ts";
 import { builtinKinds } from "./resources/index.ts";
 
-export interface ClusterOptions {
+export interface ClusterOptions extends AuthenticationOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly random: Random;
@@ -54,20 +48,10 @@ export interface ClusterOptions {
   /** What the `kubernetes` Service leads to: the address that Pods reach the server at. `host` by default. */
   readonly advertiseAddress?: string;
   readonly services?: ServiceRange;
-  /** Upstream's --token-auth-file. */
-  readonly tokenAuthFile?: string;
-  /** Upstream's --oidc-* flags. */
-  readonly oidc?: OidcOptions;
-  /** Upstream's --authentication-token-webhook-* flags. */
-  readonly webhookTokens?: WebhookTokenOptions;
-  /** Upstream's --authentication-config, in place of the --oidc-* flags. */
-  readonly authenticationConfigFile?: string;
   /** Upstream's --authorization-* flags; Node and RBAC by default. */
   readonly authorization?: AuthorizationOptions;
   /** Upstream's --disable-admission-plugins. */
   readonly disabledAdmissionPlugins?: readonly string[];
-  /** Upstream's --service-account-issuer. */
-  readonly serviceAccountIssuer?: string;
   /** Further endpoints: logs, exec, proxies, which need a node. */
   readonly endpoints?: readonly Endpoint[];
   readonly fallbacks?: readonly Fallback[];
@@ -96,16 +80,6 @@ export interface Cluster extends AsyncDisposable {
 }
 
 const defaultServices: ServiceRange = { cidr: "10.96.0.0/16", nodePorts: [30_000, 32_767] };
-const defaultIssuer = "https://kubernetes.default.svc.cluster.local";
-
-/** Loaded only where there is such a service. */
-async function openWebhookTokens(options: WebhookTokenOptions, clock: Clock, log: Logger): Promise<Authenticator> {
-  return (await import("./authn/webhook-tokens.ts")).WebhookTokens.open(options, clock, log);
-}
-
-async function openConfigured(file: string, clock: Clock): Promise<Authenticator[]> {
-  return (await import("./authn/configuration.ts")).openAuthenticationConfiguration(file, clock);
-}
 
 /** A whole API server: kinds, who may do what, admission, the objects every cluster begins with, and a TLS port. */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
@@ -130,27 +104,10 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   let server: ApiServer | undefined = undefined as ApiServer | undefined;
   const handler: ApiHandler = (request) => server!.handler(request);
   const state = new ClusterState({ handler, clock, random, log, signal: stop.signal });
-  const keys = [await openSigningKey(options.folder)];
-  const legacyTokens = new LegacyServiceAccountTokens({ keys, state });
-  const tokens = new ServiceAccountTokens({
-    issuer: options.serviceAccountIssuer ?? defaultIssuer,
-    keys,
-    state,
-    clock,
-    random,
-  });
-  const authenticators = [
-    new ClientCertificates([certificates.authority.pair.cert], clock),
-    ...(options.tokenAuthFile === undefined ? [] : [new StaticTokens(await readFile(options.tokenAuthFile, "utf8"))]),
-    tokens,
-    legacyTokens,
-    ...(options.oidc === undefined ? [] : [new OidcUsers(options.oidc, clock)]),
-    new BootstrapTokens(state, clock),
-    ...(options.webhookTokens === undefined ? [] : [await openWebhookTokens(options.webhookTokens, clock, log)]),
-    ...(options.authenticationConfigFile === undefined
-      ? []
-      : await openConfigured(options.authenticationConfigFile, clock)),
-  ];
+  const { authenticators, tokens, legacyTokens } = await openAuthentication(
+    { state, clock, random, log, folder: options.folder, clientCa: certificates.authority.pair.cert },
+    options,
+  );
   const { authorizers, rbac } = await createAuthorizers({ state, clock, log }, options.authorization);
   const endpoints = [
     ...reviewEndpoints({
