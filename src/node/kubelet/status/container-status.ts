@@ -40,47 +40,48 @@ export function containerStatus(
   const running = current?.state === "CONTAINER_RUNNING";
   const status: ContainerStatus = {
     name: container.name,
-    state: {},
-    lastState: {},
+    ...states(pod, container, facts, old, initializing),
     ready: running && facts.ready,
     restartCount,
     image: container.image ?? "",
     imageID: current?.imageRef ?? old?.imageID ?? "",
-    started: running ? facts.started : false,
+    started: running && facts.started,
   };
   if (current) status.containerID = `${facts.runtimeName}://${current.id}`;
   else if (old?.containerID) status.containerID = old.containerID;
-
-  if (running) {
-    status.state = { running: { startedAt: nanosToTime(current.startedAt) } };
-    if (previous?.state === "CONTAINER_EXITED") status.lastState = { terminated: terminated(previous, facts) };
-    else if (old?.lastState) status.lastState = old.lastState;
-  } else if (current?.state === "CONTAINER_EXITED") {
-    const ended = { terminated: terminated(current, facts) };
-    if (
-      facts.waiting &&
-      (shouldRestart(container, current, podPolicy(pod)) || facts.waiting.reason !== "CrashLoopBackOff")
-    ) {
-      status.state = { waiting: { ...facts.waiting } };
-      status.lastState = ended;
-    } else {
-      status.state = ended;
-      if (previous?.state === "CONTAINER_EXITED") status.lastState = { terminated: terminated(previous, facts) };
-    }
-  } else {
-    status.state = {
-      waiting: facts.waiting
-        ? { ...facts.waiting }
-        : { reason: initializing ? "PodInitializing" : "ContainerCreating" },
-    };
-    if (previous?.state === "CONTAINER_EXITED") status.lastState = { terminated: terminated(previous, facts) };
-    else if (old?.state?.terminated) status.lastState = { terminated: old.state.terminated };
-    else if (old?.lastState) status.lastState = old.lastState;
-  }
-  if (container.resources && running)
+  if (running && container.resources) {
     status.resources = neededResize(pod, container, current) ? (old?.resources ?? {}) : container.resources;
-  if (running && container.resources?.requests) status.allocatedResources = container.resources.requests;
+    if (container.resources.requests) status.allocatedResources = container.resources.requests;
+  }
   return status;
+}
+
+/** What it does now, and how it ended the last time. */
+function states(
+  pod: Pod,
+  container: Container,
+  facts: ContainerFacts,
+  old: ContainerStatus | undefined,
+  initializing: boolean,
+): { state: ContainerState; lastState: ContainerState } {
+  const [current, previous] = facts.history;
+  const before = previous?.state === "CONTAINER_EXITED" ? { terminated: terminated(previous, facts) } : undefined;
+  if (current?.state === "CONTAINER_RUNNING")
+    return {
+      state: { running: { startedAt: nanosToTime(current.startedAt) } },
+      lastState: before ?? old?.lastState ?? {},
+    };
+  if (current?.state === "CONTAINER_EXITED") {
+    const ended = { terminated: terminated(current, facts) };
+    const { waiting } = facts;
+    // A back-off says nothing about a container that isn't to run again.
+    const waits = waiting?.reason !== "CrashLoopBackOff" || shouldRestart(container, current, podPolicy(pod));
+    if (waiting && waits) return { state: { waiting: { ...waiting } }, lastState: ended };
+    return { state: ended, lastState: before ?? {} };
+  }
+  const waiting = facts.waiting ?? { reason: initializing ? "PodInitializing" : "ContainerCreating" };
+  const lastEnd = old?.state?.terminated && { terminated: old.state.terminated };
+  return { state: { waiting: { ...waiting } }, lastState: before ?? lastEnd ?? old?.lastState ?? {} };
 }
 
 function podPolicy(pod: Pod): string {
