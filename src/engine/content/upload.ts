@@ -58,8 +58,9 @@ export class FileUpload implements Upload {
     assert(!this.#closed, "append to a closed upload");
     this.#offset += chunk.byteLength;
     const written = this.#tail.then(async () => {
+      const writing = writeAll(this.#handle, chunk);
       this.#hash.update(chunk);
-      await writeAll(this.#handle, chunk);
+      await writing;
     });
     this.#tail = written.catch(() => {});
     return written;

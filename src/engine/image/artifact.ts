@@ -27,8 +27,8 @@ export class RegistryArtifacts implements ArtifactPlace {
     }
   }
 
-  async blob(digest: Digest): Promise<Readable> {
-    return (await this.#session.blob(digest, 0, this.#signal)).body;
+  blob(digest: Digest): Promise<Readable> {
+    return this.#session.blob(digest, this.#signal);
   }
 
   async putBlob(descriptor: OciDescriptor, open: () => Promise<Readable>): Promise<void> {

@@ -18,7 +18,7 @@ import { digestOf, type Digest } from "../content/index.ts";
 import { Authorizer, parseChallenge } from "./auth.ts";
 import { readBody, readJsonBody } from "./body.ts";
 import { endpointsOf, type Endpoint } from "./endpoints.ts";
-import { Transport, type HttpAnswer } from "./transport.ts";
+import { Transport, type HttpAnswer, type HttpBody, type HttpRequest } from "./transport.ts";
 import type { RegistryAuth, RegistryConfig } from "./types.ts";
 
 export interface Repository {
@@ -50,6 +50,9 @@ interface Call {
   readonly body?: () => Uint8Array | Promise<Readable>;
   readonly signal?: AbortSignal;
 }
+
+/** How a call is sent, and so how its answer's body is read. */
+type Send<Body extends HttpBody> = (request: HttpRequest) => Promise<HttpAnswer<Body>>;
 
 /** What a session needs of the process: connections and time are shared, credentials are not. */
 export interface ClientEnvironment {
@@ -121,10 +124,19 @@ export class RegistrySession {
     return tags;
   }
 
-  /** A blob's bytes from `offset` on; the caller verifies. When the registry can't resume, `from` is 0. */
-  async blob(digest: Digest, offset = 0, signal?: AbortSignal): Promise<{ body: Readable; from: number }> {
+  /** A blob's bytes; the caller verifies. */
+  async blob(digest: Digest, signal?: AbortSignal): Promise<Readable> {
+    return (await this.#call({ method: "GET", path: `blobs/${digest}`, signal })).body;
+  }
+
+  /**
+   * A large blob's bytes from `offset` on; the caller verifies. A piece is good until the next one is asked for. When the registry can't
+   * resume, `from` is 0.
+   */
+  async largeBlob(digest: Digest, offset: number, signal?: AbortSignal): Promise<{ body: HttpBody; from: number }> {
     const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
-    const answer = await this.#call({ method: "GET", path: `blobs/${digest}`, headers, signal });
+    const call = { method: "GET", path: `blobs/${digest}`, headers, signal };
+    const answer = await this.#ask(call, (request) => this.#environment.transport.receive(request));
     return { body: answer.body, from: answer.status === 206 ? offset : 0 };
   }
 
@@ -199,13 +211,17 @@ export class RegistrySession {
     answer.body.resume();
   }
 
+  #call(call: Call, attempts = ATTEMPTS): Promise<HttpAnswer> {
+    return this.#ask(call, (request) => this.#environment.transport.send(request), attempts);
+  }
+
   /** Where to send: the first endpoint that gives an answer to this call decides for the session. */
-  async #call(call: Call, attempts = ATTEMPTS): Promise<HttpAnswer> {
-    if (this.#chosen) return this.#callAt(this.#chosen, call, attempts);
+  async #ask<Body extends HttpBody>(call: Call, send: Send<Body>, attempts = ATTEMPTS): Promise<HttpAnswer<Body>> {
+    if (this.#chosen) return this.#askAt(this.#chosen, call, send, attempts);
     const failures: BerthError[] = [];
     for (const endpoint of this.#endpoints) {
       try {
-        const answer = await this.#callAt(endpoint, call, endpoint === this.#endpoints.at(-1) ? attempts : 1);
+        const answer = await this.#askAt(endpoint, call, send, endpoint === this.#endpoints.at(-1) ? attempts : 1);
         this.#chosen = endpoint;
         return answer;
       } catch (error) {
@@ -215,7 +231,7 @@ export class RegistrySession {
         const answered = error.details["status"] !== undefined && error.details["status"] !== 400;
         if (endpoint.mirror || (!answered && hasCode(error, "unavailable", "invalidArgument"))) continue;
         this.#chosen = endpoint;
-        return this.#callAt(endpoint, call, attempts, error);
+        return this.#askAt(endpoint, call, send, attempts, error);
       }
     }
     throw this.#unreachable(failures);
@@ -233,24 +249,34 @@ export class RegistrySession {
   }
 
   /** `failure`: how the first attempt has ended already. */
-  #callAt(endpoint: Endpoint, call: Call, attempts: number, failure?: BerthError): Promise<HttpAnswer> {
+  #askAt<Body extends HttpBody>(
+    endpoint: Endpoint,
+    call: Call,
+    send: Send<Body>,
+    attempts: number,
+    failure?: BerthError,
+  ): Promise<HttpAnswer<Body>> {
     let failed = failure;
     const attempt = async () => {
       const before = failed;
       failed = undefined;
       if (before) throw before;
-      return this.#authorized(endpoint, call);
+      return this.#authorized(endpoint, call, send);
     };
     return this.#retrying(attempt, call.signal, attempts);
   }
 
-  async #authorized(endpoint: Endpoint, call: Call): Promise<HttpAnswer> {
+  async #authorized<Body extends HttpBody>(
+    endpoint: Endpoint,
+    call: Call,
+    send: Send<Body>,
+  ): Promise<HttpAnswer<Body>> {
     const absolute = /^https?:\/\//.test(call.path);
     const url = new URL(absolute ? call.path : `${endpoint.base}/v2/${this.#repository.path}/${call.path}`);
     const scope = `repository:${this.#repository.path}:${this.#actions}`;
     const authorizer = this.#authorizer(endpoint);
-    const send = async (authorization: string | undefined) =>
-      this.#environment.transport.send({
+    const sendWith = async (authorization: string | undefined) =>
+      send({
         method: call.method,
         url,
         headers: { ...call.headers, ...(authorization !== undefined && { authorization }) },
@@ -258,12 +284,12 @@ export class RegistrySession {
         signal: call.signal,
         insecure: endpoint.insecure,
       });
-    let answer = await send(authorizer.known(scope));
+    let answer = await sendWith(authorizer.known(scope));
     if (answer.status === 401) {
       const challenge = parseChallenge(answer.headers["www-authenticate"]);
       answer.body.destroy();
       if (!challenge) throw unauthenticated(`registry ${this.#repository.domain} refused access`);
-      answer = await send(
+      answer = await sendWith(
         await authorizer.answer(challenge, scope, this.#repository.domain, endpoint.insecure, call.signal),
       );
     }
@@ -281,7 +307,7 @@ export class RegistrySession {
     return authorizer;
   }
 
-  async #refusal(answer: HttpAnswer, call: Call): Promise<BerthError> {
+  async #refusal(answer: HttpAnswer<HttpBody>, call: Call): Promise<BerthError> {
     const said = call.method === "HEAD" ? "" : await saidBy(answer);
     if (call.method === "HEAD") answer.body.destroy();
     const what = this.#name(call.path.replace(/^(manifests|blobs)\//, "").replace(/^https?:.*/, "upload"));
@@ -386,7 +412,7 @@ function retryPauseMs(error: unknown, tried: number, jitter: number): number | u
   return Math.min(FIRST_BACKOFF_MS * 2 ** (tried - 1), MAX_BACKOFF_MS) * (0.5 + jitter);
 }
 
-function retryAfterMs(answer: HttpAnswer): number | undefined {
+function retryAfterMs(answer: HttpAnswer<HttpBody>): number | undefined {
   const seconds = Number(answer.headers["retry-after"]);
   return Number.isFinite(seconds) && answer.headers["retry-after"] !== undefined ? seconds * 1000 : undefined;
 }
@@ -400,7 +426,7 @@ function nextPage(answer: HttpAnswer): string | undefined {
 }
 
 /** The registry's own words, for the end of a sentence. */
-async function saidBy(answer: HttpAnswer): Promise<string> {
+async function saidBy(answer: HttpAnswer<HttpBody>): Promise<string> {
   try {
     const body = JSON.parse((await readBody(answer.body, 65_536)).toString("utf8")) as Partial<RegistryErrorBody>;
     const first = body.errors?.[0];

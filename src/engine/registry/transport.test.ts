@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
@@ -9,6 +10,7 @@ import os from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import type { TLSSocket } from "node:tls";
+import { readBody } from "./body.ts";
 import { Transport } from "./transport.ts";
 import type { RegistryConfig } from "./types.ts";
 
@@ -60,11 +62,12 @@ async function listen(server: net.Server): Promise<number> {
 
 const read = (name: string) => fs.readFileSync(path.join(directory, name));
 
-async function get(url: string, config: RegistryConfig): Promise<string> {
+/** `receive` is the way of large bodies. */
+async function get(url: string, config: RegistryConfig, way: "send" | "receive" = "send"): Promise<string> {
   const transport = new Transport(config);
   try {
-    const answer = await transport.send({ method: "GET", url: new URL(url) });
-    return (await answer.body.toArray()).join("");
+    const answer = await transport[way]({ method: "GET", url: new URL(url) });
+    return (await readBody(answer.body)).toString();
   } finally {
     transport.close();
   }
@@ -87,6 +90,27 @@ test("a registry's folder in certs.d brings its authority and the client's certi
   for (const name of ["client.cert", "client.key"])
     fs.copyFileSync(path.join(directory, name), path.join(folder, name));
   assert.equal(await get(url, { certsDir }), "client known");
+  assert.equal(await get(url, { certsDir }, "receive"), "client known");
+});
+
+test("a large body comes over TLS too, with the same trust, faster than it is read", async () => {
+  const sent = randomBytes(4 << 20);
+  const server = https.createServer({ key: read("server.key"), cert: read("server.cert") }, (_request, response) =>
+    response.end(sent),
+  );
+  const url = new URL(`https://localhost:${await listen(server)}/v2/`);
+  const fetch = async (insecure: boolean) => {
+    const { body } = await new Transport({}).receive({ method: "GET", url, insecure });
+    const pieces: Buffer[] = [];
+    for await (const piece of body) {
+      pieces.push(Buffer.from(piece));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    body.destroy();
+    return Buffer.concat(pieces);
+  };
+  await assert.rejects(fetch(false), { code: "unavailable", message: /signed by an unknown authority/ });
+  assert.ok((await fetch(true)).equals(sent));
 });
 
 test("proxies of the environment are used, by CONNECT for https, and not for what NO_PROXY names", async () => {
@@ -108,4 +132,5 @@ test("proxies of the environment are used, by CONNECT for https, and not for wha
   assert.deepEqual(asked, ["GET http://registry.example/v2/", "CONNECT registry.example:443"]);
   assert.equal(await get(`http://${registry}/v2/`, { env: { ...env, NO_PROXY: "127.0.0.1" } }), "from the registry");
   assert.equal(asked.length, 2);
+  assert.equal(await get("http://registry.example/v2/", { env }, "receive"), "from the proxy");
 });

@@ -1,8 +1,10 @@
 import http from "node:http";
 import https from "node:https";
 import type { Readable } from "node:stream";
-import { canceled, errnoOf, messageOf, unavailable } from "../../base/index.ts";
-import { readTrust, type Trust } from "./trust.ts";
+import tls from "node:tls";
+import { canceled, errnoOf, messageOf, unavailable, type BerthError } from "../../base/index.ts";
+import { receive } from "./receive.ts";
+import { readTrust } from "./trust.ts";
 import type { RegistryConfig } from "./types.ts";
 
 export interface HttpRequest {
@@ -15,32 +17,58 @@ export interface HttpRequest {
   readonly insecure?: boolean;
 }
 
-export interface HttpAnswer {
+/** What is said of a body before anybody knows how it is read. Must be read to its end or destroyed. */
+export interface HttpBody extends AsyncIterable<Uint8Array> {
+  destroy(): void;
+}
+
+export interface HttpAnswer<Body extends HttpBody = Readable> {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
-  /** Must be read or destroyed. */
-  readonly body: Readable;
+  readonly body: Body;
   readonly url: URL;
+}
+
+/** Where a request goes and whom one trusts there. */
+interface Way {
+  readonly agent: http.Agent;
+  readonly tls: tls.ConnectionOptions;
 }
 
 const MAX_REDIRECTS = 5;
 /** No byte for this long and the connection counts as dead. */
 const SILENCE_MS = 60_000;
+const OWN_HEADERS = { "user-agent": "berth" };
 
 /** HTTP(S) with kept-alive connections, proxies from the environment, and trust from the host and per-registry folders. */
 export class Transport {
   readonly #config: RegistryConfig;
-  readonly #agents = new Map<string, http.Agent>();
+  readonly #ways = new Map<string, Way>();
+  readonly #closed = new AbortController();
 
   constructor(config: RegistryConfig) {
     this.#config = config;
   }
 
   /** Follows redirects for requests without a body. Credentials never follow to another host. */
-  async send(request: HttpRequest): Promise<HttpAnswer> {
+  send(request: HttpRequest): Promise<HttpAnswer> {
+    return this.#following(request, (hop) => this.#sendOne(hop));
+  }
+
+  /** GET of a large body, see `receive`. What that doesn't know (proxies, user names in URLs) goes the usual way. */
+  receive(request: HttpRequest): Promise<HttpAnswer<HttpBody>> {
+    return this.#following<HttpBody>(request, (hop) =>
+      this.#isDirect(hop.url) ? this.#receiveOne(hop) : this.#sendOne(hop),
+    );
+  }
+
+  async #following<Body extends HttpBody>(
+    request: HttpRequest,
+    ask: (hop: HttpRequest) => Promise<HttpAnswer<Body>>,
+  ): Promise<HttpAnswer<Body>> {
     let next = request;
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
-      const answer = await this.#sendOne(next);
+      const answer = await ask(next);
       const location = answer.headers.location;
       if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined || request.body !== undefined)
         return answer;
@@ -53,28 +81,22 @@ export class Transport {
   }
 
   close(): void {
-    for (const agent of this.#agents.values()) agent.destroy();
-    this.#agents.clear();
+    this.#closed.abort();
+    for (const { agent } of this.#ways.values()) agent.destroy();
+    this.#ways.clear();
   }
 
   #sendOne(request: HttpRequest): Promise<HttpAnswer> {
     const { method, url, body, signal } = request;
-    const headers: Record<string, string> = { "user-agent": "berth", ...request.headers };
+    const headers: Record<string, string> = { ...OWN_HEADERS, ...request.headers };
     if (body instanceof Uint8Array) headers["content-length"] = String(body.byteLength);
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {
         if (body && !(body instanceof Uint8Array)) body.destroy();
-        reject(
-          signal?.aborted
-            ? canceled("canceled", { cause: signal.reason })
-            : unavailable(`${url.host} can't be reached: ${explain(error)}`, {
-                cause: error,
-                details: { errno: errnoOf(error) },
-              }),
-        );
+        reject(failure(error, request));
       };
       const module = url.protocol === "https:" ? https : http;
-      const agent = this.#agent(url, request.insecure ?? false);
+      const { agent } = this.#way(request);
       const sent = module.request(url, { method, headers, agent, ...(signal && { signal }) }, (answer) =>
         resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer, url }),
       );
@@ -85,26 +107,45 @@ export class Transport {
     });
   }
 
-  #agent(url: URL, insecure: boolean): http.Agent {
+  async #receiveOne(request: HttpRequest): Promise<HttpAnswer<HttpBody>> {
+    const { url } = request;
+    const headers = { ...OWN_HEADERS, ...request.headers };
+    const signal = request.signal ? AbortSignal.any([request.signal, this.#closed.signal]) : this.#closed.signal;
+    try {
+      const { tls: secure } = this.#way(request);
+      return { ...(await receive({ url, headers, tls: secure, silenceMs: SILENCE_MS, signal })), url };
+    } catch (error) {
+      throw failure(error, request);
+    }
+  }
+
+  #isDirect(url: URL): boolean {
+    const { env = {} } = this.#config;
+    const proxied = ["HTTP_PROXY", "HTTPS_PROXY"].some((name) => env[name] || env[name.toLowerCase()]);
+    return !proxied && url.username === "";
+  }
+
+  #way({ url, insecure = false }: HttpRequest): Way {
     const key = `${url.protocol}${insecure ? url.host : trustKey(this.#config, url)}${insecure}`;
-    let agent = this.#agents.get(key);
-    if (!agent) {
+    let way = this.#ways.get(key);
+    if (!way) {
       const common = {
         keepAlive: true,
         maxSockets: 16,
         ...(this.#config.env && { proxyEnv: { ...this.#config.env } }),
       };
-      agent =
+      const secure =
         url.protocol === "https:"
-          ? new https.Agent({
-              ...common,
-              ...tlsOptions(readTrust(this.#config.certsDir, url.host)),
+          ? {
+              secureContext: tls.createSecureContext(readTrust(this.#config.certsDir, url.host)),
               rejectUnauthorized: !insecure,
-            })
-          : new http.Agent(common);
-      this.#agents.set(key, agent);
+            }
+          : {};
+      const agent = url.protocol === "https:" ? new https.Agent({ ...common, ...secure }) : new http.Agent(common);
+      way = { agent, tls: secure };
+      this.#ways.set(key, way);
     }
-    return agent;
+    return way;
   }
 }
 
@@ -113,8 +154,12 @@ function trustKey(config: RegistryConfig, url: URL): string {
   return config.certsDir === undefined ? "" : url.host;
 }
 
-function tlsOptions(trust: Trust) {
-  return { ca: trust.ca, ...(trust.cert && trust.key && { cert: trust.cert, key: trust.key }) };
+function failure(error: unknown, { url, signal }: HttpRequest): BerthError {
+  if (signal?.aborted) return canceled("canceled", { cause: signal.reason });
+  return unavailable(`${url.host} can't be reached: ${explain(error)}`, {
+    cause: error,
+    details: { errno: errnoOf(error) },
+  });
 }
 
 function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {

@@ -20,7 +20,7 @@ export function readTrust(certsDir: string | undefined, host: string): Trust {
   const key = cert === undefined ? undefined : names.find((name) => name === cert.replace(/\.cert$/, ".key"));
   return {
     ca: [...common, ...names.filter((name) => name.endsWith(".crt")).map(read)],
-    cert: cert === undefined ? undefined : read(cert),
+    cert: cert === undefined || key === undefined ? undefined : read(cert),
     key: key === undefined ? undefined : read(key),
   };
 }

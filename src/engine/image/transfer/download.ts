@@ -80,7 +80,7 @@ async function fetchOnce(
   signal: AbortSignal,
   tell: (bytes: number) => void,
 ): Promise<void> {
-  const { body, from } = await session.blob(descriptor.digest, upload.offset, signal);
+  const { body, from } = await session.largeBlob(descriptor.digest, upload.offset, signal);
   // A server that can't resume sends everything again: what we have is skipped.
   let skip = upload.offset - from;
   try {

@@ -96,8 +96,11 @@ async function fetchSmall(
     throw invalidArgument(`the image configuration has ${descriptor.size} bytes, more than ${MAX_CONFIG_BYTES}`);
   await blobs.run(descriptor.digest, async () => {
     if (content.has(descriptor.digest)) return content.leases.touch(descriptor.digest);
-    const { body } = await session.blob(descriptor.digest, 0, signal);
-    await content.ingest(body, { expectedDigest: descriptor.digest, expectedSizeBytes: descriptor.size, signal });
+    await content.ingest(await session.blob(descriptor.digest, signal), {
+      expectedDigest: descriptor.digest,
+      expectedSizeBytes: descriptor.size,
+      signal,
+    });
   });
   return content.read(descriptor.digest);
 }

@@ -15,6 +15,6 @@ export async function inspectRemote(
     return { descriptor, platforms };
   }
   const { config } = parseManifest(bytes);
-  const { body } = await session.blob(config.digest, 0, signal);
+  const body = await session.blob(config.digest, signal);
   return { descriptor, platforms: [platformOf(parseConfig(await readBody(body)))] };
 }
