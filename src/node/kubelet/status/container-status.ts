@@ -35,7 +35,7 @@ export function containerStatus(
   old: ContainerStatus | undefined,
   initializing: boolean,
 ): ContainerStatus {
-  const [current, previous] = facts.history;
+  const [current] = facts.history;
   const restartCount = Math.max(current?.metadata.attempt ?? 0, old?.restartCount ?? 0);
   const running = current?.state === "CONTAINER_RUNNING";
   const status: ContainerStatus = {
