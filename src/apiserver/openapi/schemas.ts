@@ -1,6 +1,8 @@
 import type { Schema } from "../../api/index.ts";
 import type { Kind } from "../machinery/kind.ts";
 
+import { describe } from "./descriptions.ts";
+
 /** OpenAPI's form of our schemas. Named ones become components that refer to each other. */
 export type Definitions = Map<string, Record<string, unknown>>;
 
@@ -22,31 +24,44 @@ export function addKind(definitions: Definitions, kind: Kind, dialect: Dialect):
   const known = definitions.get(name);
   if (known?.["x-kubernetes-group-version-kind"]) return;
   if (!known) define(definitions, name, kind.schema, dialect);
-  definitions.get(name)!["x-kubernetes-group-version-kind"] = [gvk];
-  definitions.set(`${name}List`, {
+  const shape = definitions.get(name)!;
+  shape["x-kubernetes-group-version-kind"] = [gvk];
+  if (kind.schema.name === undefined) describeRoot(name, shape);
+  const list = `${name}List`;
+  const description = (field: string) => ({ description: describe(list, field) });
+  definitions.set(list, {
+    description: describe(list) ?? `Several objects of kind ${kind.kind}.`,
     type: "object",
     required: ["items"],
     properties: {
-      apiVersion: { type: "string" },
-      kind: { type: "string" },
+      apiVersion: { type: "string", ...description("apiVersion") },
+      kind: { type: "string", ...description("kind") },
       metadata: { $ref: `${dialect.refPrefix}${LIST_META}` },
-      items: { type: "array", items: { $ref: dialect.refPrefix + name } },
+      items: { type: "array", items: { $ref: dialect.refPrefix + name }, ...description("items") },
     },
     "x-kubernetes-group-version-kind": [{ ...gvk, kind: kind.listKind }],
   });
-  if (!definitions.has(LIST_META)) definitions.set(LIST_META, listMeta);
+  if (!definitions.has(LIST_META)) definitions.set(LIST_META, listMeta());
+}
+
+/** What custom objects have in common with all others is not in their definition. */
+function describeRoot(name: string, { properties }: Record<string, unknown>): void {
+  const fields = (properties ?? {}) as Record<string, Record<string, unknown>>;
+  for (const field of ["apiVersion", "kind", "metadata"])
+    if (fields[field]) fields[field]["description"] ??= describe(name, field);
 }
 
 const LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-const listMeta = {
+const listMeta = () => ({
+  description: describe(LIST_META),
   type: "object",
   properties: {
-    continue: { type: "string" },
-    remainingItemCount: { type: "integer", format: "int64" },
-    resourceVersion: { type: "string" },
+    continue: { type: "string", description: describe(LIST_META, "continue") },
+    remainingItemCount: { type: "integer", format: "int64", description: describe(LIST_META, "remainingItemCount") },
+    resourceVersion: { type: "string", description: describe(LIST_META, "resourceVersion") },
     selfLink: { type: "string" },
   },
-};
+});
 
 function define(definitions: Definitions, name: string, schema: Schema, dialect: Dialect): void {
   const shape: Record<string, unknown> = {};
@@ -70,12 +85,17 @@ function inline(definitions: Definitions, schema: Schema, dialect: Dialect): Rec
   // Version 2 has no word for "and others": kubectl would refuse every field that is not named.
   const isOpen = dialect.version === 2 && schema.preserveUnknownFields === true;
   const { properties, additionalProperties, items } = isOpen ? ({} as Schema) : schema;
-  if (schema.description) shape["description"] = schema.description;
+  const { name } = schema;
+  const description = schema.description ?? (name === undefined ? undefined : describe(name));
+  if (description) shape["description"] = description;
   if (schema.required?.length && !isOpen) shape["required"] = schema.required;
   if (schema.default !== undefined) shape["default"] = schema.default;
   if (schema.enum) shape["enum"] = schema.enum;
   if (properties) {
-    const entries = Object.entries(properties).map(([key, child]) => [key, refer(definitions, child, dialect)]);
+    const entries = Object.entries(properties).map(([key, child]) => {
+      const said = name === undefined ? undefined : describe(name, key);
+      return [key, { ...refer(definitions, child, dialect), ...(said === undefined ? {} : { description: said }) }];
+    });
     shape["properties"] = Object.fromEntries(entries);
   }
   if (additionalProperties) shape["additionalProperties"] = refer(definitions, additionalProperties, dialect);
