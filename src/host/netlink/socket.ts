@@ -1,4 +1,4 @@
-import { closeSync } from "node:fs";
+import { close } from "node:fs";
 import { deadlineExceeded } from "../../base/index.ts";
 import { bind, bindChecked, errno, errnoError, errnoName } from "../ffi/index.ts";
 import * as nl from "./message.ts";
@@ -48,8 +48,9 @@ export class NetlinkSocket implements Disposable {
     setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, nl.u32(1), 4);
   }
 
+  /** Not on this thread: closing a socket of netfilter's waits for the kernel (see `nft/nfnetlink.ts`). */
   [Symbol.dispose](): void {
-    closeSync(this.#fd);
+    close(this.#fd, () => {});
   }
 
   /** Sends one request and waits for its acknowledgement. Returns the answers before it. */
