@@ -1,5 +1,5 @@
 import type { k8s, KubeObject } from "../../api/index.ts";
-import { compileRule, toCel } from "../crd/rules.ts";
+import { compileCel, toCel } from "../../cel/index.ts";
 import type { AdmissionRequest } from "../machinery/pipeline.ts";
 
 /** What the expressions of a policy may speak of. `variables` are worked out when first asked for, in terms of those before them. */
@@ -38,7 +38,7 @@ export function policyVariables(
       enumerable: true,
       configurable: true,
       get() {
-        const value = compileRule(variable.expression)(known);
+        const value = compileCel(variable.expression)(known);
         Object.defineProperty(variables, variable.name, { value, enumerable: true });
         return value;
       },
@@ -50,4 +50,4 @@ export function policyVariables(
 
 /** The value of an expression. Throws what CEL throws. */
 export const evaluate = (expression: string, variables: Record<string, unknown>): unknown =>
-  compileRule(expression)(variables);
+  compileCel(expression)(variables);

@@ -66,7 +66,7 @@ export async function openAuthenticationConfiguration(file: string, clock: Clock
 }
 
 async function compiler(): Promise<Compile> {
-  const { compileCel } = await import("../crd/cel-compile.ts");
+  const { compileCel } = await import("../../cel/index.ts");
   return (expression, field) => {
     try {
       return compileCel(expression);

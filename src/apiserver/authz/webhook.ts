@@ -101,7 +101,7 @@ async function compile(expressions: readonly string[]): Promise<Condition[]> {
       `an authorizer has at most ${maxMatchConditions} match conditions, not ${expressions.length}`,
     );
   if (expressions.length === 0) return [];
-  const { compileCel } = await import("../crd/cel-compile.ts");
+  const { compileCel } = await import("../../cel/index.ts");
   return expressions.map((expression) => {
     try {
       return compileCel(expression);

@@ -6,7 +6,6 @@ import { keepOtherHalf } from "../resources/shared/status.ts";
 import { schemaNamed } from "../schema/facts.ts";
 import { printerColumns } from "./columns.ts";
 import { compileJsonPath } from "./json-path.ts";
-import { validateRules } from "./rules.ts";
 import { applyDefaults, rootSchemaOf } from "./structural.ts";
 import { validateValue } from "./validate.ts";
 
@@ -76,8 +75,11 @@ function strategyOf(version: Version, namespaced: boolean): Strategy {
     prepareForUpdate(object, old, context) {
       if (hasStatus) keepOtherHalf(object, old, context);
     },
-    validate: (object) => validate(object, undefined, props, namespaced),
-    validateUpdate: (object, old) => validate(object, old, props, namespaced),
+    validate: (object) => validate(object, props, namespaced),
+    validateUpdate: (object) => validate(object, props, namespaced),
+    validateExpressions: hasRules(props)
+      ? async (object, old) => (await import("./rules.ts")).validateRules(object, old, props, "")
+      : undefined,
   };
 }
 
@@ -98,12 +100,17 @@ function defaulting(version: Version, conversion: Conversion | undefined): Conve
   };
 }
 
-function hasDefaults(props: Props | undefined): boolean {
+/** Whether a schema or one within it says something. */
+function anywhere(props: Props | undefined, says: (props: Props) => boolean): boolean {
   if (props === undefined) return false;
   const { properties = {}, additionalProperties, items } = props;
   const inner = [...Object.values(properties), additionalProperties, items];
-  return props.default !== undefined || inner.some((each) => typeof each === "object" && hasDefaults(each as Props));
+  return says(props) || inner.some((each) => typeof each === "object" && anywhere(each as Props, says));
 }
+
+const hasDefaults = (props: Props | undefined): boolean => anywhere(props, (each) => each.default !== undefined);
+const hasRules = (props: Props | undefined): boolean =>
+  anywhere(props, (each) => (each as Record<string, unknown>)["x-kubernetes-validations"] !== undefined);
 
 /** Metadata has rules of its own; a schema may only narrow name and generateName. */
 function withoutMetadata(props: Props | undefined): Props | undefined {
@@ -112,16 +119,10 @@ function withoutMetadata(props: Props | undefined): Props | undefined {
   return { ...props, properties };
 }
 
-function validate(
-  object: KubeObject,
-  old: KubeObject | undefined,
-  props: Props | undefined,
-  namespaced: boolean,
-): FieldError[] {
-  const errors = [...validateObjectMeta(object, namespaced, isDns1123Subdomain), ...validateValue(object, props, "")];
-  // Upstream runs rules only on values that have the right shape.
-  return errors.length > 0 ? errors : validateRules(object, old, props, "");
-}
+const validate = (object: KubeObject, props: Props | undefined, namespaced: boolean): FieldError[] => [
+  ...validateObjectMeta(object, namespaced, isDns1123Subdomain),
+  ...validateValue(object, props, ""),
+];
 
 function selectableFields({ selectableFields: declared = [] }: Version): Strategy["selectableFields"] {
   return Object.fromEntries(

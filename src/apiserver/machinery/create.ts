@@ -45,7 +45,7 @@ export async function createObject(core: Core, op: Operation, object: KubeObject
     if (attempt === 1) {
       kind.strategy.prepareForCreate?.(final, strategyContext(core, op));
       if (track) trackUpdate(kind, undefined, final, op, core.clock.nowMs());
-      validateNew(core, op, final);
+      await validateNew(core, op, final);
       await validateAdmission(core, { ...admission, object: final, name: final.metadata.name! });
     }
     const result = await insert(core, op, final);
@@ -68,9 +68,11 @@ function stamp(core: Core, op: Operation, object: KubeObject): void {
   else delete metadata.generation;
 }
 
-function validateNew(core: Core, op: Operation, object: KubeObject): void {
+async function validateNew(core: Core, op: Operation, object: KubeObject): Promise<void> {
   const { kind } = op;
-  const errors = kind.strategy.validate?.(object, strategyContext(core, op)) ?? [];
+  let errors = kind.strategy.validate?.(object, strategyContext(core, op)) ?? [];
+  if (errors.length === 0 && kind.strategy.validateExpressions !== undefined)
+    errors = await kind.strategy.validateExpressions(object, undefined);
   if (errors.length > 0) throw invalidError(kind, object.metadata.name ?? "", errors);
 }
 

@@ -54,6 +54,8 @@ export interface Strategy {
   /** Everything, metadata included. */
   validate?(object: KubeObject, context: StrategyContext): FieldError[];
   validateUpdate?(object: KubeObject, old: KubeObject, context: StrategyContext): FieldError[];
+  /** Expressions in CEL, asked about objects that are right otherwise: what they take is loaded with the first one. `old` is undefined on create. */
+  validateExpressions?(object: KubeObject, old: KubeObject | undefined): Promise<FieldError[]>;
   /** Field selectors beyond metadata.name and metadata.namespace. */
   readonly selectableFields?: Readonly<Record<string, (object: KubeObject) => string>>;
   readonly columns?: readonly Column[];

@@ -130,6 +130,8 @@ async function prepare(
   if (track) trackUpdate(kind, old, next, op, core.clock.nowMs());
   const errors = validateMetadataUpdate(next, old);
   errors.push(...(kind.strategy.validateUpdate?.(next, old, context) ?? []));
+  if (errors.length === 0 && kind.strategy.validateExpressions !== undefined)
+    errors.push(...(await kind.strategy.validateExpressions(next, old)));
   if (errors.length > 0) throw invalidError(kind, name, errors);
   await validateAdmission(core, { ...admission, object: next });
   return next;

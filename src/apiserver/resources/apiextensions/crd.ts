@@ -1,7 +1,7 @@
 import type { k8s, KubeObject } from "../../../api/index.ts";
 import type { FieldError } from "../../machinery/kind.ts";
 import { createdAtColumn, nameColumn } from "../shared/columns.ts";
-import { immutable, invalid, oneOf, required } from "../shared/field-errors.ts";
+import { deepEqual, immutable, invalid, oneOf, required } from "../shared/field-errors.ts";
 import { isDns1035Label, isDns1123Subdomain } from "../shared/names.ts";
 import type { Peculiarities } from "../shared/peculiarities.ts";
 
@@ -39,6 +39,7 @@ export const customResourceDefinition: Peculiarities = {
       ...immutable("spec.scope", now.scope, before.scope),
     ];
   },
+  validateExpressions: (object, old) => validateSchemaRules(object as Definition, old as Definition | undefined),
   columns: [nameColumn, createdAtColumn],
 };
 
@@ -92,6 +93,20 @@ function validateVersions(spec: Spec): FieldError[] {
     else errors.push(...validateStructure(schema, `${at}.schema.openAPIV3Schema`, true));
   }
   return errors;
+}
+
+/** Rules that are there already stay, whatever later versions think of them. */
+async function validateSchemaRules({ spec }: Definition, old: Definition | undefined): Promise<FieldError[]> {
+  const before = new Map(old?.spec.versions.map(({ name, schema }) => [name, schema]));
+  const changed = [...spec.versions.entries()].filter(([, { name, schema }]) => !deepEqual(schema, before.get(name)));
+  const schemas = changed.flatMap(([index, { schema }]) =>
+    schema?.openAPIV3Schema && JSON.stringify(schema).includes("x-kubernetes-validations")
+      ? [{ at: `spec.versions[${index}].schema.openAPIV3Schema`, schema: schema.openAPIV3Schema }]
+      : [],
+  );
+  if (schemas.length === 0) return [];
+  const { validateRules } = await import("./rules.ts");
+  return schemas.flatMap(({ at, schema }) => validateRules(schema, at));
 }
 
 /** Structural schemas: every value has a type (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema). */
