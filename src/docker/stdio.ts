@@ -47,7 +47,7 @@ export async function serveAttach(
   connection.once("close", () => gone.abort());
   connection.on("error", () => gone.abort());
   if (options.logs) {
-    const files = await containers.logFiles(record);
+    const files = containers.logFiles(record);
     const query = { stdout: options.stdout, stderr: options.stderr };
     for await (const entry of readLogs(files, query, AbortSignal.abort(), gone.signal)) {
       connection.write(framed ? frame(entry.stream, entry.text) : entry.text);

@@ -51,3 +51,43 @@ test("names of files that aren't UTF-8 pass through build, commit, diff and cp",
     /tmp\/d\xff\/e\xfe/,
   );
 });
+
+test("logs: since, until, timestamps and tail, also of a log that is rotated while it is followed", async () => {
+  await berth.docker(
+    "run",
+    "--name",
+    "logged",
+    "--network=none",
+    "busybox",
+    "sh",
+    "-c",
+    "for i in 1 2 3; do echo $i; sleep 0.1; done",
+  );
+  const stamped = (await out("logs", "-t", "logged")).split("\n").map((line) => line.split(" "));
+  assert.deepEqual(
+    stamped.map(([, text]) => text),
+    ["1", "2", "3"],
+  );
+  for (const [time] of stamped) assert.match(time!, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/);
+  const second = stamped[1]![0]!;
+  assert.equal(await out("logs", "--since", second, "logged"), "2\n3");
+  assert.equal(await out("logs", "--until", second, "logged"), "1\n2");
+  assert.equal(await out("logs", "--since", second, "--until", second, "logged"), "2");
+  assert.equal(await out("logs", "--since", "10m", "--tail", "1", "logged"), "3");
+  assert.equal(await out("logs", "--until", "10m", "logged"), "");
+
+  const lines = 3000;
+  const script = `sleep 0.3; for i in $(seq ${lines}); do echo line $i of a log that is rotated; [ $((i % 50)) = 0 ] && sleep 0.04; done; true`;
+  const options = ["--log-opt", "max-size=20k", "--log-opt", "max-file=5", "--network=none"];
+  await berth.docker("run", "-d", "--name", "rotated", ...options, "busybox", "sh", "-c", script);
+  const followed = (await out("logs", "-f", "rotated")).split("\n").map((line) => Number(line.split(" ")[1]));
+  assert.deepEqual(
+    followed,
+    Array.from({ length: lines }, (_, index) => index + 1),
+  );
+  const kept = (await out("logs", "rotated")).split("\n").map((line) => Number(line.split(" ")[1]));
+  assert.ok(kept.length < lines, "what went beyond five files is gone");
+  assert.deepEqual(kept, followed.slice(-kept.length));
+  const wrong = await berth.dockerWith({}, "run", "--log-opt", "max-file=0", "busybox", "true");
+  assert.match(wrong.stderr, /failed to initialize logging driver: max-file cannot be less than 1/);
+});

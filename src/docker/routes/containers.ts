@@ -189,7 +189,7 @@ function logs(containers: DockerContainers, request: DockerRequest): DockerRespo
     details: query.bool("details") ? `${logDetails(record.hostConfig, record.config.Labels ?? {})} ` : "",
   };
   const chunks = async function* () {
-    const files = await containers.logFiles(record);
+    const files = containers.logFiles(record);
     for await (const entry of readLogs(files, logQuery, containers.endOf(record), signal)) {
       const head = `${prefix.timestamps ? `${dockerTime(entry.time)} ` : ""}${prefix.details}`;
       const text = head ? Buffer.concat([Buffer.from(head), entry.text]) : entry.text;

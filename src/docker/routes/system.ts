@@ -115,7 +115,8 @@ function eventQuery({ query, signal }: DockerRequest) {
   const sinceMs = timestamp(query.text("since"), "since");
   const untilMs = timestamp(query.text("until"), "until");
   if (sinceMs !== undefined && untilMs !== undefined && sinceMs > untilMs) {
-    throw invalidArgument("`since` time cannot be after `until` time");
+    const [since, until] = [query.text("since"), query.text("until")];
+    throw invalidArgument(`\`since\` time (${since}) cannot be after \`until\` time (${until})`);
   }
   const filters = Object.fromEntries(query.filters(EVENT_FILTERS));
   return { sinceMs, untilMs, filters, signal };

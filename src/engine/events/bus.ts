@@ -27,7 +27,9 @@ export class MemoryEventBus implements EventBus {
   subscribe(query: EventQuery = {}): AsyncGenerator<EngineEvent> {
     const queue = new PushQueue<EngineEvent>(MAX_BEHIND);
     const wanted = eventFilter(query);
-    if (query.sinceMs !== undefined) for (const event of this.#past) if (wanted(event)) queue.push(event);
+    // As dockerd: who says until when, wants what was, too.
+    const past = query.sinceMs !== undefined || query.untilMs !== undefined ? this.#past : [];
+    for (const event of past) if (wanted(event)) queue.push(event);
     const stopListening = this.on((event) => {
       if (wanted(event)) queue.push(event);
     });

@@ -8,6 +8,7 @@ import type {
 import type { ContainerDefaults } from "./deps.ts";
 import { effectiveCapabilities } from "../spec/capabilities.ts";
 import { DEFAULT_SHM_BYTES } from "../spec/defaults.ts";
+import { checkLogOptions } from "./log-files.ts";
 import { checkResources } from "./resources.ts";
 import { parseSignal } from "./signals.ts";
 import { mergeEnv, securityOptions } from "./spec.ts";
@@ -108,6 +109,7 @@ export function checkHostConfig(
     )
       throw invalidArgument(`unknown log opt '${name}' for ${log} log driver`);
   }
+  checkLogOptions(host.LogConfig ?? {});
 }
 
 function checkRestart(host: DockerHostConfig): void {

@@ -3,7 +3,7 @@ import { logLimits, rotateLog } from "./log-files.ts";
 import type { ContainerParts } from "./parts.ts";
 
 const LOG_CHECK_MS = 1_000;
-/** While a log is more than half full: how far it may grow beyond its limit is what is written in this time. */
+/** While a log grows: how far it may grow beyond its limit is what is written in this time. */
 const BUSY_CHECK_MS = 50;
 
 /** Looks after the logs of running containers that have a `max-size`. */
@@ -12,6 +12,8 @@ export class LogRotation {
   #timer: Timer | undefined;
   #closed = false;
   #busy = false;
+  /** By container: the log's size when it was looked at last. */
+  #sizes = new Map<string, number>();
 
   constructor(parts: ContainerParts) {
     this.#parts = parts;
@@ -28,15 +30,16 @@ export class LogRotation {
 
   async #rotate(): Promise<void> {
     const { launcher, live, store } = this.#parts;
-    let busy = false;
+    const sizes = new Map<string, number>();
     for (const [id, { container }] of live.entries()) {
       const record = store.byId(id);
       const file = record && launcher.logPath(record);
       const { maxBytes } = record ? logLimits(record) : {};
       if (!record || file === undefined || maxBytes === undefined) continue;
       const sizeBytes = await rotateLog(record, file, () => container.reopenLog()).catch(() => 0);
-      busy ||= sizeBytes > maxBytes / 2;
+      sizes.set(id, sizeBytes);
     }
-    this.#busy = busy;
+    this.#busy = [...sizes].some(([id, sizeBytes]) => sizeBytes !== this.#sizes.get(id));
+    this.#sizes = sizes;
   }
 }

@@ -9,6 +9,7 @@ import { completeHostConfig, mergeConfig } from "./create.ts";
 import { DetachFilter, parseDetachKeys } from "./detach.ts";
 import { plannedEndpoints } from "./endpoints.ts";
 import { healthCommand, nextHealth } from "./health.ts";
+import { checkLogOptions } from "./log-files.ts";
 import { dockerTime, parseLogLine } from "./logs.ts";
 import { parseBind, planMounts } from "./mounts.ts";
 import { portBindings } from "./ports.ts";
@@ -129,6 +130,23 @@ test("detach keys are held back until they are broken or complete", () => {
   assert.deepEqual(filter.push(Buffer.from("b")), { data: Buffer.from("\x10b"), detached: false });
   assert.equal(filter.push(Buffer.from("\x10\x11")).detached, true);
   assert.throws(() => parseDetachKeys("ctrl-!"), /Unknown character/);
+});
+
+test("log options are read and refused as dockerd's json-file and local do", () => {
+  const limits = (Type: string, Config: Record<string, string>) => checkLogOptions({ Type, Config });
+  assert.deepEqual(limits("json-file", {}), { maxBytes: undefined, files: 1 });
+  assert.deepEqual(limits("json-file", { "max-size": "10k", "max-file": "3" }), { maxBytes: 10_000, files: 3 });
+  assert.deepEqual(limits("local", { "max-size": "10k" }), { maxBytes: 10_240, files: 5 });
+  assert.deepEqual(limits("local", {}), { maxBytes: 20 << 20, files: 5 });
+  assert.equal(limits("json-file", { "max-size": "1.5MB" }).maxBytes, 1_500_000);
+  const refused: [Record<string, string>, RegExp][] = [
+    [{ "max-size": "abc" }, /failed to initialize logging driver: invalid size: 'abc'/],
+    [{ "max-size": "0" }, /max-size must be a positive number/],
+    [{ "max-file": "0" }, /max-file cannot be less than 1/],
+    [{ "max-file": "x" }, /parsing "x": invalid syntax/],
+    [{ compress: "true", "max-file": "2" }, /compress cannot be true/],
+  ];
+  for (const [config, message] of refused) assert.throws(() => limits("json-file", config), message);
 });
 
 test("log lines and their time", () => {

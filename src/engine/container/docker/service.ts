@@ -200,8 +200,8 @@ export class DockerContainers {
     const root = await this.#roots.borrow(record);
     return withoutMounts ? { ...root, path: this.launcher.rootfs(record) } : root;
   }
-  /** The log's files, oldest first. */
-  logFiles(record: ContainerRecord): Promise<string[]> {
+  /** The names of the log's files, oldest first. */
+  logFiles(record: ContainerRecord): string[] {
     return logFilesOf(record, this.launcher.logPath(record));
   }
   event(record: ContainerRecord, action: string, attributes: Readonly<Record<string, string>> = {}): void {
