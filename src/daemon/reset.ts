@@ -1,7 +1,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { kernelName } from "../base/index.ts";
 import { openEngine, type Engine } from "../engine/index.ts";
-import { LinuxNetlinkHost, LinuxNft } from "../host/index.ts";
+import { findLeftovers, LinuxNetlinkHost, LinuxNft } from "../host/index.ts";
 import { CniNetwork } from "../node/index.ts";
 import type { DaemonContext } from "./context.ts";
 import { machinesFolder } from "./services/vm-api.ts";
@@ -41,8 +41,13 @@ async function releasePluginNetworks(
 
 /** Links and tables of the cluster's rooms (Pods, Services, DNS), and whatever else bears the instance's name. */
 function sweepNetwork(prefix: string): void {
+  const { links, tables } = findLeftovers(prefix);
   using netlink = new LinuxNetlinkHost().open();
-  for (const link of netlink.links()) if (link.name.startsWith(prefix)) netlink.deleteLink(link.index);
+  for (const { name } of links) {
+    // The other end of a pair goes with the first.
+    const link = netlink.link(name);
+    if (link) netlink.deleteLink(link.index);
+  }
   const nft = new LinuxNft();
-  for (const table of nft.tables("inet")) if (table.startsWith(prefix)) nft.deleteTable("inet", table);
+  for (const table of tables) nft.deleteTable("inet", table);
 }

@@ -1,4 +1,5 @@
 export * from "./ffi/index.ts";
+export * from "./loop/index.ts";
 export * from "./mount/index.ts";
 export * from "./conmon/index.ts";
 export * from "./process/index.ts";
@@ -15,3 +16,4 @@ export * from "./copy/index.ts";
 export * from "./files/index.ts";
 export * from "./conntrack/index.ts";
 export * from "./network/index.ts";
+export * from "./leftovers/index.ts";

@@ -1,9 +1,10 @@
 /** berth's own command line: the life of an instance, and Docker's everyday verbs without the docker CLI. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { kernelName } from "../../src/base/index.ts";
+import { listMounts } from "../../src/host/index.ts";
 import { run, startBerth, type TestBerth } from "../support/daemon.ts";
 import { importBusybox } from "../support/images.ts";
 
@@ -103,6 +104,23 @@ test("reset leaves nothing behind, asks first, and also clears up after a crash"
   const { pid } = JSON.parse(await out("status", "--json")) as { pid: number };
   process.kill(pid, "SIGKILL");
   assert.match(await out("reset", "--yes"), /is gone/);
+  await assertNothingLeft();
+
+  // Nor when somebody has deleted the folders under a running container.
+  await out("up", "-d");
+  await importBusybox(berth);
+  await out("run", "-d", "-p", "127.0.0.1::80", "busybox", "sleep", "61.5");
+  process.kill((JSON.parse(await out("status", "--json")) as { pid: number }).pid, "SIGKILL");
+  for (const { mountPoint } of listMounts().reverse())
+    if (mountPoint.startsWith(berth.directory)) await run("umount", ["-l", mountPoint]);
+  for (const folder of [berth.dataDir, berth.runtimeDir]) rmSync(folder, { recursive: true, force: true });
+  assert.match(await out("reset", "--yes"), /is gone/);
+  await assertNothingLeft();
+  assert.equal((await run("pgrep", ["-f", "^sleep 61.5$"])).stdout, "");
+  assert.match(await out("reset", "--yes"), /has nothing to remove/);
+});
+
+async function assertNothingLeft(): Promise<void> {
   const name = kernelName(berth.instance);
   assert.equal(existsSync(berth.dataDir), false);
   assert.equal(existsSync(berth.runtimeDir), false);
@@ -120,4 +138,4 @@ test("reset leaves nothing behind, asks first, and also clears up after a crash"
     groups.filter((group) => group.startsWith(name)),
     [],
   );
-});
+}

@@ -1,7 +1,14 @@
 import { existsSync, readFileSync, statSync, watch } from "node:fs";
 import { open } from "node:fs/promises";
 import path from "node:path";
-import { invalidArgument, notFound, permissionDenied, humanDuration, systemClock } from "../../base/index.ts";
+import {
+  invalidArgument,
+  kernelName,
+  notFound,
+  permissionDenied,
+  humanDuration,
+  systemClock,
+} from "../../base/index.ts";
 import { DAEMON_ARGV, daemonStatus, isReady, startDetached, stopDaemon, wait } from "../daemon-process.ts";
 import { currentInstance } from "../instance.ts";
 import { ensurePackages } from "../packages.ts";
@@ -107,9 +114,11 @@ export async function reset(options: { yes?: boolean }): Promise<void> {
   requireRoot();
   await confirm(`Remove all containers, images, volumes and networks of berth "${instance.name}"?`, options);
   await stopDaemon(instance);
-  if (!existsSync(instance.dataDir) && !existsSync(instance.runtimeDir))
+  const { findLeftovers, run } = await import("../../host/index.ts");
+  // The folders may be gone while links, rules and control groups are not.
+  const inKernel = Object.values(findLeftovers(kernelName(instance.name))).flat();
+  if (!existsSync(instance.dataDir) && !existsSync(instance.runtimeDir) && inKernel.length === 0)
     return print(`berth "${instance.name}" has nothing to remove`);
-  const { run } = await import("../../host/index.ts");
   const env = { ...process.env, BERTH_INSTANCE: instance.name } as Record<string, string>;
   const { code, stderr } = await keepingAlive(run([...DAEMON_ARGV, "--reset"], { env }));
   process.stderr.write(stderr);
