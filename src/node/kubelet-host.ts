@@ -2,7 +2,16 @@ import { mkdir, readFile, statfs } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { bindBeneath, listenLazily, mountsBelow, mountTmpfs, unmount } from "../host/index.ts";
+import {
+  attachLoop,
+  bindBeneath,
+  detachLoop,
+  listenLazily,
+  loopDevices,
+  mountsBelow,
+  mountTmpfs,
+  unmount,
+} from "../host/index.ts";
 import { messageOf, type Logger } from "../base/index.ts";
 import type { KubeletHost, MachineFacts } from "./kubelet/index.ts";
 
@@ -21,6 +30,9 @@ export function kubeletHost(log: Logger, overrides: Partial<MachineFacts> = {}):
     },
     unmount: async (target) => void unmount(target, { lazy: true }),
     mountsBelow: async (folder) => mountsBelow(folder),
+    attachLoop,
+    detachLoop,
+    loopDevices,
     // A kubelet that can't offer it (a path too long for a socket) is one all the same.
     listen: (socket, load) =>
       listenLazily(socket, load, log).catch((error: unknown) => {

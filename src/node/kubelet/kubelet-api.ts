@@ -1,5 +1,5 @@
 import type { k8s } from "../../api/index.ts";
-import type { ConnectionServer } from "../../host/index.ts";
+import type { ConnectionServer, LoopDevice } from "../../host/index.ts";
 
 /**
  * What the kubelet needs of the API server, as small as it can be: one adapter (`api-client.ts`) makes it from a client and informers, and
@@ -60,6 +60,11 @@ export interface KubeletHost {
   unmount(target: string): Promise<void>;
   /** Paths of mounts below a folder, deepest first. */
   mountsBelow(folder: string): Promise<string[]>;
+  /** Makes a file a block device, or gives it the size that the file has now. Returns the device. */
+  attachLoop(file: string): string;
+  detachLoop(device: string): void;
+  /** Files that are block devices now, anybody's. */
+  loopDevices(): readonly LoopDevice[];
   /** Listens on a socket of this machine; the server is loaded with the first connection. */
   listen(socket: string, load: () => Promise<ConnectionServer>): Promise<{ close(): Promise<void> }>;
   machine(): Promise<MachineFacts>;

@@ -1,2 +1,3 @@
 export { defaultStorageClass } from "./storage-class.ts";
 export { localVolumesController, type LocalVolumesOptions } from "./local-volumes.ts";
+export { installSnapshots, localContents, type LocalContents } from "./start.ts";

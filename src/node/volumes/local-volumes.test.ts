@@ -12,8 +12,10 @@ const claim = {
   spec: { accessModes: ["ReadWriteOnce"], storageClassName: "local", resources: { requests: { storage: "1Gi" } } },
 } as unknown as Stored<k8s.PersistentVolumeClaim>;
 
+const contents = { path: (name: string) => `/v/${name}` };
+
 test("a volume is a directory of one node, reserved for its claim", () => {
-  const volume = volumeFor(claim, defaultStorageClass(), { nodeName: "n1", root: "/v" });
+  const volume = volumeFor(claim, defaultStorageClass(), { nodeName: "n1", contents });
   assert.equal(volume.metadata.name, "pvc-u-1");
   assert.equal(volume.spec?.local?.path, "/v/pvc-u-1");
   assert.equal(volume.spec?.claimRef?.uid, "u-1");
@@ -24,5 +26,5 @@ test("a volume is a directory of one node, reserved for its claim", () => {
 
 test("the class's reclaim policy is the volume's", () => {
   const retain = { ...defaultStorageClass(), reclaimPolicy: "Retain" };
-  assert.equal(volumeFor(claim, retain, { nodeName: "n1", root: "/v" }).spec?.persistentVolumeReclaimPolicy, "Retain");
+  assert.equal(volumeFor(claim, retain, { nodeName: "n1", contents }).spec?.persistentVolumeReclaimPolicy, "Retain");
 });

@@ -1,10 +1,10 @@
-import { chmod, mkdir, rm } from "node:fs/promises";
-import path from "node:path";
 import type { k8s } from "../../api/index.ts";
-import { hasCode, parseQuantity } from "../../base/index.ts";
+import { hasCode, messageOf, parseQuantity } from "../../base/index.ts";
 import { keyOf, resources, type KubeClient, type Stored } from "../../client/index.ts";
 import type { Controller, ControllerContext } from "../../controllers/index.ts";
-import { LOCAL_PROVISIONER } from "./storage-class.ts";
+import type { Contents, Shape } from "./contents.ts";
+import { dataSourceOf } from "./data-source.ts";
+import { LOCAL_PROVISIONER, PROVISIONED_BY } from "./storage-class.ts";
 
 type Claim = Stored<k8s.PersistentVolumeClaim>;
 type Volume = Stored<k8s.PersistentVolume>;
@@ -15,20 +15,24 @@ export interface LocalVolumesOptions {
   readonly nodeName: string;
   /** Other nodes of this machine, whose volumes are directories here too. */
   readonly isLocalNode?: (name: string) => boolean;
-  /** Each volume is a directory below it, named after the volume. */
-  readonly root: string;
+  /** Each volume has its name there. */
+  readonly contents: Contents;
+  readonly snapshots: Contents;
 }
 
 const SELECTED_NODE = "volume.kubernetes.io/selected-node";
 const STORAGE_PROVISIONER = "volume.kubernetes.io/storage-provisioner";
-const PROVISIONED_BY = "pv.kubernetes.io/provisioned-by";
 /** Where the volume's files are on the host, for people: on the volume and on its claim. */
 const HOST_PATH = "berth.dev/host-path";
 const VOLUME_PREFIX = "pvc-";
+/** What a claim is to be copied from says nothing when it is ready. */
+const RETRY_MS = 5_000;
+
+type Again = { requeueAfterMs: number } | undefined;
 
 /**
- * Makes volumes for claims that ask for this provisioner, grows them, and deletes them when their class says so. A volume is a directory of this node, so
- * its size is a promise and no limit.
+ * Makes volumes for claims that ask for this provisioner (empty, from a snapshot, from another claim), grows them, and deletes them when their class says
+ * so. A volume is a directory of this node, so its size is a promise and no limit; one of mode Block is a file, which the kubelet makes a device of.
  */
 export function localVolumesController(options: LocalVolumesOptions): Controller {
   return {
@@ -48,8 +52,8 @@ export function localVolumesController(options: LocalVolumesOptions): Controller
           const [kind, key] = queued.split(" ") as [string, string];
           const claim = kind === "claim" ? claims.get(key) : undefined;
           const volume = kind === "volume" ? volumes.get(key) : undefined;
-          if (claim) await syncClaim(context, options, claim, signal);
           if (volume) await reclaim(options, volume, signal);
+          return claim ? syncClaim(context, options, claim, signal) : undefined;
         },
       };
     },
@@ -61,14 +65,17 @@ async function syncClaim(
   options: LocalVolumesOptions,
   claim: Claim,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<Again> {
   if (claim.metadata.annotations?.[STORAGE_PROVISIONER] !== LOCAL_PROVISIONER || claim.metadata.deletionTimestamp)
-    return;
-  if (claim.spec?.volumeName) return grow(context, options, claim, signal);
+    return undefined;
+  if (claim.spec?.volumeName) {
+    await grow(context, options, claim, signal);
+    return undefined;
+  }
   const node = claim.metadata.annotations[SELECTED_NODE];
   const nodeName = node ?? options.nodeName;
-  if (nodeName !== options.nodeName && !options.isLocalNode?.(nodeName)) return;
-  await provision(context, { ...options, nodeName }, claim, signal);
+  if (nodeName !== options.nodeName && !options.isLocalNode?.(nodeName)) return undefined;
+  return provision(context, { ...options, nodeName }, claim, signal);
 }
 
 async function provision(
@@ -76,22 +83,22 @@ async function provision(
   options: LocalVolumesOptions,
   claim: Claim,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<Again> {
   const storageClass = context.informer(resources.storageClasses).get(claim.spec?.storageClassName ?? "");
-  if (claim.spec?.volumeMode === "Block") {
-    const message = `failed to provision volume with StorageClass "${claim.spec.storageClassName}": local volumes are directories; volumeMode Block is not supported`;
-    context.events.event(claim, "Warning", "ProvisioningFailed", message);
-    return;
-  }
   const volume = volumeFor(claim, storageClass, options);
   const folder = volume.spec!.local!.path;
-  await mkdir(folder, { recursive: true });
-  // Whoever the Pod runs as may write, as with an emptyDir; the umask must not stand in the way.
-  await chmod(folder, 0o777);
+  try {
+    if (!(await fill(options, claim, volume, signal))) return undefined;
+  } catch (error) {
+    if (!hasCode(error, "failedPrecondition", "notFound")) throw error;
+    const message = `failed to provision volume with StorageClass "${claim.spec?.storageClassName}": ${messageOf(error)}`;
+    context.events.event(claim, "Warning", "ProvisioningFailed", message);
+    return { requeueAfterMs: RETRY_MS };
+  }
   try {
     await options.client.of(resources.persistentVolumes).create(volume, { signal });
   } catch (error) {
-    if (hasCode(error, "alreadyExists")) return;
+    if (hasCode(error, "alreadyExists")) return undefined;
     throw error;
   }
   await options.client
@@ -103,16 +110,35 @@ async function provision(
     "ProvisioningSucceeded",
     `Successfully provisioned volume ${volume.metadata.name}: its files are in ${folder}`,
   );
+  return undefined;
+}
+
+/** Makes what the volume is on disk, with what it starts with. False when that is another program's to do. */
+async function fill(
+  { client, contents, snapshots }: LocalVolumesOptions,
+  claim: Claim,
+  { metadata, spec }: k8s.PersistentVolume,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const shape: Shape = {
+    block: spec!.volumeMode === "Block",
+    sizeBytes: parseQuantity(spec!.capacity!["storage"]!),
+  };
+  const source = await dataSourceOf({ client, snapshots }, claim, shape);
+  if (source === "others") return false;
+  if (source !== undefined) await contents.copy(metadata.name!, source.path, shape, signal);
+  else await contents.make(metadata.name!, shape);
+  return true;
 }
 
 /** The volume that a claim gets. Pure. */
 export function volumeFor(
   claim: Claim,
   storageClass: k8s.StorageClass | undefined,
-  { nodeName, root }: Pick<LocalVolumesOptions, "nodeName" | "root">,
+  { nodeName, contents }: { readonly nodeName: string; readonly contents: Pick<Contents, "path"> },
 ): k8s.PersistentVolume {
   const name = VOLUME_PREFIX + claim.metadata.uid;
-  const folder = path.join(root, name);
+  const folder = contents.path(name);
   const { name: claimName, namespace, uid } = claim.metadata;
   return {
     apiVersion: "v1",
@@ -132,12 +158,12 @@ export function volumeFor(
       },
       persistentVolumeReclaimPolicy: storageClass?.reclaimPolicy ?? "Delete",
       ...(claim.spec?.storageClassName ? { storageClassName: claim.spec.storageClassName } : {}),
-      volumeMode: "Filesystem",
+      volumeMode: claim.spec?.volumeMode ?? "Filesystem",
     },
   };
 }
 
-/** A directory is as large as it is told to be: first the volume, then what the claim says it has. */
+/** First what is on disk, then the volume, then what the claim says it has. */
 async function grow(
   context: ControllerContext,
   options: LocalVolumesOptions,
@@ -147,6 +173,7 @@ async function grow(
   const wanted = claim.spec?.resources?.requests?.["storage"];
   const has = claim.status?.capacity?.["storage"];
   if (claim.status?.phase !== "Bound" || !wanted || !has || parseQuantity(wanted) <= parseQuantity(has)) return;
+  await options.contents.grow(claim.spec!.volumeName!, parseQuantity(wanted));
   const volumes = options.client.of(resources.persistentVolumes);
   await volumes.patch({ name: claim.spec!.volumeName! }, { spec: { capacity: { storage: wanted } } }, { signal });
   await options.client
@@ -156,14 +183,13 @@ async function grow(
 }
 
 /** A released volume of class policy Delete goes with its files; one to be retained stays for people. */
-async function reclaim({ client, root }: LocalVolumesOptions, volume: Volume, signal: AbortSignal): Promise<void> {
+async function reclaim({ client, contents }: LocalVolumesOptions, volume: Volume, signal: AbortSignal): Promise<void> {
   const { metadata, spec, status } = volume;
   if (metadata.annotations?.[PROVISIONED_BY] !== LOCAL_PROVISIONER) return;
   if (status?.phase !== "Released" || spec?.persistentVolumeReclaimPolicy !== "Delete") return;
-  const folder = path.join(root, metadata.name);
   // The path in the object could have been changed by a user: only the provisioner's own naming is trusted.
-  if (metadata.name.startsWith(VOLUME_PREFIX) && spec.local?.path === folder)
-    await rm(folder, { recursive: true, force: true });
+  if (metadata.name.startsWith(VOLUME_PREFIX) && spec.local?.path === contents.path(metadata.name))
+    await contents.remove(metadata.name);
   try {
     await client.of(resources.persistentVolumes).delete(metadata, { signal });
   } catch (error) {

@@ -2,6 +2,8 @@ import type { k8s } from "../../api/index.ts";
 
 /** The provisioner's name in StorageClasses, claims and volumes. */
 export const LOCAL_PROVISIONER = "berth.dev/local";
+/** The annotation by which a volume says who made it. */
+export const PROVISIONED_BY = "pv.kubernetes.io/provisioned-by";
 
 /**
  * What a claim without a class gets: a directory on the node where its first Pod runs.

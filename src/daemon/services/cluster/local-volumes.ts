@@ -1,15 +1,14 @@
-import path from "node:path";
 import type { Cluster } from "../../../apiserver/index.ts";
 import { hasCode } from "../../../base/index.ts";
 import { resources, type InformerFactory } from "../../../client/index.ts";
-import { defaultStorageClass, localVolumesController } from "../../../node/index.ts";
+import { defaultStorageClass, installSnapshots, localContents, localVolumesController } from "../../../node/index.ts";
 import type { DaemonContext } from "../../context.ts";
-import type { Service } from "../../supervisor.ts";
+import type { Service, Started } from "../../supervisor.ts";
 import type { Roster } from "./nodes/roster.ts";
 import type { ClusterSettings } from "./settings.ts";
 import { startControllers } from "./start-controllers.ts";
 
-/** The default StorageClass and the provisioner behind it. */
+/** The default StorageClass and the provisioner behind it; later, snapshots of its volumes. */
 export function localVolumesService(
   context: DaemonContext,
   api: Service<Cluster>,
@@ -28,15 +27,35 @@ export function localVolumesService(
         .catch((error: unknown) => {
           if (!hasCode(error, "alreadyExists")) throw error;
         });
-      const root = path.join(context.dataDir, "local-volumes");
-      const isLocalNode = (name: string) => roster.find(name) !== undefined;
-      return startControllers({
+      const { volumes: contents, snapshots } = localContents(context.dataDir);
+      // Directories of this machine are no directories of a node elsewhere.
+      const isLocalNode = (name: string) => {
+        const entry = roster.find(name);
+        return entry !== undefined && !entry.elsewhere;
+      };
+      const common = {
         ...context,
         client,
         log: context.log.with({ service: "local-volumes" }),
         informers: use(informers),
-        controllers: [localVolumesController({ client, nodeName: settings.nodeName, isLocalNode, root })],
+      };
+      const { nodeName } = settings;
+      const volumes = await startControllers({
+        ...common,
+        controllers: [localVolumesController({ client, nodeName, isLocalNode, contents, snapshots })],
       });
+      const stop = new AbortController();
+      const later = installSnapshots(common, client, snapshots, stop.signal).then(
+        async (controller): Promise<Started<void> | undefined> =>
+          controller && !stop.signal.aborted ? startControllers({ ...common, controllers: [controller] }) : undefined,
+      );
+      return {
+        value: undefined,
+        stop: async () => {
+          stop.abort();
+          await Promise.all([volumes.stop?.(), later.then((started) => started?.stop?.())]);
+        },
+      };
     },
   };
 }

@@ -6,7 +6,9 @@ type Strings = Readonly<Record<string, string>>;
 
 /** How a volume is to be used: as CSI's VolumeCapability. */
 export interface VolumeCapability {
-  readonly mount: {
+  /** This or `mount`. */
+  readonly block?: Readonly<Record<string, never>>;
+  readonly mount?: {
     readonly fsType: string;
     readonly mountFlags: readonly string[];
     readonly volumeMountGroup?: string;

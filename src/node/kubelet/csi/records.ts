@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { failedPrecondition } from "../../../base/index.ts";
 import type { k8s } from "../pod/imports.ts";
@@ -39,8 +39,12 @@ export async function writeRecord(folder: string, record: VolumeRecord): Promise
 /** After the driver gave the target back. Throws when files are still there: they are somebody's data. */
 export async function removeRecord(folder: string): Promise<void> {
   const target = targetOf(folder);
-  await rmdir(target).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw failedPrecondition(`the driver left files in ${target}`, { cause: error });
+  await rmdir(target).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return;
+    // The file that a device was published on; drivers are to remove it.
+    const facts = await lstat(target);
+    if (facts.isFile() && facts.size === 0) return rm(target);
+    throw failedPrecondition(`the driver left files in ${target}`, { cause: error });
   });
   await rm(path.join(folder, FILE), { force: true });
 }

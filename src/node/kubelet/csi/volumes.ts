@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, rmdir } from "node:fs/promises";
 import path from "node:path";
-import { failedPrecondition, notFound, parseQuantity, type Clock } from "../../../base/index.ts";
+import { failedPrecondition, KeyedMutex, notFound, parseQuantity, type Clock } from "../../../base/index.ts";
 import type { KubeletApi } from "../kubelet-api.ts";
 import type { k8s, Pod, Volume } from "../pod/imports.ts";
 import type { CsiDriver, StageRequest, VolumeCapability } from "./driver.ts";
@@ -41,6 +41,7 @@ interface Wanted {
   readonly fsType: string | undefined;
   readonly mountOptions: readonly string[];
   readonly modes: readonly string[];
+  readonly block: boolean;
   readonly readOnly: boolean;
   readonly attributes: Readonly<Record<string, string>>;
   readonly stageSecret: k8s.SecretReference | undefined;
@@ -59,8 +60,8 @@ const ATTACH_LOOK_MS = 200;
  */
 export class CsiVolumes {
   readonly #options: CsiVolumesOptions;
-  /** By driver and handle: the last thing that was begun with the volume. */
-  readonly #busy = new Map<string, Promise<unknown>>();
+  /** By driver and handle: one thing at a time with each volume, as CSI asks. */
+  readonly #alone = new KeyedMutex();
   /** Targets that this process has published. */
   readonly #published = new Set<string>();
   readonly #inUse = new Set<string>();
@@ -91,6 +92,7 @@ export class CsiVolumes {
       fsType: csi.fsType,
       mountOptions: volume.spec?.mountOptions ?? [],
       modes: volume.spec?.accessModes ?? [],
+      block: volume.spec?.volumeMode === "Block",
       readOnly: readOnly || (csi.readOnly ?? false),
       attributes: csi.volumeAttributes ?? {},
       stageSecret: csi.nodeStageSecretRef,
@@ -113,6 +115,7 @@ export class CsiVolumes {
       fsType: csi.fsType,
       mountOptions: [],
       modes: ["ReadWriteOnce"],
+      block: false,
       readOnly: csi.readOnly ?? false,
       attributes: csi.volumeAttributes ?? {},
       stageSecret: undefined,
@@ -123,7 +126,7 @@ export class CsiVolumes {
 
   async #mount(pod: Pod, wanted: Wanted): Promise<string> {
     const folder = path.join(this.#options.mountsRoot, pod.metadata.uid!, "volumes", CSI_FOLDER, wanted.name);
-    return this.#alone(`${wanted.driver}^${wanted.handle}`, async () => {
+    return this.#alone.run(`${wanted.driver}^${wanted.handle}`, async () => {
       const target = targetOf(folder);
       if (!this.#published.has(target)) {
         await this.#publish(pod, wanted, folder);
@@ -174,7 +177,7 @@ export class CsiVolumes {
       secrets: await this.#secret(wanted.publishSecret),
       volumeContext: { ...wanted.attributes, ...(facts?.podInfoOnMount ? podInfo(pod, inline) : {}) },
     });
-    if (fsGroup !== undefined && !driverSetsGroup && takesFsGroup(facts?.fsGroupPolicy, wanted)) {
+    if (fsGroup !== undefined && !driverSetsGroup && !wanted.block && takesFsGroup(facts?.fsGroupPolicy, wanted)) {
       const onlyRoot = pod.spec?.securityContext?.fsGroupChangePolicy === "OnRootMismatch";
       await giveToGroup(targetOf(folder), fsGroup, onlyRoot);
     }
@@ -213,7 +216,7 @@ export class CsiVolumes {
     const pending = claim.status?.conditions?.some(({ type }) => type === "FileSystemResizePending");
     if (!pending || !size || !has || parseQuantity(size) <= parseQuantity(has)) return undefined;
     const driver = this.#options.drivers.get(csi.driver);
-    return this.#alone(`${csi.driver}^${csi.volumeHandle}`, async () => {
+    return this.#alone.run(`${csi.driver}^${csi.volumeHandle}`, async () => {
       const folder = path.join(
         this.#options.mountsRoot,
         pod.metadata.uid!,
@@ -222,7 +225,8 @@ export class CsiVolumes {
         volume.metadata.name!,
       );
       if (driver.capabilities.has("EXPAND_VOLUME")) {
-        const wanted = { ...csi, modes: volume.spec?.accessModes ?? [], mountOptions: volume.spec?.mountOptions ?? [] };
+        const { accessModes: modes = [], mountOptions = [], volumeMode } = volume.spec!;
+        const wanted = { ...csi, modes, mountOptions, block: volumeMode === "Block" };
         await driver.expand({
           volumeId: csi.volumeHandle,
           volumePath: targetOf(folder),
@@ -244,7 +248,7 @@ export class CsiVolumes {
   async teardown(uid: string): Promise<void> {
     for (const published of await recordsOf(path.join(this.#options.mountsRoot, uid))) {
       const { driverName, volumeHandle } = published.record;
-      await this.#alone(`${driverName}^${volumeHandle}`, () => this.#unpublish(uid, published));
+      await this.#alone.run(`${driverName}^${volumeHandle}`, () => this.#unpublish(uid, published));
     }
   }
 
@@ -288,18 +292,6 @@ export class CsiVolumes {
       Object.entries(secret.data ?? {}).map(([key, value]) => [key, Buffer.from(value, "base64").toString()]),
     );
   }
-
-  /** One thing at a time with each volume, as CSI asks. */
-  async #alone<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#busy.get(key) ?? Promise.resolve();
-    const mine = before.catch(() => {}).then(work);
-    this.#busy.set(key, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.#busy.get(key) === mine) this.#busy.delete(key);
-    }
-  }
 }
 
 function capability(
@@ -308,15 +300,17 @@ function capability(
     fsType,
     mountOptions,
     modes,
-  }: { fsType?: string | undefined; mountOptions: readonly string[]; modes: readonly string[] },
+    block,
+  }: Pick<Wanted, "mountOptions" | "modes" | "block"> & { readonly fsType?: string | undefined },
   group: number | undefined,
 ): VolumeCapability {
+  const mount = {
+    fsType: fsType ?? "",
+    mountFlags: mountOptions,
+    ...(group !== undefined && { volumeMountGroup: String(group) }),
+  };
   return {
-    mount: {
-      fsType: fsType ?? "",
-      mountFlags: mountOptions,
-      ...(group !== undefined && { volumeMountGroup: String(group) }),
-    },
+    ...(block ? { block: {} } : { mount }),
     accessMode: { mode: accessMode(modes, driver.capabilities.has("SINGLE_NODE_MULTI_WRITER")) },
   };
 }

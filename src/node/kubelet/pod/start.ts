@@ -62,7 +62,7 @@ async function createContainer(context: KubeletContext, request: StartRequest, i
     image,
     env,
     mounts: withOwners(mounts, sandboxConfig),
-    devices,
+    devices: { ...devices, devices: [...devices.devices, ...context.volumes.containerDevices(container, volumes)] },
     memoryCapacityBytes: context.machine.memoryBytes,
     seccompRoot: context.seccompRoot,
     ...(target !== undefined ? { targetId: target } : {}),

@@ -94,6 +94,9 @@ export const fakeHost: KubeletHost = {
   bindBeneath: async () => {},
   unmount: async () => {},
   mountsBelow: async () => [],
+  attachLoop: () => "/dev/loop0",
+  detachLoop: () => {},
+  loopDevices: () => [],
   listen: async () => ({ close: async () => {} }),
   machine: async () => ({
     hostname: "host",

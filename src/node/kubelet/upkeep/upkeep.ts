@@ -9,7 +9,7 @@ import type { KubeletHost } from "../kubelet-api.ts";
 import type { cri, Pod } from "../pod/imports.ts";
 import type { Verdict } from "../pod/verdict.ts";
 import { LABELS } from "../runtime/sandbox-config.ts";
-import { diskUsage } from "./disk-usage.ts";
+import { diskUsage } from "../../disk-usage.ts";
 import { ImageGc } from "./image-gc.ts";
 import { LOG_MAX_BYTES, LOG_MAX_FILES, rotateLogs } from "./log-rotation.ts";
 

@@ -8,6 +8,7 @@ import type { KubeletApi, KubeletHost } from "../kubelet-api.ts";
 import type { CsiVolumes } from "../csi/volumes.ts";
 import type { Container, cri, Pod, Volume } from "../pod/imports.ts";
 import { writeAtomically, type Payload } from "./atomic-writer.ts";
+import { BlockDevices } from "./block-devices.ts";
 import { configMapFiles, downwardFiles, projectedFiles, secretFiles } from "./payloads.ts";
 import { TokenCache } from "./tokens.ts";
 
@@ -15,6 +16,8 @@ import { TokenCache } from "./tokens.ts";
 export interface MountedVolume {
   readonly hostPath: string;
   readonly readOnly: boolean;
+  /** `hostPath` is a device: for `volumeDevices`, not for `volumeMounts`. */
+  readonly block?: true;
   readonly image?: cri.ImageSpec;
 }
 export type MountedVolumes = ReadonlyMap<string, MountedVolume>;
@@ -37,10 +40,12 @@ export interface VolumesOptions {
 export class Volumes {
   readonly #options: VolumesOptions;
   readonly #tokens: TokenCache;
+  readonly #blockDevices: BlockDevices;
 
   constructor(options: VolumesOptions) {
     this.#options = options;
     this.#tokens = new TokenCache(options.api, options.clock);
+    this.#blockDevices = new BlockDevices(options);
   }
 
   podFolder(uid: string): string {
@@ -73,9 +78,11 @@ export class Volumes {
     if (volume.hostPath)
       return { hostPath: await ensureHostPath(volume.hostPath.path, volume.hostPath.type ?? ""), readOnly: false };
     if (volume.image) return { hostPath: "", readOnly: true, image: { image: volume.image.reference ?? "" } };
-    if (volume.persistentVolumeClaim)
-      return this.#claim(pod, volume.persistentVolumeClaim.claimName, volume.persistentVolumeClaim.readOnly ?? false);
-    if (volume.ephemeral) return this.#claim(pod, `${pod.metadata.name}-${volume.name}`, false);
+    if (volume.persistentVolumeClaim) {
+      const { claimName, readOnly = false } = volume.persistentVolumeClaim;
+      return this.#claim(pod, volume, claimName, readOnly);
+    }
+    if (volume.ephemeral) return this.#claim(pod, volume, `${pod.metadata.name}-${volume.name}`, false);
     if (volume.csi)
       return { hostPath: await this.#options.csi.mountInline(pod, volume), readOnly: volume.csi.readOnly ?? false };
 
@@ -136,17 +143,19 @@ export class Volumes {
     return { hostPath: folder, readOnly: false };
   }
 
-  async #claim(pod: Pod, name: string, readOnly: boolean): Promise<MountedVolume> {
+  async #claim(pod: Pod, { name: volumeName }: Volume, name: string, readOnly: boolean): Promise<MountedVolume> {
     const claim = await this.#options.api.persistentVolumeClaim(pod.metadata.namespace!, name);
     if (!claim) throw notFound(`persistentvolumeclaim "${name}" not found`);
     if (claim.status?.phase !== "Bound" || !claim.spec?.volumeName)
       throw failedPrecondition(`persistentvolumeclaim "${name}" is not bound`);
     const volume = await this.#options.api.persistentVolume(claim.spec.volumeName);
     if (!volume) throw notFound(`persistentvolume "${claim.spec.volumeName}" not found`);
+    const block = volume.spec?.volumeMode === "Block";
+    checkUse(pod, volumeName, block);
     if (volume.spec?.csi) {
       const hostPath = await this.#options.csi.mountClaimed(pod, volume, readOnly);
       await this.#options.csi.expand(pod, claim, volume);
-      return { hostPath, readOnly: readOnly || (volume.spec.csi.readOnly ?? false) };
+      return { hostPath, readOnly: readOnly || (volume.spec.csi.readOnly ?? false), ...(block && { block }) };
     }
     const source = volume.spec?.hostPath
       ? await ensureHostPath(volume.spec.hostPath.path, volume.spec.hostPath.type ?? "")
@@ -155,6 +164,10 @@ export class Volumes {
       throw failedPrecondition(
         `persistentvolume "${volume.metadata.name}" is of a type that this node does not support`,
       );
+    if (block) {
+      const hostPath = await this.#blockDevices.prepare(pod.metadata.uid!, volumeName, source);
+      return { hostPath, readOnly, block };
+    }
     await stat(source).catch((cause: unknown) => {
       throw failedPrecondition(`path "${source}" does not exist`, { cause });
     });
@@ -188,6 +201,16 @@ export class Volumes {
     return mounts;
   }
 
+  /** The devices that one container has of volumes of mode Block. */
+  containerDevices(container: Container, volumes: MountedVolumes): cri.Device[] {
+    return (container.volumeDevices ?? []).map(({ name, devicePath }) => {
+      const volume = volumes.get(name);
+      if (!volume?.block)
+        throw failedPrecondition(`cannot find volume "${name}" to pass into container "${container.name}"`);
+      return { hostPath: volume.hostPath, containerPath: devicePath, permissions: volume.readOnly ? "mr" : "mrw" };
+    });
+  }
+
   /** Pins the subpath by a bind mount of our own, so that nothing inside the volume can swap it for a link between check and use. */
   async #subPath(pod: Pod, container: Container, index: number, root: string, subPath: string): Promise<string> {
     if (path.isAbsolute(subPath) || subPath.split("/").includes(".."))
@@ -212,6 +235,7 @@ export class Volumes {
     for (const mount of await this.#options.host.mountsBelow(path.join(mounts, "subpaths")))
       await this.#options.host.unmount(mount);
     await this.#options.csi.teardown(uid);
+    await this.#blockDevices.teardown(uid);
     for (const mount of await this.#options.host.mountsBelow(mounts)) await this.#options.host.unmount(mount);
     await Promise.all([mounts, this.podFolder(uid)].map((folder) => rm(folder, { recursive: true, force: true })));
   }
@@ -223,6 +247,16 @@ export class Volumes {
     );
     return [...new Set(lists.flat())];
   }
+}
+
+/** A device is no folder, nor the other way round. In upstream's words. */
+function checkUse(pod: Pod, name: string, block: boolean): void {
+  const { initContainers = [], containers } = pod.spec!;
+  const all = [...initContainers, ...containers];
+  const mode = block ? "Block" : "Filesystem";
+  const wrong = block ? "volumeMounts" : "volumeDevices";
+  if (all.some((container) => container[wrong]?.some((use) => use.name === name)))
+    throw failedPrecondition(`volume ${name} has volumeMode ${mode}, but is specified in ${wrong}`);
 }
 
 async function isMountPoint(folder: string): Promise<boolean> {

@@ -1,0 +1,1 @@
+export { attachLoop, detachLoop, loopDevices, type LoopDevice } from "./loop.ts";
