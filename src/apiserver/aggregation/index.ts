@@ -9,6 +9,8 @@ import type { ApiServer } from "../machinery/options.ts";
 import type { Endpoint, Fallback } from "../machinery/pipeline.ts";
 import { statusError } from "../machinery/status.ts";
 import { addressOf } from "../webhook-client.ts";
+import { whyUnreachable, type Unavailable } from "./availability.ts";
+import { Asker, documentsOf } from "./documents.ts";
 import { forward } from "./proxy.ts";
 import type { Upstream } from "./proxy.ts";
 
@@ -17,8 +19,10 @@ const resource = defineResource<Service>("apiregistration.k8s.io/v1", "apiservic
 
 /** Asked again as often, whether it was there or not. */
 const pollMs = 10_000;
-const discoveryTimeoutMs = 5_000;
 const proxyUser = { name: "system:apiserver", groups: ["system:masters", "system:authenticated"] };
+
+/** Subresources that are connections, which take no seat: upstream's list. */
+const connecting = new Set(["attach", "exec", "log", "portforward", "proxy"]);
 
 /** One line of a discovery document. */
 interface ServedResource {
@@ -110,37 +114,41 @@ export class Aggregation {
     const { group = "", version = "" } = service.spec ?? {};
     const { log, server } = this.#options;
     try {
-      const { upstream, found } = await this.#resourcesOf(service);
+      const unreachable = await whyUnreachable(this.#options.state, service.spec!.service!);
+      if (unreachable) return await this.#unavailable(service, unreachable);
+      const { upstream, found, documents } = await this.#resourcesOf(service);
       if (!this.#known.has(service.metadata.name)) return;
-      server().kinds.setEndpointsOf(
-        group,
-        version,
-        found.map((one) => endpointOf(group, version, one, upstream)),
-      );
+      const endpoints = found.map((one) => endpointOf(group, version, one, upstream));
+      server().kinds.setEndpointsOf(group, version, endpoints, documents);
       await this.#report(service, "True", "Passed", "all checks passed");
     } catch (error) {
-      server().kinds.setEndpointsOf(group, version, []);
-      const reason = hasCode(error, "notFound") ? "ServiceNotFound" : "FailedDiscoveryCheck";
-      await this.#report(service, "False", reason, messageOf(error)).catch((problem: unknown) =>
-        log.warn("the status of an APIService could not be written", { error: messageOf(problem) }),
+      await this.#unavailable(service, { reason: "FailedDiscoveryCheck", message: messageOf(error) }).catch(
+        (problem: unknown) =>
+          log.warn("the status of an APIService could not be written", { error: messageOf(problem) }),
       );
     }
   }
 
-  async #resourcesOf({ spec, metadata }: Stored<Service>): Promise<{ upstream: Upstream; found: ServedResource[] }> {
+  #unavailable(service: Stored<Service>, { reason, message }: Unavailable): Promise<void> {
+    const { group = "", version = "" } = service.spec ?? {};
+    this.#options.server().kinds.setEndpointsOf(group, version, []);
+    return this.#report(service, "False", reason, message);
+  }
+
+  async #resourcesOf({ spec, metadata }: Stored<Service>) {
     const { namespace = "", name = "", port = 443 } = spec!.service!;
     const address = await addressOf(this.#options.state, { namespace, name, port });
     const upstream = { address, tls: spec!, client: this.#pair! };
-    const path = `/apis/${spec!.group}/${spec!.version}`;
-    const signal = AbortSignal.timeout(discoveryTimeoutMs);
-    const request = { method: "GET", path, query: new URLSearchParams(), headers: {}, signal } as const;
-    const answer = await forward(upstream, request, proxyUser);
+    const { group = "", version = "" } = spec!;
+    const path = `/apis/${group}/${version}`;
+    const asker = new Asker(upstream, proxyUser);
+    const answer = await asker.get(path);
     if (answer.status !== 200)
       throw new Error(
         `failing or missing response from https://${name}.${namespace}.svc:${port}${path}: bad status from ${metadata.name}: ${answer.status}`,
       );
     const list = JSON.parse(Buffer.from(answer.body!).toString()) as { resources?: ServedResource[] };
-    return { upstream, found: list.resources ?? [] };
+    return { upstream, found: list.resources ?? [], documents: await documentsOf(asker, group, version) };
   }
 
   async #report(service: Stored<Service>, status: string, reason: string, message: string): Promise<void> {
@@ -195,6 +203,7 @@ function endpointOf(group: string, version: string, found: ServedResource, upstr
     kind: { group: found.group ?? group, version: found.version ?? version, kind: found.kind },
     verbs: found.verbs,
     shortNames: found.shortNames,
+    longRunning: connecting.has(subresource),
     handle: ({ request, user }) => forward(upstream, request, user),
   };
 }

@@ -5,6 +5,7 @@ import { defineResource } from "../../client/index.ts";
 import type { Stored } from "../../client/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { ApiServer } from "../machinery/options.ts";
+import { GroupRegistration } from "./api-services.ts";
 import { findConflict, isEstablished, statusFor } from "./conditions.ts";
 import { callWebhook } from "../webhook-client.ts";
 import { conversionFor } from "./conversion.ts";
@@ -33,11 +34,20 @@ const cleanupFinalizer = "customresourcecleanup.apiextensions.k8s.io";
 export async function serveCustomResources(options: CustomResourceOptions): Promise<void> {
   const definitions = await options.state.customResourceDefinitions.ready();
   const keeper = new Keeper(options, () => definitions.list());
+  const groups = new GroupRegistration(options.state, options.log, () => definitions.list());
+  const changed = (definition: Stored<Definition>) => {
+    keeper.enqueue(definition);
+    groups.changed();
+  };
   definitions.onChange({
-    added: (definition) => keeper.enqueue(definition),
-    updated: (definition) => keeper.enqueue(definition),
-    deleted: (definition) => keeper.withdraw(definition),
+    added: changed,
+    updated: changed,
+    deleted: (definition) => {
+      keeper.withdraw(definition);
+      groups.changed();
+    },
   });
+  groups.changed();
   await keeper.settled();
 }
 

@@ -98,7 +98,7 @@ export function cacheOf(core: Core, kind: Kind) {
 const storedKeys = new WeakMap<Kind, string>();
 
 /** `{group}/{plural}` that holds this kind's objects; `core` stands for the core group. */
-function storedAsKey(kind: Kind): string {
+export function storedAsKey(kind: Kind): string {
   let key = storedKeys.get(kind);
   if (key === undefined) {
     const own = kind.storedAs ?? `${kind.group}/${kind.plural}`;

@@ -1,5 +1,5 @@
 import type { Clock, Logger, Metrics, Random } from "../../base/index.ts";
-import type { ApiHandler } from "../../api/index.ts";
+import type { ApiHandler, ApiResponse } from "../../api/index.ts";
 import type { Store } from "../../storage/index.ts";
 import type { Kind } from "./kind.ts";
 import type { Admission, Audit, Authenticator, Authorizer, Endpoint, Fairness, Fallback } from "./pipeline.ts";
@@ -50,7 +50,17 @@ export interface KindRegistry {
   find(group: string, version: string, plural: string): Kind | undefined;
   all(): readonly Kind[];
   /** Everything that a group's version serves besides kinds, in place of what it was before. */
-  setEndpointsOf(group: string, version: string, endpoints: readonly Endpoint[]): void;
+  setEndpointsOf(group: string, version: string, endpoints: readonly Endpoint[], documents?: ForeignDocuments): void;
+}
+
+/** OpenAPI of a group and version that somebody else serves. Throws `unavailable` when they don't answer. */
+export interface ForeignDocuments {
+  /** Another one when the documents have changed. */
+  readonly hash: string;
+  /** All that they serve; of it our document takes the group and version. */
+  versionTwo(): Promise<Readonly<Record<string, unknown>>>;
+  /** Absent where they have no version 3. */
+  readonly versionThree: (() => Promise<ApiResponse>) | undefined;
 }
 
 export interface ApiServer extends AsyncDisposable {

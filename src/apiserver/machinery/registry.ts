@@ -1,11 +1,13 @@
 import type { Kind } from "./kind.ts";
 import type { Endpoint } from "./pipeline.ts";
-import type { KindRegistry } from "./options.ts";
+import type { ForeignDocuments, KindRegistry } from "./options.ts";
 
 /** Every resource and endpoint that is served now. `generation` counts changes, for what is derived (discovery, OpenAPI). */
 export class Registry implements KindRegistry {
   readonly #kinds = new Map<string, Kind>();
   readonly #endpoints = new Map<string, Endpoint>();
+  /** By `group/version`. */
+  readonly foreign = new Map<string, ForeignDocuments>();
   generation = 0;
 
   add(kinds: readonly Kind[]): void {
@@ -28,14 +30,18 @@ export class Registry implements KindRegistry {
     }
     this.generation++;
   }
-  setEndpointsOf(group: string, version: string, endpoints: readonly Endpoint[]): void {
+  setEndpointsOf(group: string, version: string, endpoints: readonly Endpoint[], documents?: ForeignDocuments): void {
+    const key = `${group}/${version}`;
+    const hash = this.foreign.get(key)?.hash;
+    if (documents) this.foreign.set(key, documents);
+    else this.foreign.delete(key);
     const names = (all: Iterable<Endpoint>) => JSON.stringify([...all]);
     const old = [...this.#endpoints.values()].filter((one) => one.group === group && one.version === version);
-    for (const one of old) this.#endpoints.delete(`${group}/${version}/${one.resource}/${one.subresource}`);
+    for (const one of old) this.#endpoints.delete(`${key}/${one.resource}/${one.subresource}`);
     const { generation } = this;
     this.addEndpoints(endpoints);
     // Asked every few seconds; what is derived is only made anew when something is different.
-    if (names(old) === names(endpoints)) this.generation = generation;
+    if (names(old) === names(endpoints) && hash === documents?.hash) this.generation = generation;
   }
   endpoint(group: string, version: string, resource: string, subresource: string): Endpoint | undefined {
     return this.#endpoints.get(`${group}/${version}/${resource}/${subresource}`);

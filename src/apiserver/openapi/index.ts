@@ -6,6 +6,7 @@ import { jsonResponse } from "../machinery/respond.ts";
 import { unknownPathError } from "../machinery/status.ts";
 import { DEFAULT_VERSION } from "../machinery/version.ts";
 import { encodeGnostic, GNOSTIC_TYPE } from "./gnostic.ts";
+import { foreignTwo, merge, type DocumentTwo } from "./foreign.ts";
 import { endpointPath, pathsOf } from "./paths.ts";
 import { addKind, type Definitions, type Dialect } from "./schemas.ts";
 
@@ -54,16 +55,19 @@ const cached = (registry: Registry, key: string, make: () => unknown): Buffer =>
 
 const infoOf = (version: string) => ({ title: "Kubernetes", version });
 
-function versionTwo(registry: Registry, { headers }: ApiRequest, version: string): ApiResponse {
-  if ((headers["accept"] ?? "").includes(PROTOBUF)) {
-    const body = keptBytes(registry, "v2 protobuf", () => encodeGnostic(documentTwo(registry, version)));
-    return { status: 200, headers: { "content-type": GNOSTIC_TYPE, etag: etagOf(body) }, body };
-  }
-  const body = cached(registry, "v2", () => documentTwo(registry, version));
-  return { status: 200, headers: { "content-type": "application/json", etag: etagOf(body) }, body };
+async function versionTwo(registry: Registry, { headers }: ApiRequest, version: string): Promise<ApiResponse> {
+  const wantsProtobuf = (headers["accept"] ?? "").includes(PROTOBUF);
+  const key = wantsProtobuf ? "v2 protobuf" : "v2";
+  const isKept = documents(registry).bodies.has(key);
+  const { found, isWhole } = isKept ? { found: [], isWhole: true } : await foreignTwo(registry);
+  const make = () => merge(documentTwo(registry, version), found);
+  const body = wantsProtobuf ? keptBytes(registry, key, () => encodeGnostic(make())) : cached(registry, key, make);
+  if (!isWhole) documents(registry).bodies.delete(key);
+  const contentType = wantsProtobuf ? GNOSTIC_TYPE : "application/json";
+  return { status: 200, headers: { "content-type": contentType, etag: etagOf(body) }, body };
 }
 
-function documentTwo(registry: Registry, version: string): Record<string, unknown> {
+function documentTwo(registry: Registry, version: string): DocumentTwo {
   const definitions: Definitions = new Map();
   const paths: Record<string, unknown> = {};
   for (const kind of registry.all()) {
@@ -78,14 +82,19 @@ const pathOf = ({ group, version }: { group: string; version: string }) =>
 
 function index(registry: Registry, version: string): ApiResponse {
   const paths: Record<string, { serverRelativeURL: string }> = {};
-  for (const path of new Set(registry.all().map(pathOf))) {
-    const hash = etagOf(Buffer.from(`${version} ${registry.generation} ${path}`)).replaceAll('"', "");
+  const add = (path: string, hash: string) => {
     paths[path] = { serverRelativeURL: `/openapi/v3/${path}?hash=${hash}` };
-  }
+  };
+  for (const path of new Set(registry.all().map(pathOf)))
+    add(path, etagOf(Buffer.from(`${version} ${registry.generation} ${path}`)).replaceAll('"', ""));
+  for (const [groupVersion, { hash, versionThree: theirs }] of registry.foreign)
+    if (theirs) add(`apis/${groupVersion}`, hash);
   return jsonResponse({ paths });
 }
 
-function versionThree(registry: Registry, path: string, version: string): ApiResponse {
+async function versionThree(registry: Registry, path: string, version: string): Promise<ApiResponse> {
+  const theirs = registry.foreign.get(path.replace(/^apis\//, ""))?.versionThree;
+  if (theirs) return theirs();
   const kinds = registry.all().filter((kind) => pathOf(kind) === path);
   if (kinds.length === 0) throw unknownPathError();
   const body = cached(registry, path, () => document(registry, kinds, path, version));
