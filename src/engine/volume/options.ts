@@ -1,4 +1,5 @@
-import { invalidArgument } from "../../base/index.ts";
+import { isIP } from "node:net";
+import { failedPrecondition, invalidArgument, messageOf } from "../../base/index.ts";
 import { MS } from "../../host/index.ts";
 import type { VolumeSpec } from "./types.ts";
 
@@ -54,6 +55,28 @@ const FLAGS: Readonly<Record<string, number>> = {
 };
 /** Words of mount(8) that mean "as usual". */
 const IGNORED = new Set(["rw", "suid", "dev", "exec", "atime", "defaults", "nofail", "_netdev"]);
+
+/** Resolves a host's name to an address. */
+export type Lookup = (host: string) => Promise<{ readonly address: string }>;
+
+/** The options with the server in `addr=` by its address: the kernel knows no names. Throws failedPrecondition for one that doesn't resolve. */
+export async function withServerAddress(
+  options: Readonly<Record<string, string>>,
+  lookup: Lookup,
+): Promise<Readonly<Record<string, string>>> {
+  if (options["type"] !== "nfs" && options["type"] !== "cifs") return options;
+  const words = (options["o"] ?? "").split(",");
+  const at = words.findIndex((word) => word.startsWith("addr="));
+  const host = words[at]?.slice("addr=".length);
+  if (!host || isIP(host)) return options;
+  try {
+    return { ...options, o: words.with(at, `addr=${(await lookup(host)).address}`).join(",") };
+  } catch (error) {
+    throw failedPrecondition(`error resolving passed in network volume address: ${host}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
 
 /** `type`, `device` and `o` as mount(2) wants them; undefined for a plain directory. */
 export function mountPlan(options: Readonly<Record<string, string>>): MountPlan | undefined {

@@ -1,3 +1,4 @@
+import { lookup } from "node:dns/promises";
 import { chmod, chown, mkdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import {
@@ -14,7 +15,7 @@ import {
 import { copyTree, ensureDirectory, listMounts, mount, unmount } from "../../host/index.ts";
 import type { EventBus } from "../events/index.ts";
 import { RecordFolder } from "../records.ts";
-import { checkVolume, mountPlan } from "./options.ts";
+import { checkVolume, mountPlan, withServerAddress } from "./options.ts";
 import { isEmptyDirectory, pathBelow, resolveInRoot, treeBytes } from "./tree.ts";
 import type { Volume, VolumeService, VolumeSpec, VolumeUsage } from "./types.ts";
 
@@ -180,12 +181,12 @@ class Volumes implements VolumeService {
   }
 
   async mount(name: string, holder: string): Promise<string> {
-    return this.#locks.run(name, () => {
+    return this.#locks.run(name, async () => {
       const volume = this.get(name);
       const users = this.#users.get(name) ?? new Set();
       ensureDirectory(volume.mountpoint);
-      const plan = mountPlan(volume.options);
-      if (plan && !isMounted(volume.mountpoint)) {
+      if (mountPlan(volume.options) && !isMounted(volume.mountpoint)) {
+        const plan = mountPlan(await withServerAddress(volume.options, lookup))!;
         try {
           mount(plan.source, volume.mountpoint, plan.type, plan.flags, plan.data);
         } catch (error) {

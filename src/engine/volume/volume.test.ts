@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterEach, test } from "node:test";
 import { FakeClock, hasCode, seededRandom, silentLogger, type InstanceContext } from "../../base/index.ts";
 import { openVolumes } from "./index.ts";
-import { mountPlan } from "./options.ts";
+import { mountPlan, withServerAddress } from "./options.ts";
 
 const folders: string[] = [];
 afterEach(() => folders.splice(0).forEach((folder) => rmSync(folder, { recursive: true })));
@@ -124,6 +124,17 @@ test("driver options become mount(2) arguments", () => {
     data: "size=1m,uid=5",
   });
   assert.equal(mountPlan({}), undefined);
+});
+
+test("the server of a network file system is mounted by its address", async () => {
+  const lookup = (host: string) =>
+    host === "files.test" ? Promise.resolve({ address: "192.0.2.7" }) : Promise.reject(new Error("no such host"));
+  const asked = (o: string, type = "nfs") => withServerAddress({ type, device: ":/srv", o }, lookup);
+  assert.equal((await asked("ro,addr=files.test,nfsvers=4"))["o"], "ro,addr=192.0.2.7,nfsvers=4");
+  assert.equal((await asked("addr=192.0.2.1"))["o"], "addr=192.0.2.1");
+  assert.equal((await asked("addr=2001:db8::1,ro"))["o"], "addr=2001:db8::1,ro");
+  assert.equal((await asked("addr=files.test", "tmpfs"))["o"], "addr=files.test");
+  await assert.rejects(asked("addr=nowhere.test"), /error resolving passed in network volume address: nowhere\.test/);
 });
 
 test("an anonymous volume of a creation that a crash cut short goes at the next start; one that was let go of stays", async () => {
