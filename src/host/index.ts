@@ -11,6 +11,7 @@ export * from "./nft/index.ts";
 export * from "./cgroup/index.ts";
 export * from "./crun/index.ts";
 export * from "./socket/index.ts";
+export * from "./tap/index.ts";
 export * from "./dns/index.ts";
 export * from "./copy/index.ts";
 export * from "./files/index.ts";

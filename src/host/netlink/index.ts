@@ -1,4 +1,4 @@
 export * from "./address.ts";
 export { FakeNetlinkHost } from "./fake.ts";
-export { LinuxNetlinkHost } from "./rtnetlink.ts";
+export { LinuxNetlinkHost, recordNetlink } from "./rtnetlink.ts";
 export type * from "./types.ts";

@@ -13,6 +13,7 @@ import type {
   LinkSpec,
   Neighbour,
   Netlink,
+  NetlinkChanges,
   NetlinkHost,
   Route,
 } from "./types.ts";
@@ -47,6 +48,7 @@ const IFLA = {
   master: 10,
   portInfo: 12,
   linkInfo: 18,
+  netnsPid: 19,
   netnsFd: 28,
   alias: 20,
   extMask: 29,
@@ -78,12 +80,33 @@ const ROUTE_HEADER_BYTES = 12;
 
 export class LinuxNetlinkHost implements NetlinkHost {
   open(): Netlink {
-    return new Rtnetlink();
+    return new Rtnetlink(new NetlinkSocket(NETLINK_ROUTE));
   }
 }
 
+/**
+ * The requests that `task` makes, as messages for a kernel elsewhere (a virtual machine's), in their order; each asks to be acknowledged. Nothing can be
+ * asked for: links are named by the index that they have there.
+ */
+export function recordNetlink(task: (netlink: NetlinkChanges) => void): Buffer[] {
+  const messages: Buffer[] = [];
+  const record = (_what: string, type: number, flags: number, body: Buffer) => {
+    messages.push(nl.encodeMessage(type, flags | nl.NLM_F_REQUEST | nl.NLM_F_ACK, messages.length + 1, body));
+    return [];
+  };
+  const elsewhere = () => {
+    throw internal("what is recorded for another kernel cannot ask it");
+  };
+  task(new Rtnetlink({ request: record, dump: elsewhere, [Symbol.dispose]: () => {} }));
+  return messages;
+}
+
 class Rtnetlink implements Netlink {
-  readonly #socket = new NetlinkSocket(NETLINK_ROUTE);
+  readonly #socket: Pick<NetlinkSocket, "request" | "dump" | typeof Symbol.dispose>;
+
+  constructor(socket: Pick<NetlinkSocket, "request" | "dump" | typeof Symbol.dispose>) {
+    this.#socket = socket;
+  }
 
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
@@ -124,6 +147,7 @@ class Rtnetlink implements Netlink {
       change.macAddress !== undefined && nl.attribute(IFLA.address, macBytes(change.macAddress)),
       change.mtu !== undefined && nl.attribute(IFLA.mtu, nl.u32(change.mtu)),
       change.netnsFd !== undefined && nl.attribute(IFLA.netnsFd, nl.u32(change.netnsFd)),
+      change.netnsPid !== undefined && nl.attribute(IFLA.netnsPid, nl.u32(change.netnsPid)),
     ]);
   }
 

@@ -60,6 +60,8 @@ export interface LinkChange {
   readonly macAddress?: string;
   readonly mtu?: number;
   readonly netnsFd?: number;
+  /** Into the network namespace of a process. */
+  readonly netnsPid?: number;
 }
 
 export interface BridgePortOptions {
@@ -121,6 +123,18 @@ export interface Netlink extends Disposable {
   replaceNeighbour(neighbour: Neighbour): void;
   deleteNeighbour(neighbour: Neighbour): void;
 }
+
+/** What changes links that are there and asks nothing. */
+export type NetlinkChanges = Pick<
+  Netlink,
+  | "changeLink"
+  | "addAddress"
+  | "deleteAddress"
+  | "replaceRoute"
+  | "deleteRoute"
+  | "replaceNeighbour"
+  | "deleteNeighbour"
+>;
 
 export interface NetlinkHost {
   /** A connection to the namespace in which the thread is (see NetnsHost.enter); it stays there. */

@@ -1,10 +1,12 @@
 import { closeSync } from "node:fs";
-import { bindChecked } from "../ffi/index.ts";
+import { Socket } from "node:net";
+import { bind as bindCall, bindChecked, errno, errnoError, errnoName } from "../ffi/index.ts";
 import { addressBytes } from "../netlink/index.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_CLOEXEC = 0o2000000;
+const SOCK_NONBLOCK = 0o4000;
 const SOCK_TYPES = { tcp: 1, udp: 2, sctp: 1 } as const;
 const IP_PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
 const SOL_SOCKET = 1;
@@ -17,6 +19,7 @@ const socket = bindChecked("int socket(int domain, int type, int protocol)");
 const setsockopt = bindChecked("int setsockopt(int fd, int level, int name, const void *value, unsigned int length)");
 const bind = bindChecked("int bind(int fd, const void *address, unsigned int length)");
 const listen = bindChecked("int listen(int fd, int backlog)");
+const connect = bindCall("int connect(int fd, const void *address, unsigned int length)");
 const getsockname = bindChecked("int getsockname(int fd, void *address, void *length)");
 
 /** A bound socket held as a bare descriptor: to keep a port taken, or to hand over to node:net or node:dgram with `{ fd }`. */
@@ -63,6 +66,22 @@ export class LinuxSockets implements SocketHost {
       throw error;
     }
   }
+}
+
+/**
+ * A TCP connection from the namespace in which the thread is, begun at once; the socket stays in that namespace. What is written waits until it stands;
+ * whether it does is told by the socket's events.
+ */
+export function dialTcp(address: string, port: number): Socket {
+  const bytes = addressBytes(address);
+  const fd = socket(bytes.length === 16 ? AF_INET6 : AF_INET, SOCK_TYPES.tcp | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const target = socketAddress(bytes, port);
+  if (connect(fd, target, target.length) < 0 && errnoName(errno()) !== "EINPROGRESS") {
+    const error = errnoError(errno(), `connect to ${address} port ${port}`);
+    closeSync(fd);
+    throw error;
+  }
+  return new Socket({ fd, allowHalfOpen: true });
 }
 
 function socketAddress(bytes: Buffer, port: number): Buffer {

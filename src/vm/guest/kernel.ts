@@ -1,11 +1,14 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { notFound, unavailable } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
+import { unpackKernel } from "./vmlinux.ts";
 
 /** A guest kernel: Debian's cloud kernel, unpacked from its package and never installed on the host. */
 export interface Kernel {
   readonly version: string;
+  /** The unpacked kernel where its package has it in a form that we know, else as it is in the package. */
   readonly image: string;
   /** The tree of `*.ko` files. */
   readonly modules: string;
@@ -20,7 +23,20 @@ const DOWNLOAD_MS = 10 * 60_000;
 /** The newest kernel in the cache, else one fetched from the operating system's packages. Throws unavailable where no package can be reached. */
 export async function openKernel(cacheDir: string): Promise<Kernel> {
   const folder = path.join(cacheDir, "kernels");
-  return (await newest(folder)) ?? fetchKernel(folder);
+  const kernel = (await newest(folder)) ?? (await fetchKernel(folder));
+  return { ...kernel, image: await unpacked(kernel.image) };
+}
+
+/** Kept beside the packed one. */
+async function unpacked(image: string): Promise<string> {
+  const target = image.replace("vmlinuz-", "vmlinux-");
+  if (existsSync(target)) return target;
+  const kernel = unpackKernel(await readFile(image));
+  if (!kernel) return image;
+  const fresh = `${target}.${process.pid}`;
+  await writeFile(fresh, kernel);
+  await rename(fresh, target);
+  return target;
 }
 
 async function newest(folder: string): Promise<Kernel | undefined> {

@@ -155,6 +155,8 @@ export const KERNEL_COMMAND_LINE = [
   "no_timer_check",
   "cryptomgr.notests",
   "nokaslr",
+  // Code that is patched at boot is translated twice.
+  "noreplace-smp",
   "mitigations=off",
   "nopti",
   "lpj=4000000",

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
-import { readNetwork, type GuestNetwork } from "../micro/network.ts";
-import { script, tapName, tapScript, type MachineNetwork } from "./network.ts";
+import { readNetwork, type GuestNetwork } from "../network/index.ts";
+import { makeTaps, tapName, type MachineNetwork } from "./network.ts";
 
 /** A network namespace that somebody else made and will remove: a Pod's. */
 export interface Namespace {
@@ -18,8 +18,8 @@ export interface AttachedNetwork extends Namespace {
 
 /** Makes the namespace's card the machine's. Once for each namespace. */
 export async function takeNamespace(namespace: Namespace): Promise<AttachedNetwork> {
-  const guest = await readNetwork(namespace.netnsPath);
-  await script(namespace.netnsPath, tapScript(guest));
+  const guest = readNetwork(namespace.netnsPath);
+  makeTaps(namespace.netnsPath, guest);
   return { ...namespace, guest };
 }
 

@@ -1,8 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { networkWithin } from "../../host/index.ts";
 import type { SeedInterface } from "../cloud-init/index.ts";
 import type { MachineHost } from "./host.ts";
-import { NAME_SERVER, script, serverAddress, type MachineNetwork } from "./network.ts";
+import { NAME_SERVER, serverAddress, type MachineNetwork } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
 
 const CAPABILITIES = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST"];
@@ -18,7 +19,7 @@ export async function serveAddresses(
   { netnsPath, interfaces }: MachineNetwork,
 ): Promise<void> {
   if (spec.firmware === "kernel") return;
-  await script(netnsPath, onlyOwnRequests(interfaces));
+  await networkWithin(netnsPath).nft.load(onlyOwnRequests(interfaces));
   for (const [index, link] of interfaces.entries()) {
     const config = dhcpConfig(link, index, spec.hostname);
     if (config === undefined) continue;
@@ -42,8 +43,8 @@ export function onlyOwnRequests(interfaces: readonly SeedInterface[]): string {
     ({ macAddress }, index) => `    iifname "br${index}" udp dport 67 ether saddr != ${macAddress} drop`,
   );
   const chain = ["  chain input {", "    type filter hook input priority 0;", ...rules, "  }"];
-  const table = ["table ip berth_dhcp", "delete table ip berth_dhcp", "table ip berth_dhcp {", ...chain, "}"];
-  return ["nft -f - <<'RULES'", ...table, "RULES"].join("\n");
+  const table = ["table ip berth_dhcp", "delete table ip berth_dhcp", "table ip berth_dhcp {", ...chain, "}", ""];
+  return table.join("\n");
 }
 
 /** udhcpd's configuration for one link; undefined for a link without an IPv4 address. Pure. */

@@ -8,7 +8,7 @@ import { machineCommand, type MachineLayout } from "./argv.ts";
 import { checkRequest, restoredRecord } from "./create.ts";
 import { dhcpConfig, onlyOwnRequests } from "./dhcp.ts";
 import { descriptor, parseDescriptor } from "./ova.ts";
-import { nameServers, seedInterfaces, tapScript } from "./network.ts";
+import { nameServers, seedInterfaces } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
 import { checkResize } from "./resize.ts";
 import { ociFiles } from "./seed.ts";
@@ -107,8 +107,6 @@ test("a guest gets the link's addresses, and an address from which it reaches th
       nameServers: ["169.254.77.53"],
     },
   ]);
-  assert.match(tapScript(network), /ip tuntap add tap0 mode tap user \d+/);
-  assert.match(tapScript(network), /ip link set eth0 type bridge_slave learning off/);
 });
 
 test("an OCI image's process is quoted, and variables that no shell knows are left out", () => {

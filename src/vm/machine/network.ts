@@ -1,9 +1,7 @@
 import type { vm } from "../../api/index.ts";
-import { internal } from "../../base/index.ts";
 import { GUEST_DNS, type NetworkService } from "../../engine/index.ts";
-import { run } from "../../host/index.ts";
 import type { SeedInterface } from "../cloud-init/index.ts";
-import { readNetwork, type GuestNetwork } from "../micro/network.ts";
+import { allowLoopbackBehind, indexOf, leadToTap, readNetwork, within, type GuestNetwork } from "../network/index.ts";
 import { VM_UID } from "../micro/root.ts";
 import type { MachineRecord } from "./record.ts";
 
@@ -32,8 +30,8 @@ export async function connectMachine(networks: NetworkService, record: MachineRe
     for (const link of spec.networks) await networks.connect(sandbox.spec.id, link.network, endpoint(record, link));
     const endpoints = networks.sandbox(sandbox.spec.id)!.endpoints;
     const published = await networks.publish(sandbox.spec.id, spec.ports.map(binding));
-    const guest = await readNetwork(sandbox.netnsPath);
-    await script(sandbox.netnsPath, tapScript(guest));
+    const guest = readNetwork(sandbox.netnsPath);
+    makeTaps(sandbox.netnsPath, guest);
     await networks.settled(sandbox.spec.id);
     return {
       netnsPath: sandbox.netnsPath,
@@ -78,35 +76,20 @@ function binding(port: vm.VmPort) {
   };
 }
 
-/** Behind each link of the namespace a bridge with a tap, the link's addresses left to the guest. Pure. */
-export function tapScript(network: GuestNetwork): string {
-  const lines = ["set -e", "ip link set lo up"];
-  network.links.forEach(({ name, mtu }, index) => {
-    const [bridge, tap] = [`br${index}`, tapName(index)];
-    lines.push(
-      `ip addr flush dev ${name}`,
-      `ip link add ${bridge} address ${BRIDGE_MAC} mtu ${mtu} type bridge`,
-      `ip link set ${bridge} addrgenmode none`,
-      `ip link set ${name} address 02:be:77:01:00:${index.toString(16).padStart(2, "0")}`,
-      `ip link set ${name} addrgenmode none master ${bridge}`,
-      // The engine's bridge hands a broadcast back (hairpin): learnt here, the guest's own address would seem to be outside.
-      `ip link set ${name} type bridge_slave learning off`,
-      `ip tuntap add ${tap} mode tap user ${VM_UID}`,
-      `ip link set ${tap} addrgenmode none mtu ${mtu} master ${bridge} up`,
-      `ip link set ${bridge} up`,
-    );
+/** Behind each link of the namespace a bridge with a tap, the link's addresses left to the guest. */
+export function makeTaps(netnsPath: string, network: GuestNetwork): void {
+  within(netnsPath, (netlink) => {
+    netlink.changeLink(indexOf(netlink, "lo"), { up: true });
+    network.links.forEach((link, number) => {
+      const tap = { name: tapName(number), uid: VM_UID };
+      const bridge = leadToTap(netlink, link, number, { bridgeMac: BRIDGE_MAC, tap });
+      // Who serves a guest on a bridge needs an address there, and the way back.
+      netlink.addAddress(bridge, `${serverAddress(number)}/24`);
+      for (const cidr of link.addresses.filter((address) => address.includes(".")))
+        netlink.replaceRoute({ destination: `${cidr.split("/")[0]}/32`, link: bridge });
+    });
+    if (network.links.length > 0) allowLoopbackBehind("br0");
   });
-  if (network.links.length === 0) return lines.join("\n");
-  // Who serves a guest on a bridge needs an address there, and the way back.
-  network.links.forEach(({ addresses }, index) => {
-    const guest = addresses.filter((cidr) => cidr.includes("."));
-    lines.push(
-      `ip addr add ${serverAddress(index)}/24 dev br${index}`,
-      ...guest.map((cidr) => `ip route replace ${cidr.split("/")[0]} dev br${index}`),
-    );
-  });
-  lines.push("echo 1 >/proc/sys/net/ipv4/conf/br0/route_localnet");
-  return lines.join("\n");
 }
 
 /** The guest's network in cloud-init's terms. Pure. */
@@ -132,9 +115,4 @@ export const serverAddress = (link: number): string => NAME_SERVER.replace(".77.
 export function nameServers(resolvConf: string): string[] {
   const found = [...resolvConf.matchAll(/^nameserver (\S+)$/gm)].map((match) => match[1]!);
   return found.map((server) => (server === EMBEDDED_DNS ? NAME_SERVER : server));
-}
-
-export async function script(netnsPath: string, text: string): Promise<void> {
-  const { code, stderr } = await run(["/usr/bin/nsenter", `--net=${netnsPath}`, "--", "/bin/sh", "-c", text]);
-  if (code !== 0) throw internal(`cannot lead the machine's network to it: ${stderr.trim()}`);
 }

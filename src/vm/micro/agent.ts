@@ -1,14 +1,15 @@
 import { internal, unavailable } from "../../base/index.ts";
-import { run } from "../../host/index.ts";
+import type { Socket } from "node:net";
+import { dialTcp } from "../../host/index.ts";
+import { within } from "../network/index.ts";
 
 /** The control link: the host's end and the guest's, the same in every machine, since each has a network namespace of its own. */
 export const HOST_ADDRESS = "169.254.77.1";
-const GUEST_ADDRESS = "169.254.77.2";
+export const GUEST_ADDRESS = "169.254.77.2";
 const AGENT_PORT = 1;
 
-const TIMEOUT_MS = 60_000;
 /** How long a guest may say nothing, be it that it cannot be reached or that a script takes its time. */
-const SILENCE_SECONDS = 60;
+const SILENCE_MS = 60_000;
 
 export interface ScriptResult {
   readonly code: number;
@@ -30,37 +31,39 @@ export class GuestAgent {
   }
 
   /** Output and exit code of a script. Throws unavailable when the agent does not answer. */
-  try(script: string, signal?: AbortSignal, timeoutMs = TIMEOUT_MS): Promise<ScriptResult> {
-    return this.#ask(`sh\n${script}\n`, signal, timeoutMs);
+  try(script: string, signal?: AbortSignal): Promise<ScriptResult> {
+    return this.#ask(`sh\n${script}\n`, signal);
   }
 
-  /** Tells a machine that was saved what it must not share with others, the time and where its random numbers come from, and runs a script. */
-  async wake(nowMs: number, seed: Uint8Array, script: string, signal?: AbortSignal): Promise<void> {
+  /**
+   * Makes a machine somebody's own: tells it what it must not share with others (the time, and where its random numbers come from), and what it has to do
+   * (see identity.pl).
+   */
+  async identify(nowMs: number, seed: Uint8Array, tasks: readonly string[], signal?: AbortSignal): Promise<void> {
     const nanos = Math.floor((nowMs % 1000) * 1e6);
-    const words = ["wake", Math.floor(nowMs / 1000), nanos, Buffer.from(seed).toString("hex")];
-    const { code, output } = await this.#ask(`${words.join(" ")}\n${script}\n`, signal, TIMEOUT_MS);
-    if (code !== 0) throw internal(`the restored microVM did not take its identity: ${output.trim()}`);
+    const header = ["identity", Math.floor(nowMs / 1000), nanos, Buffer.from(seed).toString("hex")].join(" ");
+    const { code, output } = await this.#ask(`${[header, ...tasks].join("\n")}\n`, signal);
+    if (code !== 0) throw internal(`the microVM did not take its identity: ${output.trim()}`);
   }
 
-  async #ask(input: string, signal: AbortSignal | undefined, timeoutMs: number): Promise<ScriptResult> {
-    const argv = [
-      "/usr/bin/nsenter",
-      `--net=${this.#netnsPath}`,
-      "--",
-      "/usr/bin/busybox",
-      "nc",
-      "-w",
-      String(SILENCE_SECONDS),
-    ];
-    const { stdout } = await run([...argv, GUEST_ADDRESS, String(AGENT_PORT)], {
-      input,
-      timeoutMs,
-      signal: signal ? AbortSignal.any([signal, this.#gone.signal]) : this.#gone.signal,
-    }).catch((error: unknown) => {
+  async #ask(input: string, signal?: AbortSignal): Promise<ScriptResult> {
+    const limit = signal ? AbortSignal.any([signal, this.#gone.signal]) : this.#gone.signal;
+    const socket = within(this.#netnsPath, () => dialTcp(GUEST_ADDRESS, AGENT_PORT));
+    // A connection that fails has no answer.
+    socket.on("error", () => {}).setTimeout(SILENCE_MS, () => socket.destroy());
+    const stop = () => socket.destroy();
+    limit.addEventListener("abort", stop, { once: true });
+    if (limit.aborted) stop();
+    try {
+      socket.end(input);
+      const text = await readAll(socket);
+      signal?.throwIfAborted();
       if (this.#gone.signal.aborted) throw unavailable("the microVM has ended");
-      throw error;
-    });
-    return parseAnswer(stdout);
+      return parseAnswer(text);
+    } finally {
+      limit.removeEventListener("abort", stop);
+      socket.destroy();
+    }
   }
 
   /** The output of a script that must succeed. */
@@ -69,6 +72,15 @@ export class GuestAgent {
     if (code !== 0) throw internal(`the guest refused: ${output.trim()}`);
     return output;
   }
+}
+
+function readAll(socket: Socket): Promise<string> {
+  const chunks: Buffer[] = [];
+  const { promise, resolve } = Promise.withResolvers<string>();
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  socket.on("close", () => resolve(Buffer.concat(chunks).toString()));
+  socket.on("end", () => resolve(Buffer.concat(chunks).toString()));
+  return promise;
 }
 
 /** Splits what the agent answers into output and exit code. */

@@ -8,10 +8,11 @@ import { KERNEL_COMMAND_LINE, machineArgv, slotOf, type MachineSpec } from "../h
 import { QmpClient } from "../qmp/index.ts";
 import type { GuestAgent } from "./agent.ts";
 import { placeMemory, stopAndSave, takeState, withShortPath } from "./memory.ts";
-import { CONTROL_MAC, CONTROL_TAP, takeOver, tapOf, TEMPLATE_CARD, type GuestNetwork } from "./network.ts";
+import type { GuestNetwork } from "../network/index.ts";
+import { CONTROL_MAC, CONTROL_TAP, takeOver, tapOf, TEMPLATE_MAC } from "./network.ts";
 import { hostSpec, USR_MOUNT, VM_UID } from "./root.ts";
 import type { MicroHost } from "./sandbox.ts";
-import { EMPTY_MEMORY_SCRIPT, identityScript, namespacesScript } from "./setup.ts";
+import { EMPTY_MEMORY_SCRIPT, identityTasks } from "./setup.ts";
 import type { MachineSize } from "./spec.ts";
 import type { Template } from "./template.ts";
 
@@ -25,6 +26,7 @@ const CONSOLE_LINES = 20;
 const LAST_WORDS = 3;
 const CONSOLE_MAX_BYTES = 1024 * 1024;
 const SEED_BYTES = 64;
+const TEMPLATE_CARDS = 1;
 
 export interface MachineParts {
   readonly host: MicroHost;
@@ -57,7 +59,8 @@ export class Machine {
     request: SandboxRequest,
     signal?: AbortSignal,
   ): Promise<RuntimeContainer> {
-    await Promise.all([this.#makeRun(), takeOver(this.#parts.netnsPath, network)]);
+    await this.#makeRun();
+    takeOver(this.#parts.netnsPath, network);
     await this.#serveShare();
     const machine = await this.#startMachine(guest, {
       ...this.#spec(guest, size),
@@ -68,7 +71,7 @@ export class Machine {
       ],
     });
     await this.#answer(machine, signal);
-    await this.#parts.agent.run(`${namespacesScript(network.links)}\n${identityScript(request, network)}`, signal);
+    await this.#identify(request, network, network.links.length, signal);
     return machine;
   }
 
@@ -80,11 +83,11 @@ export class Machine {
     request: SandboxRequest,
     signal?: AbortSignal,
   ): Promise<RuntimeContainer> {
-    const { clock } = this.#parts.host.context;
     await this.#makeRun();
     const share = this.#serveShare();
     share.catch(() => {});
-    await Promise.all([takeOver(this.#parts.netnsPath, network), placeMemory(template, this.#memoryFolder)]);
+    takeOver(this.#parts.netnsPath, network);
+    await placeMemory(template, this.#memoryFolder);
     const machine = await this.#startMachine(guest, {
       ...this.#savedSpec(guest, template.size),
       incoming: true,
@@ -113,21 +116,24 @@ export class Machine {
       id: "share",
     });
     await monitor.execute("cont");
-    const script = identityScript(request, network, TEMPLATE_CARD);
-    await this.#parts.agent.wake(clock.nowMs(), randomBytes(SEED_BYTES), script, signal);
+    await this.#identify(request, network, TEMPLATE_CARDS, signal);
     return machine;
+  }
+
+  #identify(request: SandboxRequest, network: GuestNetwork, cards: number, signal?: AbortSignal): Promise<void> {
+    const { agent, host } = this.#parts;
+    const tasks = identityTasks(request, network, cards);
+    return agent.identify(host.context.clock.nowMs(), randomBytes(SEED_BYTES), tasks, signal);
   }
 
   /** Boots a guest that belongs to nobody yet and saves it into a folder. */
   async save(guest: GuestFilesOfHost, size: MachineSize, target: string): Promise<void> {
     await this.#makeRun();
-    await Promise.all([
-      takeOver(this.#parts.netnsPath, { links: [], routes: [] }),
-      placeMemory({ size }, this.#memoryFolder),
-    ]);
+    takeOver(this.#parts.netnsPath, { links: [], routes: [] });
+    await placeMemory({ size }, this.#memoryFolder);
     const machine = await this.#startMachine(guest, this.#savedSpec(guest, size));
     await this.#answer(machine);
-    await this.#parts.agent.run(`${namespacesScript([TEMPLATE_CARD])}\n${EMPTY_MEMORY_SCRIPT}`);
+    await this.#parts.agent.run(EMPTY_MEMORY_SCRIPT);
     await using monitor = await this.#connect(machine);
     await stopAndSave(monitor, { runFolder: this.#run, memoryFolder: this.#memoryFolder, target });
   }
@@ -153,7 +159,7 @@ export class Machine {
       slots: 1,
       networks: [
         { kind: "tap", name: CONTROL_TAP, macAddress: CONTROL_MAC },
-        { kind: "tap", name: tapOf(0), macAddress: TEMPLATE_CARD.macAddress },
+        { kind: "tap", name: tapOf(0), macAddress: TEMPLATE_MAC },
       ],
     };
   }

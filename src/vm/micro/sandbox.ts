@@ -17,7 +17,8 @@ import { GuestAgent } from "./agent.ts";
 import { MicroContainer, relayArgs } from "./container.ts";
 import { checkExecutable } from "./executable.ts";
 import { Machine, MACHINE, SHARE } from "./machine.ts";
-import { guestResolvConf, readNetwork, type GuestNetwork } from "./network.ts";
+import { readNetwork, type GuestNetwork } from "../network/index.ts";
+import { guestResolvConf } from "./network.ts";
 import { hostSpec, USR_MOUNT } from "./root.ts";
 import { GUEST_NAMESPACES, guestFolder, guestSpec, machineSize } from "./spec.ts";
 import type { Templates } from "./template.ts";
@@ -202,7 +203,8 @@ export class MicroSandbox implements Sandbox {
 
   async #boot(resources: OciResources | undefined, signal?: AbortSignal): Promise<void> {
     const netnsPath = this.request.netnsPath!;
-    const [guest, network] = await Promise.all([this.#host.guest(), readNetwork(netnsPath)]);
+    const guest = await this.#host.guest();
+    const network = readNetwork(netnsPath);
     const size = machineSize(resources);
     // A saved machine has one card.
     const template = network.links.length <= 1 ? await guest.templates.find(size) : undefined;

@@ -8,7 +8,7 @@ import { KERNEL_COMMAND_LINE, machineArgv, type Accelerator } from "../hyperviso
 import { GuestAgent } from "./agent.ts";
 import { Machine } from "./machine.ts";
 import { machineFolder, type MicroGuest, type MicroHost } from "./sandbox.ts";
-import { EMPTY_MEMORY_SCRIPT, namespacesScript } from "./setup.ts";
+import { EMPTY_MEMORY_SCRIPT } from "./setup.ts";
 import type { MachineSize } from "./spec.ts";
 import { removeFolder } from "./view.ts";
 
@@ -54,7 +54,6 @@ export async function templateKey(
     stdout,
     KERNEL_COMMAND_LINE,
     machineArgv({ ...size, accelerator, slots: 1, memoryFile: "memory" }),
-    namespacesScript([]),
     EMPTY_MEMORY_SCRIPT,
   ];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);

@@ -1,7 +1,8 @@
-# The agent of a microVM, process 1. It listens on the control link (port 1), one line of header per connection:
+# The agent of a microVM, process 1 (see init.pl). It listens on the control link (port 1), one line of header per connection:
 #
 #   sh                     a shell script follows until end of input; the answer is its output and a last line "exit CODE"
-#   wake SECONDS NANOS HEX the time and fresh entropy for a machine that was saved and is somebody else's now; then as sh
+#   identity SECONDS NANOS HEX
+#                          the time and fresh entropy; tasks follow until end of input (see identity.pl); the answer is as that of sh
 #   io TOKEN               stdin and stdout of the process TOKEN
 #   err TOKEN              its stderr
 #   run TOKEN tty|pipe ROWSxCOLUMNS ...
@@ -11,15 +12,20 @@
 my ($AF_INET, $STREAM, $WNOHANG) = (2, 1, 1);
 my ($TIOCSPTLCK, $TIOCGPTN, $TIOCSWINSZ, $SYS_SETSID) = (0x40045431, 0x80045430, 0x5414, 112);
 my ($SYS_PIDFD_OPEN, $SYS_PIDFD_GETFD) = (434, 438);
-my ($RNDADDENTROPY, $RNDRESEEDCRNG, $SYS_CLOCK_SETTIME) = (0x40085203, 0x5207, 227);
 my ($TCGETS, $TCSETS) = (0x5401, 0x5402);
 my ($SYS_MEMFD_CREATE, $MFD_ALLOW_SEALING, $F_ADD_SEALS, $ALL_SEALS) = (319, 2, 1033, 15);
 my $MAX_HEADER = 65536;
+# Orphans that ended a moment before it slept are waited for then.
+my $REAP_SECONDS = 5;
+
+require '/identity.pl';
 # Kept over exec, unlike what is opened later.
 $^F = 1000;
 my $runtime = seal('/bin/crun');
 $^F = 2;
 $SIG{PIPE} = 'IGNORE';
+# Ends a select, so that who ended is waited for at once.
+$SIG{CHLD} = sub { };
 
 socket(my $listener, $AF_INET, $STREAM, 0) or die "socket: $!";
 setsockopt($listener, 1, 2, 1);
@@ -33,7 +39,7 @@ for (;;) {
   my $bits = '';
   vec($bits, fileno($listener), 1) = 1;
   vec($bits, fileno($_->{socket}), 1) = 1 for values %headers;
-  my $found = select($bits, undef, undef, 0.2);
+  my $found = select($bits, undef, undef, $REAP_SECONDS);
   1 while waitpid(-1, $WNOHANG) > 0;
   next if $found <= 0;
   if (vec($bits, fileno($listener), 1) && accept(my $socket, $listener)) {
@@ -60,7 +66,7 @@ sub more {
 
 sub dispatch {
   my ($socket, $verb, $token, @rest) = @_;
-  if ($verb eq 'wake') { return unless wake($token, @rest); $verb = 'sh' }
+  if ($verb eq 'identity') { identity($socket, $token, @rest); return }
   if ($verb eq 'sh') { apart(sub { script($socket) }); return }
   return unless defined $token && $verb =~ /^(io|err|run)$/;
   my $set = $waiting{$token} ||= {};
@@ -71,14 +77,14 @@ sub dispatch {
   apart(sub { serve($set->{io}, $set->{err}, $set->{run}, @{ $set->{argv} }) });
 }
 
-sub wake {
-  my ($seconds, $nanos, $hex) = @_;
-  my $seed = pack('H*', $hex);
-  open(my $random, '+<', '/dev/urandom');
-  my $added = ioctl($random, $RNDADDENTROPY, my $entropy = pack('i i a*', 8 * length $seed, length $seed, $seed));
-  my $reseeded = ioctl($random, $RNDRESEEDCRNG, my $none = pack('i', 0));
-  my $set = syscall($SYS_CLOCK_SETTIME, 0, my $time = pack('q q', $seconds, $nanos)) == 0;
-  return $added && $reseeded && $set;
+sub identity {
+  my ($socket, @fresh) = @_;
+  my $refreshed = eval { refresh(@fresh); 1 };
+  my $error = $@;
+  apart(sub {
+    my $done = $refreshed && eval { identify(whole($socket)); 1 };
+    syswrite($socket, $done ? "\nexit 0\n" : ($error || $@) . "\nexit 1\n");
+  });
 }
 
 # Runs a task in a child that holds none of the other connections.
@@ -86,6 +92,7 @@ sub apart {
   my ($task) = @_;
   my $pid = fork();
   return if !defined $pid || $pid;
+  $SIG{CHLD} = 'DEFAULT';
   close($listener);
   close($_->{socket}) for values %headers;
   for my $set (values %waiting) { close($set->{$_}) for grep { $set->{$_} } qw(io err run) }
@@ -95,8 +102,7 @@ sub apart {
 
 sub script {
   my ($socket) = @_;
-  my $text = '';
-  1 while sysread($socket, $text, 65536, length $text);
+  my $text = whole($socket);
   my $pid = fork();
   if (!$pid) {
     open(STDIN, '<', '/dev/null');
@@ -106,6 +112,14 @@ sub script {
   }
   waitpid($pid, 0);
   syswrite($socket, "\nexit " . code($?) . "\n");
+}
+
+# All that comes until the end of input.
+sub whole {
+  my ($socket) = @_;
+  my $text = '';
+  1 while sysread($socket, $text, 65536, length $text);
+  return $text;
 }
 
 sub code { my ($status) = @_; return $status & 127 ? 128 + ($status & 127) : $status >> 8 }
@@ -165,16 +179,19 @@ sub pump {
   my ($exit, $line, $pending) = (undef, '', '');
   my $tty = fileno($in_write) == fileno($out_read);
   my ($io_open, $control_open) = (1, 1);
+  my $ended = process($pid);
   while (defined $out_read || defined $err_read || !defined $exit) {
     my ($reads, $writes) = ('', '');
     vec($reads, fileno($_), 1) = 1 for grep { defined } $out_read, $err_read;
     vec($reads, fileno($io), 1) = 1 if $io_open && $pending eq '';
     vec($reads, fileno($control), 1) = 1 if $control_open;
     vec($writes, fileno($in_write), 1) = 1 if defined $in_write && $pending ne '';
-    my $found = select($reads, $writes, undef, defined $exit ? 0.1 : 0.05);
-    if (!defined $exit && waitpid($pid, $WNOHANG) == $pid) { $exit = code($?); next }
+    vec($reads, fileno($ended), 1) = 1 if !defined $exit;
+    # Who inherited its output may keep it open for ever.
+    my $found = select($reads, $writes, undef, defined $exit ? 0.1 : undef);
     last if defined $exit && $found == 0;
     next if $found <= 0;
+    if (!defined $exit && ready($ended, $reads)) { waitpid($pid, 0); $exit = code($?) }
     $out_read = copy($out_read, $io) if ready($out_read, $reads);
     $err_read = copy($err_read, $err) if ready($err_read, $reads);
     if ($io_open && ready($io, $reads) && !sysread($io, $pending, 65536)) {
@@ -208,17 +225,22 @@ sub resize {
 # The terminals that a process keeps the upper ends of: the runtime hands no size on to that of its container.
 sub terminals {
   my ($pid) = @_;
-  my $process = syscall($SYS_PIDFD_OPEN, $pid, 0);
-  return if $process < 0;
+  my $process = process($pid) or return;
   my @found;
   opendir(my $folder, "/proc/$pid/fd") or return;
   for my $number (readdir($folder)) {
     next unless (readlink("/proc/$pid/fd/$number") // '') =~ m{/ptmx$};
-    my $fd = syscall($SYS_PIDFD_GETFD, $process, $number + 0, 0);
+    my $fd = syscall($SYS_PIDFD_GETFD, fileno($process), $number + 0, 0);
     push @found, handle($fd) if $fd >= 0;
   }
-  close(handle($process));
   return @found;
+}
+
+# Readable when the process has ended.
+sub process {
+  my ($pid) = @_;
+  my $fd = syscall($SYS_PIDFD_OPEN, $pid, 0);
+  return $fd < 0 ? undef : handle($fd);
 }
 
 sub handle { my ($fd) = @_; open(my $handle, '+<&=', $fd); return $handle }
