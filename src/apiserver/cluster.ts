@@ -155,7 +155,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       rbac,
       authorizers,
       disabled: options.disabledAdmissionPlugins,
-      findKind: (apiVersion, kind) => findKind(server!, apiVersion, kind),
+      kinds: () => server!.kinds.all(),
     }),
     fallbacks: [
       issuerDiscovery(tokens),
@@ -205,11 +205,6 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       }),
     [Symbol.asyncDispose]: close,
   };
-}
-
-function findKind({ kinds }: ApiServer, apiVersion: string, kind: string) {
-  const [version = "", group = ""] = apiVersion.split("/").toReversed();
-  return kinds.all().find((one) => one.group === group && one.version === version && one.kind === kind);
 }
 
 function serverNames(options: ClusterOptions, host: string, address: string, serviceIp: string): string[] {

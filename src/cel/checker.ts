@@ -120,6 +120,11 @@ class Checker {
   }
 
   #select(node: Node, operand: Node, field: string): CelType {
+    const qualified = operand.op === "id" ? this.#variables[`${operand.args}.${field}`] : undefined;
+    if (qualified !== undefined) {
+      this.types.set(operand, dyn);
+      return qualified;
+    }
     const given = this.check(operand);
     const type = given.kind === "optional" ? given.params[0]! : given;
     const wrap = (result: CelType) => (given.kind === "optional" ? optionalOf(result) : result);

@@ -1,4 +1,5 @@
 /** Kubernetes' expressions: what they mean, whether they are well typed, and what they cost. */
+export { admissionVariables } from "./admission-types.ts";
 export { Budget, CostExceeded, PER_CALL, PER_MATCH_CONDITIONS, PER_OBJECT } from "./budget.ts";
 export type { Checked, Variables } from "./checker.ts";
 export { checkCel, compileCel } from "./compile.ts";

@@ -25,7 +25,7 @@ import { serviceAllocator } from "./service-allocator.ts";
 import type { ServiceRange } from "./service-allocator.ts";
 
 import { validatingPolicies } from "./validating-policies.ts";
-import type { FindKind } from "./validating-policies.ts";
+import type { Kind } from "../machinery/kind.ts";
 import { webhooks } from "./webhooks.ts";
 
 export { addressAt } from "./service-allocator.ts";
@@ -38,7 +38,8 @@ interface AdmissionOptions {
   readonly log: Logger;
   readonly services: ServiceRange;
   readonly rbac: RbacAuthorizer;
-  readonly findKind: FindKind;
+  /** Every kind that is served now. */
+  readonly kinds: () => readonly Kind[];
   readonly authorizers: readonly Authorizer[];
   /** Upstream's --disable-admission-plugins. */
   readonly disabled?: readonly string[];
@@ -62,8 +63,8 @@ export function createAdmission(options: AdmissionOptions): Admission[] {
 
 /** Without a name: what upstream does outside of its plugins, and cannot be disabled. */
 function pluginsOf(options: AdmissionOptions): Named[] {
-  const { state, random, log, services } = options;
-  const hooks = webhooks(state, random, log);
+  const { state, random, services } = options;
+  const hooks = webhooks(options);
   return [
     ["NamespaceLifecycle", namespaceLifecycle(state)],
     ["LimitRanger", limitRanger(state)],
@@ -84,7 +85,7 @@ function pluginsOf(options: AdmissionOptions): Named[] {
     ["", escalationPrevention(state, options.rbac, options.authorizers)],
     ["MutatingAdmissionWebhook", hooks.mutating],
     ["", serviceAllocator(state, random, services)],
-    ["ValidatingAdmissionPolicy", validatingPolicies(state, options.findKind)],
+    ["ValidatingAdmissionPolicy", validatingPolicies(options)],
     ["ValidatingAdmissionWebhook", hooks.validating],
     ["ResourceQuota", resourceQuota(state)],
   ];

@@ -1,189 +1,153 @@
 import type { k8s, KubeObject } from "../../api/index.ts";
 import { messageOf } from "../../base/index.ts";
-import { defineResource } from "../../client/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { Kind } from "../machinery/kind.ts";
-import type { Admission, AdmissionRequest } from "../machinery/pipeline.ts";
+import type { Admission, AdmissionRequest, Authorizer } from "../machinery/pipeline.ts";
 import { forbiddenError, statusError } from "../machinery/status.ts";
-import { selects } from "../resources/shared/object-meta.ts";
-import { ruleMatches, selectorsMatch } from "./webhook-match.ts";
+import { asItIs } from "./equivalents.ts";
+import type { Matched } from "./equivalents.ts";
+import { findParams } from "./policy-params.ts";
+import type { Verdict } from "./policy-verdict.ts";
+import { matchRules, selectorsMatch } from "./webhook-match.ts";
 
 type Policy = k8s.ValidatingAdmissionPolicy;
 type Binding = k8s.ValidatingAdmissionPolicyBinding;
 
-/** The kind that a policy's parameters are of; custom kinds come and go. */
-export type FindKind = (apiVersion: string, kind: string) => Kind | undefined;
+interface Context {
+  readonly state: ClusterState;
+  /** Every kind that is served now: custom ones come and go. */
+  readonly kinds: () => readonly Kind[];
+  readonly authorizers: readonly Authorizer[];
+}
+
+/** What one expression of a policy has against a request. `index`: of the validation, undefined for what is wrong with the policy itself. */
+interface Denial {
+  readonly policy: Policy;
+  readonly binding?: Binding;
+  readonly message: string;
+  readonly reason?: string;
+}
 
 const ownGroup = "admissionregistration.k8s.io";
+const maxAnnotationBytes = 10 * 1024;
 
 /** Policies in CEL (https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/): enforced where a binding says so. */
-export function validatingPolicies(state: ClusterState, findKind: FindKind): Admission {
+export function validatingPolicies(context: Context): Admission {
+  const { state } = context;
   return {
     async validate(request) {
       if (request.resource.group === ownGroup) return;
       const bindings = state.admissionPolicyBindings.now ?? (await state.admissionPolicyBindings.ready());
       if (bindings.size === 0) return;
       const policies = await state.admissionPolicies.ready();
-      for (const binding of bindings.list()) {
-        const policy = policies.get(binding.spec?.policyName ?? "");
-        if (policy === undefined || !(await matches(state, request, policy.spec?.matchConstraints))) continue;
-        if (
-          binding.spec?.matchResources !== undefined &&
-          !(await matches(state, request, binding.spec.matchResources, true))
-        )
-          continue;
-        await enforce(state, findKind, request, policy, binding);
+      const byPolicy = Map.groupBy(bindings.list(), ({ spec }) => spec?.policyName ?? "");
+      const denials: Denial[] = [];
+      for (const [name, bound] of byPolicy) {
+        const policy = policies.get(name);
+        if (policy !== undefined) denials.push(...(await consider(context, request, policy, bound)));
       }
+      if (denials.length > 0) throw refusal(request, denials[0]!);
     },
   };
 }
 
+/** Warns and audits as the bindings of a policy say; what they deny is returned, all of it. */
+async function consider(
+  context: Context,
+  request: AdmissionRequest,
+  policy: Policy,
+  bindings: readonly Binding[],
+): Promise<Denial[]> {
+  const matched = await matches(context, request, policy.spec?.matchConstraints);
+  if (matched === undefined) return [];
+  const denials: Denial[] = [];
+  const annotations = new Map<string, Set<string>>();
+  for (const binding of bindings) {
+    const match = binding.spec?.matchResources;
+    if (match !== undefined && (await matches(context, request, match, true)) === undefined) continue;
+    let verdicts: Verdict[];
+    try {
+      verdicts = await judge(context, request, policy, binding, matched);
+    } catch (error) {
+      if (policy.spec?.failurePolicy !== "Ignore")
+        denials.push({ policy, binding, message: `failed to configure binding: ${messageOf(error)}` });
+      continue;
+    }
+    for (const verdict of verdicts) {
+      denials.push(...carryOut(request, policy, binding, verdict));
+      for (const { key, value } of verdict.annotations)
+        annotations.set(key, (annotations.get(key) ?? new Set()).add(value.slice(0, maxAnnotationBytes)));
+    }
+  }
+  for (const [key, values] of annotations) request.annotate(`${policy.metadata.name}/${key}`, [...values].join(", "));
+  return denials;
+}
+
 async function matches(
-  state: ClusterState,
+  { state, kinds }: Context,
   request: AdmissionRequest,
   match: k8s.MatchResources | undefined,
   emptyIsAll = false,
-): Promise<boolean> {
-  const named = ({ resourceNames }: k8s.NamedRuleWithOperations) =>
-    !resourceNames?.length || resourceNames.includes(request.name);
-  const speaksOf = (rule: k8s.NamedRuleWithOperations) => ruleMatches(rule, request) && named(rule);
-  if ((match?.excludeResourceRules ?? []).some(speaksOf)) return false;
-  const rules = match?.resourceRules ?? [];
-  if (!(emptyIsAll && rules.length === 0) && !rules.some(speaksOf)) return false;
-  return selectorsMatch(state, request, match ?? {});
+): Promise<Matched | undefined> {
+  if (!(await selectorsMatch(state, request, match ?? {}))) return undefined;
+  const { resourceRules = [], excludeResourceRules = [], matchPolicy } = match ?? {};
+  if ((await matchRules(kinds, request, excludeResourceRules, matchPolicy)) !== undefined) return undefined;
+  if (emptyIsAll && resourceRules.length === 0) return asItIs(request);
+  return matchRules(kinds, request, resourceRules, matchPolicy);
 }
 
-async function enforce(
-  state: ClusterState,
-  findKind: FindKind,
+/** One verdict for each object of parameters. Throws what is wrong with the binding's parameters. */
+async function judge(
+  { state, kinds, authorizers }: Context,
   request: AdmissionRequest,
-  policy: Policy,
+  { spec = {} }: Policy,
   binding: Binding,
-): Promise<void> {
-  const spec = policy.spec ?? {};
-  const { evaluate, policyVariables } = await import("./policy-variables.ts");
-  const namespace = request.namespace === "" ? undefined : await state.namespaces.find(request.namespace);
-  const fail = (why: string) => apply(request, policy, binding, why, undefined);
-  const all =
-    spec.paramKind === undefined ? [undefined] : await findParams(state, findKind, request, spec.paramKind, binding);
-  if (all.length === 0 && binding.spec?.paramRef?.parameterNotFoundAction !== "Allow")
-    return fail("failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction");
-  for (const params of all) {
-    const variables = policyVariables(request, spec, params, namespace);
-    try {
-      if (!(spec.matchConditions ?? []).every(({ expression }) => evaluate(expression, variables) === true)) continue;
-    } catch (error) {
-      if (spec.failurePolicy === "Ignore") continue;
-      return fail(`match condition failed: ${firstLine(error)}`);
-    }
-    annotate(request, policy, variables, evaluate, fail);
-    for (const validation of spec.validations ?? []) {
-      const problem = check(validation, variables, evaluate, spec.failurePolicy);
-      if (problem !== undefined) apply(request, policy, binding, problem, validation.reason);
-    }
-  }
+  matched: Matched,
+): Promise<Verdict[]> {
+  const all = await findParams(state, kinds(), request, spec.paramKind, binding.spec?.paramRef);
+  const isNamespace = request.resource.group === "" && request.resource.resource === "namespaces";
+  const namespace =
+    request.namespace === "" || isNamespace ? undefined : await state.namespaces.find(request.namespace);
+  const { verdictOf } = await import("./policy-verdict.ts");
+  const verdicts: Verdict[] = [];
+  for (const params of all)
+    verdicts.push(await verdictOf(spec, { request, matched, authorizers, params, namespace: namespace as KubeObject }));
+  return verdicts;
 }
 
-type Evaluate = (expression: string, variables: Record<string, unknown>) => unknown;
-
-const maxAnnotationBytes = 10 * 1024;
-
-/** What the policy has to say for the audit log, whatever it decides: `NAME/key`. A value of null says nothing. */
-function annotate(
-  request: AdmissionRequest,
-  { metadata, spec = {} }: Policy,
-  variables: Record<string, unknown>,
-  evaluate: Evaluate,
-  fail: (why: string) => void,
-): void {
-  for (const { key, valueExpression } of spec.auditAnnotations ?? []) {
-    try {
-      const value = evaluate(valueExpression, variables);
-      if (typeof value === "string" && value.trim() !== "")
-        request.annotate(`${metadata.name}/${key}`, value.trim().slice(0, maxAnnotationBytes));
-      else if (value !== null && typeof value !== "string")
-        throw new Error(
-          "valueExpression resulted in unsupported return type. Return type must be either string or null",
-        );
-    } catch (error) {
-      if (spec.failurePolicy !== "Ignore")
-        fail(`expression '${valueExpression}' resulted in error: ${firstLine(error)}`);
-    }
+function carryOut(request: AdmissionRequest, policy: Policy, binding: Binding, verdict: Verdict): Denial[] {
+  const actions = binding.spec?.validationActions ?? [];
+  const denials: Denial[] = verdict.annotationProblems.map((message) => ({ policy, binding, message }));
+  for (const { message, reason, index } of verdict.failures) {
+    const names = { policy: policy.metadata.name, binding: binding.metadata.name };
+    if (actions.includes("Deny")) denials.push({ policy, binding, message, reason });
+    if (actions.includes("Warn"))
+      request.warn(
+        `Validation failed for ValidatingAdmissionPolicy '${names.policy}' with binding '${names.binding}': ${message}`,
+      );
+    if (actions.includes("Audit"))
+      request.annotate(
+        "validation.policy.admission.k8s.io/validation_failure",
+        JSON.stringify([{ message, ...names, expressionIndex: index, validationActions: actions }]),
+      );
   }
+  return denials;
 }
 
-const firstLine = (error: unknown): string => messageOf(error).split("\n")[0]!;
+const codes: Readonly<Record<string, number>> = { Unauthorized: 401, Forbidden: 403, RequestEntityTooLarge: 413 };
 
-function check(
-  validation: k8s.Validation,
-  variables: Record<string, unknown>,
-  evaluate: Evaluate,
-  failurePolicy: string | undefined,
-): string | undefined {
-  const { expression, message, messageExpression } = validation;
-  try {
-    if (evaluate(expression, variables) === true) return undefined;
-  } catch (error) {
-    if (failurePolicy === "Ignore") return undefined;
-    return `expression '${expression}' resulted in error: ${firstLine(error)}`;
-  }
-  const fixed = message?.trim() || `failed expression: ${expression.trim()}`;
-  if (messageExpression === undefined) return fixed;
-  try {
-    const text = evaluate(messageExpression, variables);
-    return typeof text === "string" && text.trim() !== "" ? text.trim() : fixed;
-  } catch {
-    return fixed; // Upstream does the same.
-  }
-}
-
-/** Denies, warns or audits, as the binding says. */
-function apply(
-  request: AdmissionRequest,
-  policy: Policy,
-  binding: Binding,
-  why: string,
-  reason: string | undefined,
-): void {
-  const where = `ValidatingAdmissionPolicy '${policy.metadata.name}' with binding '${binding.metadata.name}'`;
-  const actions = binding.spec?.validationActions ?? ["Deny"];
-  if (actions.includes("Audit"))
-    request.annotate(
-      "validation.policy.admission.k8s.io/validation_failure",
-      JSON.stringify([{ message: why, policy: policy.metadata.name, binding: binding.metadata.name }]),
-    );
-  if (actions.includes("Warn")) request.warn(`Validation failed for ${where}: ${why}`);
-  if (!actions.includes("Deny")) return;
-  const message = `${where} denied request: ${why}`;
-  const { resource, object, name } = request;
-  const plain = forbiddenError(
-    { group: resource.group, plural: resource.resource },
-    name || object?.metadata.name || "",
-    message,
-  );
-  const status = plain.details["status"] as { message: string; details: object };
-  throw statusError("permissionDenied", {
+function refusal({ resource, object, name }: AdmissionRequest, { policy, binding, message, reason }: Denial) {
+  const by = binding === undefined ? "" : ` with binding '${binding.metadata.name}'`;
+  const why = `ValidatingAdmissionPolicy '${policy.metadata.name}'${by} denied request: ${message}`;
+  const named = { group: resource.group, plural: resource.resource };
+  const status = forbiddenError(named, name || object?.metadata.name || "", why).details["status"] as {
+    message: string;
+    details: object;
+  };
+  return statusError("permissionDenied", {
     message: status.message,
-    code: { Unauthorized: 401, Forbidden: 403, RequestEntityTooLarge: 413 }[reason ?? ""] ?? 422,
+    code: codes[reason ?? ""] ?? 422,
     reason: reason ?? "Invalid",
-    details: { ...status.details, causes: [{ message }] },
+    details: { ...status.details, causes: [{ message: why }] },
   });
-}
-
-async function findParams(
-  state: ClusterState,
-  findKind: FindKind,
-  request: AdmissionRequest,
-  { apiVersion = "", kind = "" }: k8s.ParamKind,
-  { spec }: Binding,
-): Promise<KubeObject[]> {
-  const found = findKind(apiVersion, kind);
-  const ref = spec?.paramRef;
-  if (found === undefined || ref === undefined) return [];
-  const client = state.client.of(defineResource(apiVersion, found.plural, kind, found.namespaced));
-  const namespace = found.namespaced ? ref.namespace || request.namespace : undefined;
-  const { items } = await client.list({ namespace });
-  return (items as KubeObject[]).filter(({ metadata }) =>
-    ref.name ? metadata.name === ref.name : selects(ref.selector, metadata.labels),
-  );
 }

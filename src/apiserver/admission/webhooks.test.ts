@@ -225,7 +225,7 @@ test("match conditions choose who is asked; who wants it is asked again after ot
     assert.deepEqual(await make("two"), ["first", "second", "fourth", "first"]);
     assert.match(
       await refusal(make("four")),
-      /admission webhook "fourth.example.com": match condition failed: .*missing/,
+      /configmaps "four" is forbidden: expression 'object.*' resulted in error: no such key: missing$/,
     );
   } finally {
     await cluster.close();

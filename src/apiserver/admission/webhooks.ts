@@ -2,10 +2,13 @@ import type { k8s, KubeObject } from "../../api/index.ts";
 import { messageOf, randomUuid } from "../../base/index.ts";
 import type { Logger, Random } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
-import type { Admission, AdmissionRequest } from "../machinery/pipeline.ts";
+import type { Kind } from "../machinery/kind.ts";
+import type { Admission, AdmissionRequest, Authorizer } from "../machinery/pipeline.ts";
 import { statusError } from "../machinery/status.ts";
 import { callWebhook } from "../webhook-client.ts";
-import { ruleMatches, selectorsMatch } from "./webhook-match.ts";
+import type { Matched } from "./equivalents.ts";
+import { refuse } from "./plugin.ts";
+import { matchRules, selectorsMatch } from "./webhook-match.ts";
 
 type Hook = k8s.MutatingWebhook & k8s.ValidatingWebhook;
 const ownGroup = "admissionregistration.k8s.io";
@@ -20,46 +23,37 @@ interface Answer {
   auditAnnotations?: Record<string, string>;
 }
 
+interface Context {
+  readonly state: ClusterState;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Every kind that is served now: custom ones come and go. */
+  readonly kinds: () => readonly Kind[];
+  readonly authorizers: readonly Authorizer[];
+}
+
+type Configuration = k8s.ValidatingWebhookConfiguration | k8s.MutatingWebhookConfiguration;
+
 /**
  * Admission webhooks (https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/): mutating ones one after
  * another, by configuration and then by place; validating ones side by side.
  */
-export function webhooks(
-  state: ClusterState,
-  random: Random,
-  log: Logger,
-): { mutating: Admission; validating: Admission } {
-  const matching = async (
-    configurations: readonly {
-      webhooks?: readonly (k8s.MutatingWebhook | k8s.ValidatingWebhook)[];
-      metadata: k8s.ObjectMeta;
-    }[],
-    request: AdmissionRequest,
-  ): Promise<Hook[]> => {
-    // Nothing may stand between an administrator and a webhook that refuses everything.
-    if (request.resource.group === ownGroup) return [];
-    const hooks = configurations
-      .toSorted((a, b) => (a.metadata.name! < b.metadata.name! ? -1 : 1))
-      .flatMap((configuration) => (configuration.webhooks ?? []) as Hook[])
-      .filter((hook) => (hook.rules ?? []).some((rule) => ruleMatches(rule, request)));
-    const selected = await Promise.all(
-      hooks.map(async (hook) => (await selectorsMatch(state, request, hook)) && conditionsHold(hook, request)),
-    );
-    return hooks.filter((_hook, index) => selected[index]);
-  };
-  const ask = (hook: Hook, request: AdmissionRequest) => askOne(state, random, log, hook, request);
+export function webhooks(context: Context): { mutating: Admission; validating: Admission } {
+  const { state } = context;
   return {
     mutating: {
       async mutate(request) {
         const configurations = (state.mutatingWebhooks.now ?? (await state.mutatingWebhooks.ready())).list();
         if (configurations.length === 0) return;
-        const hooks = await matching(configurations, request);
+        const hooks = hooksOf(configurations, request);
         /** The object as each webhook left it: who sees another one later on may be asked again. */
         const left = new Map<Hook, string>();
         const askAndPatch = async (hook: Hook) => {
-          const answer = await ask(hook, request);
-          if (answer?.patch !== undefined && request.object !== undefined)
-            request.object = await applyPatch(request.object, answer.patch, hook.name);
+          const matched = await matching(context, hook, request);
+          if (matched === undefined) return;
+          const answer = await askOne(context, hook, request, matched);
+          if (answer?.patch !== undefined && matched.object !== undefined)
+            request.object = await matched.back(await applyPatch(matched.object, answer.patch, hook.name));
           if (hook.reinvocationPolicy === "IfNeeded") left.set(hook, JSON.stringify(request.object));
         };
         for (const hook of hooks) await askAndPatch(hook);
@@ -70,41 +64,58 @@ export function webhooks(
       async validate(request) {
         const configurations = (state.validatingWebhooks.now ?? (await state.validatingWebhooks.ready())).list();
         if (configurations.length === 0) return;
-        await Promise.all((await matching(configurations, request)).map((hook) => ask(hook, request)));
+        await Promise.all(
+          hooksOf(configurations, request).map(async (hook) => {
+            const matched = await matching(context, hook, request);
+            if (matched !== undefined) await askOne(context, hook, request, matched);
+          }),
+        );
       },
     },
   };
 }
 
-/** https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#matching-requests-matchconditions */
-async function conditionsHold(hook: Hook, request: AdmissionRequest): Promise<boolean> {
-  const { matchConditions = [], failurePolicy, name } = hook;
+/** Nothing may stand between an administrator and a webhook that refuses everything. */
+function hooksOf(configurations: readonly Configuration[], { resource }: AdmissionRequest): Hook[] {
+  if (resource.group === ownGroup) return [];
+  return configurations
+    .toSorted((a, b) => (a.metadata.name! < b.metadata.name! ? -1 : 1))
+    .flatMap((configuration) => (configuration.webhooks ?? []) as Hook[]);
+}
+
+/** The request as the webhook wants to see it, undefined when it is not asked. */
+async function matching(context: Context, hook: Hook, request: AdmissionRequest): Promise<Matched | undefined> {
+  const matched = await matchRules(context.kinds, request, hook.rules ?? [], hook.matchPolicy);
+  if (matched === undefined || !(await selectorsMatch(context.state, request, hook))) return undefined;
+  return (await conditionsHold(context, hook, request, matched)) ? matched : undefined;
+}
+
+async function conditionsHold(
+  { authorizers }: Context,
+  { matchConditions = [], failurePolicy }: Hook,
+  request: AdmissionRequest,
+  matched: Matched,
+): Promise<boolean> {
   if (matchConditions.length === 0) return true;
-  const { evaluate, policyVariables } = await import("./policy-variables.ts");
-  const variables = policyVariables(request, {}, undefined, undefined);
-  let problem: string | undefined;
-  for (const { expression } of matchConditions) {
-    try {
-      // One that is false decides, whatever went wrong with the others.
-      if (evaluate(expression, variables) !== true) return false;
-    } catch (error) {
-      problem ??= messageOf(error).split("\n")[0];
-    }
+  const [{ Expressions }, { Budget, PER_MATCH_CONDITIONS }] = await Promise.all([
+    import("./policy-variables.ts"),
+    import("../../cel/index.ts"),
+  ]);
+  const expressions = new Expressions({ request, matched, authorizers });
+  try {
+    return await expressions.allHold(matchConditions, new Budget(PER_MATCH_CONDITIONS));
+  } catch (error) {
+    if (failurePolicy === "Ignore") return false;
+    throw refuse(request, messageOf(error));
   }
-  if (problem === undefined) return true;
-  if (failurePolicy === "Ignore") return false;
-  throw statusError("permissionDenied", {
-    message: `admission webhook ${JSON.stringify(name)}: match condition failed: ${problem}`,
-  });
 }
 
 /** The answer of a webhook that allows; undefined when it could not be asked and may be ignored. Throws its refusal. */
 async function askOne(
-  state: ClusterState,
-  random: Random,
-  log: Logger,
+  { state, random, log }: Context,
   hook: Hook,
   request: AdmissionRequest,
+  matched: Matched,
 ): Promise<Answer | undefined> {
   if (request.dryRun && hook.sideEffects !== "None" && hook.sideEffects !== "NoneOnDryRun")
     throw statusError("invalidArgument", {
@@ -113,7 +124,11 @@ async function askOne(
   const uid = randomUuid(random);
   let answer: Answer | undefined;
   try {
-    const review = { apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", request: reviewOf(request, uid) };
+    const review = {
+      apiVersion: "admission.k8s.io/v1",
+      kind: "AdmissionReview",
+      request: reviewOf(request, matched, uid),
+    };
     const reply = await callWebhook(state, hook.clientConfig, review, (hook.timeoutSeconds ?? 10) * 1000);
     answer = reply["response"] as Answer | undefined;
     if (answer?.uid !== uid) throw new Error(`expected response.uid="${uid}", got "${answer?.uid ?? ""}"`);
@@ -145,8 +160,9 @@ function refusal(name: string, { status }: Answer) {
   });
 }
 
-function reviewOf(request: AdmissionRequest, uid: string): object {
-  const { kind, resource, subresource, name, namespace, operation, user, object, oldObject, dryRun, options } = request;
+function reviewOf(request: AdmissionRequest, matched: Matched, uid: string): object {
+  const { subresource, name, namespace, operation, user, dryRun, options } = request;
+  const { kind, resource, object, oldObject } = matched;
   const userInfo = { username: user.name, uid: user.uid, groups: user.groups, extra: user.extra };
   const withoutEmpty = {
     ...(subresource === "" ? {} : { subResource: subresource, requestSubResource: subresource }),
@@ -158,8 +174,8 @@ function reviewOf(request: AdmissionRequest, uid: string): object {
     uid,
     kind,
     resource,
-    requestKind: kind,
-    requestResource: resource,
+    requestKind: request.kind,
+    requestResource: request.resource,
     operation,
     userInfo,
     object: object ?? null,

@@ -39,10 +39,18 @@ class Step {
     this.known = known;
   }
 }
-export class Authorizer extends Step {}
+export class ResourceCheck extends Step {}
+/** The variable `authorizer`; whoever makes it says what its own request is about. */
+export class Authorizer extends Step {
+  readonly requestResource: ResourceCheck;
+  constructor(ask: Ask, known: Known & { readonly requestResource?: Known } = {}) {
+    const { requestResource, ...rest } = known;
+    super(ask, rest);
+    this.requestResource = new ResourceCheck(ask, requestResource);
+  }
+}
 class PathCheck extends Step {}
 class GroupCheck extends Step {}
-export class ResourceCheck extends Step {}
 class Decision {
   readonly answer: Answer;
   constructor(answer: Answer) {

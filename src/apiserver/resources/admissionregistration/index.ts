@@ -10,6 +10,11 @@ type Binding = k8s.ValidatingAdmissionPolicyBinding;
 const webhookConfiguration = (reinvocation: boolean): Peculiarities => ({
   hasGeneration: true,
   validate: validateWebhooks,
+  async validateExpressions(object, old) {
+    const hooks = (object as Config).webhooks ?? [];
+    if (hooks.every(({ matchConditions }) => (matchConditions ?? []).length === 0)) return [];
+    return (await import("./expressions.ts")).validateHookExpressions(object, old);
+  },
   fillDefaults(object) {
     for (const hook of (object as Config).webhooks ?? []) {
       hook.failurePolicy ??= "Fail";
@@ -40,6 +45,8 @@ export const admissionregistrationKinds: GroupKinds = {
     hasGeneration: true,
     validate: validatePolicy,
     validateUpdate: (object, _old, { subresource }) => (subresource === "status" ? [] : validatePolicy(object)),
+    validateExpressions: async (object, old) =>
+      (await import("./expressions.ts")).validatePolicyExpressions(object, old),
     fillDefaults(object) {
       const spec = ((object as Policy).spec ??= {});
       spec.failurePolicy ??= "Fail";
