@@ -111,7 +111,7 @@ test("a CSI driver registers: CSINode and the node's labels say so", async () =>
 });
 
 test("a claim's volume is attached, staged once, published for each Pod, expanded, and given back", async () => {
-  await k.apply(csiDriver({}), ...claimOf("attached"));
+  await k.apply(csiDriver({ tokenRequests: [{ audience: "vault" }] }), ...claimOf("attached"));
   await k.apply(
     using("first", "attached", `echo kept > /data/file; ${FOREVER}`, { securityContext: { fsGroup: 1234 } }),
   );
@@ -140,6 +140,9 @@ test("a claim's volume is attached, staged once, published for each Pod, expande
   const [publish] = driver.publishes;
   assert.equal(publish!["volumeContext"]["csi.storage.k8s.io/pod.name"], "first");
   assert.equal(publish!["volumeContext"]["kind"], "fast");
+  const tokens = JSON.parse(publish!["volumeContext"]["csi.storage.k8s.io/serviceAccount.tokens"]);
+  const { aud, sub } = JSON.parse(Buffer.from(tokens.vault.token.split(".")[1], "base64url").toString());
+  assert.deepEqual([aud, sub], [["vault"], "system:serviceaccount:default:default"]);
   assert.deepEqual(publish!["publishContext"], { device: "/dev/x" });
   assert.equal(publish!["volumeCapability"].accessMode.mode, "SINGLE_NODE_WRITER");
 
@@ -160,12 +163,18 @@ test("a claim's volume is attached, staged once, published for each Pod, expande
     async () => (await node()).status.volumesAttached?.[0]?.name === inUse,
   );
 
-  await k.kubectl("delete", "pod", "first", "second", "--now");
+  await k.apply(using("finishes", "attached", "cat /data/file"));
+  assert.equal(await k.finished("finishes"), "kept\n");
+  await eventually(
+    "the volume of a Pod that has ended to be given back",
+    () => driver.calls.filter((call) => call.startsWith("NodeUnpublishVolume")).length === 1,
+  );
+  await k.kubectl("delete", "pod", "first", "second", "finishes", "--now");
   await eventually("the attachment to go", async () => (await attachments()).length === 0);
   const names = driver.calls.map((call) => call.split(" ")[0]);
   const count = (name: string) => names.filter((one) => one === name).length;
   assert.ok(count("NodeExpandVolume") >= 1);
-  assert.equal(count("NodeUnpublishVolume"), 2);
+  assert.equal(count("NodeUnpublishVolume"), 3);
   assert.equal(count("NodeUnstageVolume"), 1);
   assert.equal(names.at(-1), "NodeUnstageVolume");
   assert.deepEqual((await node()).status.volumesInUse ?? [], []);

@@ -26,6 +26,7 @@ import type { DnsOptions } from "./runtime/name-resolution.ts";
 import { StatusWriter } from "./status/status-writer.ts";
 import { IdRanges } from "./userns/id-ranges.ts";
 import { Upkeep } from "./upkeep/upkeep.ts";
+import { TokenCache } from "./volumes/tokens.ts";
 import { Volumes } from "./volumes/volumes.ts";
 
 export interface KubeletOptions {
@@ -65,6 +66,7 @@ export class Kubelet {
   #shuttingDown = false;
   readonly #csiDrivers: CsiDrivers;
   readonly #csi: CsiVolumes;
+  readonly #tokens: TokenCache;
   readonly #devices: DeviceManager;
   readonly #plugins: PluginRegistry;
   #podResources: { close(): Promise<void> } | undefined;
@@ -78,8 +80,10 @@ export class Kubelet {
     this.#options = this.#staticPods ? { ...options, api: this.#staticPods.api } : options;
     const { runtimeDir } = options;
     this.#csiDrivers = new CsiDrivers(options);
+    this.#tokens = new TokenCache(options.api, options.clock);
     this.#csi = new CsiVolumes({
       ...options,
+      tokens: this.#tokens,
       drivers: this.#csiDrivers,
       mountsRoot: path.join(runtimeDir, "pods"),
       pluginsRoot: path.join(runtimeDir, "plugins"),
@@ -242,6 +246,7 @@ export class Kubelet {
         host,
         clock,
         csi: this.#csi,
+        tokens: this.#tokens,
         podsRoot: path.join(dataDir, "pods"),
         mountsRoot: path.join(this.#options.runtimeDir, "pods"),
       }),

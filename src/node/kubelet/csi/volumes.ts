@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, rmdir } from "node:fs/promises";
 import path from "node:path";
-import { failedPrecondition, KeyedMutex, notFound, parseQuantity, type Clock } from "../../../base/index.ts";
+import { failedPrecondition, KeyedMutex, notFound, parseQuantity, rfc3339, type Clock } from "../../../base/index.ts";
 import type { KubeletApi } from "../kubelet-api.ts";
 import type { k8s, Pod, Volume } from "../pod/imports.ts";
 import type { CsiDriver, StageRequest, VolumeCapability } from "./driver.ts";
 import type { CsiDrivers } from "./drivers.ts";
+import type { TokenCache } from "../volumes/tokens.ts";
 import { giveToGroup } from "./ownership.ts";
 import {
   accessMode,
@@ -24,6 +25,7 @@ export interface CsiVolumesOptions {
   readonly api: KubeletApi;
   readonly clock: Clock;
   readonly drivers: CsiDrivers;
+  readonly tokens: TokenCache;
   readonly nodeName: string;
   /** `mountsRoot/UID` holds what is mounted for a Pod. */
   readonly mountsRoot: string;
@@ -50,6 +52,11 @@ interface Wanted {
   readonly volume: k8s.PersistentVolume | undefined;
 }
 
+const TOKENS = "csi.storage.k8s.io/serviceAccount.tokens";
+const DEFAULT_TOKEN_SECONDS = 3600;
+/** A driver that asks to be asked again (requiresRepublish) is so with the Pod's regular rounds, not with every round. */
+const REPUBLISH_MS = 30_000;
+
 /** How long one round waits for the attachment; the next one waits on. */
 const ATTACH_WAIT_MS = 5_000;
 const ATTACH_LOOK_MS = 200;
@@ -62,8 +69,8 @@ export class CsiVolumes {
   readonly #options: CsiVolumesOptions;
   /** By driver and handle: one thing at a time with each volume, as CSI asks. */
   readonly #alone = new KeyedMutex();
-  /** Targets that this process has published. */
-  readonly #published = new Set<string>();
+  /** Targets that this process has published, and when last. Monotonic. */
+  readonly #published = new Map<string, number>();
   readonly #inUse = new Set<string>();
 
   constructor(options: CsiVolumesOptions) {
@@ -128,17 +135,24 @@ export class CsiVolumes {
     const folder = path.join(this.#options.mountsRoot, pod.metadata.uid!, "volumes", CSI_FOLDER, wanted.name);
     return this.#alone.run(`${wanted.driver}^${wanted.handle}`, async () => {
       const target = targetOf(folder);
-      if (!this.#published.has(target)) {
-        await this.#publish(pod, wanted, folder);
-        this.#published.add(target);
-      }
+      const nowMs = this.#options.clock.monotonicMs();
+      const lastMs = this.#published.get(target);
+      if (lastMs !== undefined && nowMs - lastMs < REPUBLISH_MS) return target;
+      const facts = (await this.#options.api.csiDriver(wanted.driver))?.spec;
+      if (lastMs === undefined || facts?.requiresRepublish)
+        await this.#publish(pod, wanted, { folder, facts, again: lastMs !== undefined });
+      this.#published.set(target, nowMs);
       return target;
     });
   }
 
-  async #publish(pod: Pod, wanted: Wanted, folder: string): Promise<void> {
+  /** `again`: for the driver to renew what it has put there; nothing else is done over. */
+  async #publish(
+    pod: Pod,
+    wanted: Wanted,
+    { folder, facts, again }: { folder: string; facts: k8s.CSIDriverSpec | undefined; again: boolean },
+  ): Promise<void> {
     const driver = this.#options.drivers.get(wanted.driver);
-    const facts = (await this.#options.api.csiDriver(wanted.driver))?.spec;
     const inline = wanted.volume === undefined;
     if (inline && !facts?.volumeLifecycleModes?.includes("Ephemeral"))
       throw failedPrecondition(
@@ -166,7 +180,7 @@ export class CsiVolumes {
       volumeContext: wanted.attributes,
       volumeCapability: capability(driver, wanted, driverSetsGroup ? fsGroup : undefined),
     };
-    if (stagingPath !== undefined) {
+    if (stagingPath !== undefined && !again) {
       await mkdir(stagingPath, { recursive: true, mode: 0o750 });
       await driver.stage({ ...request, secrets: await this.#secret(wanted.stageSecret) });
     }
@@ -175,12 +189,33 @@ export class CsiVolumes {
       targetPath: targetOf(folder),
       readonly: wanted.readOnly,
       secrets: await this.#secret(wanted.publishSecret),
-      volumeContext: { ...wanted.attributes, ...(facts?.podInfoOnMount ? podInfo(pod, inline) : {}) },
+      volumeContext: await this.#context(pod, wanted, facts),
     });
-    if (fsGroup !== undefined && !driverSetsGroup && !wanted.block && takesFsGroup(facts?.fsGroupPolicy, wanted)) {
+    const chownable = !again && !driverSetsGroup && !wanted.block;
+    if (fsGroup !== undefined && chownable && takesFsGroup(facts?.fsGroupPolicy, wanted)) {
       const onlyRoot = pod.spec?.securityContext?.fsGroupChangePolicy === "OnRootMismatch";
       await giveToGroup(targetOf(folder), fsGroup, onlyRoot);
     }
+  }
+
+  /** What the driver is told of the volume, and of its Pod as far as it asks: https://kubernetes-csi.github.io/docs/token-requests.html */
+  async #context(
+    pod: Pod,
+    { attributes, volume }: Wanted,
+    facts: k8s.CSIDriverSpec | undefined,
+  ): Promise<Record<string, string>> {
+    const requests = facts?.tokenRequests ?? [];
+    const tokens = await Promise.all(
+      requests.map(async ({ audience, expirationSeconds = DEFAULT_TOKEN_SECONDS }) => {
+        const { token, expirationMs } = await this.#options.tokens.token(pod, audience || undefined, expirationSeconds);
+        return [audience, { token, expirationTimestamp: rfc3339(expirationMs) }] as const;
+      }),
+    );
+    return {
+      ...attributes,
+      ...(facts?.podInfoOnMount ? podInfo(pod, volume === undefined) : {}),
+      ...(tokens.length > 0 ? { [TOKENS]: JSON.stringify(Object.fromEntries(tokens)) } : {}),
+    };
   }
 
   /** Waits a while for the driver's attacher. Returns what it wants the node to know. */

@@ -165,6 +165,7 @@ export class PodWorker {
     if (this.#failure || pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded") {
       await this.#stop(observed);
       await this.#report(pod, await observe(context.runtime, this.uid), true);
+      await context.volumes.release(this.uid);
       return RESYNC_MS;
     }
 
@@ -175,6 +176,7 @@ export class PodWorker {
     await this.#watchProbes(pod, after);
     const done = steps.some((step) => step.type === "stopPod");
     await this.#report(pod, after, done);
+    if (done) await context.volumes.release(this.uid);
     await collectDead(context.runtime, after);
     if (results.changed && !done) this.#again = true;
     return Math.min(results.retryMs, this.#untilDeadlineMs(pod));
@@ -261,7 +263,7 @@ export class PodWorker {
 
   /** What API objects say in mounted files follows them, and tokens are renewed in time. */
   async #refreshVolumes(pod: Pod, sandboxId: string): Promise<void> {
-    if (!pod.spec?.volumes?.some((volume) => isFromApi(volume) || volume.persistentVolumeClaim)) return;
+    if (!pod.spec?.volumes?.some((volume) => isFromApi(volume) || volume.persistentVolumeClaim || volume.csi)) return;
     const sandbox = await this.#context.runtime.podSandboxStatus(sandboxId);
     await this.#context.volumes.prepare(pod, podFacts(this.#context, pod, sandbox)).catch((error: unknown) => {
       this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));

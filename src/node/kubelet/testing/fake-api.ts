@@ -53,7 +53,7 @@ export class FakeKubeletApi implements KubeletApi {
     return undefined;
   }
   async createToken() {
-    return { token: "token", expirationMs: Number.MAX_SAFE_INTEGER };
+    return { token: "token", expirationMs: Date.UTC(2100, 0) };
   }
   async writePodStatus(pod: k8s.Pod, status: k8s.PodStatus): Promise<k8s.Pod> {
     const stored = this.podsByUid.get(pod.metadata.uid!);

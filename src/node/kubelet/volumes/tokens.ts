@@ -7,22 +7,27 @@ const RENEW_AT = 0.8;
 const MAX_AGE_MS = 24 * 3600 * 1000;
 const MAX_CACHED = 10_000;
 
+export interface PodToken {
+  readonly token: string;
+  readonly expirationMs: number;
+}
+
 /** Service-account tokens of this node's Pods, asked for once and renewed in time. */
 export class TokenCache {
   readonly #api: KubeletApi;
   readonly #clock: Clock;
-  readonly #tokens = new Map<string, { token: string; renewAtMs: number }>();
+  readonly #tokens = new Map<string, PodToken & { renewAtMs: number }>();
 
   constructor(api: KubeletApi, clock: Clock) {
     this.#api = api;
     this.#clock = clock;
   }
 
-  async token(pod: Pod, audience: string | undefined, expirationSeconds: number): Promise<string> {
+  async token(pod: Pod, audience: string | undefined, expirationSeconds: number): Promise<PodToken> {
     const key = [pod.metadata.uid, audience ?? "", expirationSeconds].join("/");
     const cached = this.#tokens.get(key);
     const nowMs = this.#clock.nowMs();
-    if (cached && nowMs < cached.renewAtMs) return cached.token;
+    if (cached && nowMs < cached.renewAtMs) return cached;
     const { token, expirationMs } = await this.#api.createToken(
       pod.metadata.namespace!,
       pod.spec?.serviceAccountName ?? "default",
@@ -33,8 +38,9 @@ export class TokenCache {
       },
     );
     if (this.#tokens.size >= MAX_CACHED) this.#tokens.clear();
-    this.#tokens.set(key, { token, renewAtMs: nowMs + Math.min((expirationMs - nowMs) * RENEW_AT, MAX_AGE_MS) });
-    return token;
+    const renewAtMs = nowMs + Math.min((expirationMs - nowMs) * RENEW_AT, MAX_AGE_MS);
+    this.#tokens.set(key, { token, expirationMs, renewAtMs });
+    return { token, expirationMs };
   }
 
   forget(podUid: string): void {

@@ -10,7 +10,7 @@ import type { Container, cri, Pod, Volume } from "../pod/imports.ts";
 import { writeAtomically, type Payload } from "./atomic-writer.ts";
 import { BlockDevices } from "./block-devices.ts";
 import { configMapFiles, downwardFiles, projectedFiles, secretFiles } from "./payloads.ts";
-import { TokenCache } from "./tokens.ts";
+import type { TokenCache } from "./tokens.ts";
 
 /** Where a volume's content is on this node, or which image it is. */
 export interface MountedVolume {
@@ -27,6 +27,7 @@ export interface VolumesOptions {
   readonly host: KubeletHost;
   readonly clock: Clock;
   readonly csi: CsiVolumes;
+  readonly tokens: TokenCache;
   /** `podsRoot/UID` holds what a Pod has on disk. */
   readonly podsRoot: string;
   /** `mountsRoot/UID` holds what is mounted for it: volumes in memory, pinned subpaths. Below the runtime directory, which the OCI runtime shares. */
@@ -39,12 +40,10 @@ export interface VolumesOptions {
  */
 export class Volumes {
   readonly #options: VolumesOptions;
-  readonly #tokens: TokenCache;
   readonly #blockDevices: BlockDevices;
 
   constructor(options: VolumesOptions) {
     this.#options = options;
-    this.#tokens = new TokenCache(options.api, options.clock);
     this.#blockDevices = new BlockDevices(options);
   }
 
@@ -108,7 +107,8 @@ export class Volumes {
     const sources = {
       configMap: (namespace: string, name: string) => api.configMap(namespace, name),
       secret: (namespace: string, name: string) => api.secret(namespace, name),
-      token: (of: Pod, audience: string | undefined, seconds: number) => this.#tokens.token(of, audience, seconds),
+      token: async (of: Pod, audience: string | undefined, seconds: number) =>
+        (await this.#options.tokens.token(of, audience, seconds)).token,
     };
     if (volume.configMap) return configMapFiles(pod, volume.configMap, sources);
     if (volume.secret) return secretFiles(pod, volume.secret, sources);
@@ -229,7 +229,13 @@ export class Volumes {
   }
 
   async teardown(uid: string): Promise<void> {
-    this.#tokens.forget(uid);
+    this.#options.tokens.forget(uid);
+    await this.release(uid);
+    await rm(this.podFolder(uid), { recursive: true, force: true });
+  }
+
+  /** Gives back what is mounted for a Pod that has ended; what it has on disk stays until it is deleted. Idempotent. */
+  async release(uid: string): Promise<void> {
     const mounts = this.#mountFolder(uid);
     // Pinned subpaths first: a driver can't unmount what they hold.
     for (const mount of await this.#options.host.mountsBelow(path.join(mounts, "subpaths")))
@@ -237,7 +243,7 @@ export class Volumes {
     await this.#options.csi.teardown(uid);
     await this.#blockDevices.teardown(uid);
     for (const mount of await this.#options.host.mountsBelow(mounts)) await this.#options.host.unmount(mount);
-    await Promise.all([mounts, this.podFolder(uid)].map((folder) => rm(folder, { recursive: true, force: true })));
+    await rm(mounts, { recursive: true, force: true });
   }
 
   /** Pods that left something on this node. */
