@@ -28,11 +28,7 @@ export function localVolumesService(
           if (!hasCode(error, "alreadyExists")) throw error;
         });
       const { volumes: contents, snapshots } = localContents(context.dataDir);
-      // Directories of this machine are no directories of a node elsewhere.
-      const isLocalNode = (name: string) => {
-        const entry = roster.find(name);
-        return entry !== undefined && !entry.elsewhere;
-      };
+      const isLocalNode = (name: string) => roster.find(name) !== undefined;
       const common = {
         ...context,
         client,
