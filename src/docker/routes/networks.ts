@@ -110,9 +110,9 @@ async function create(
   if (PREDEFINED.has(body.Name ?? "")) {
     throw permissionDenied(`operation is not permitted on predefined ${body.Name} network`);
   }
-  if (body.Ingress || body.ConfigOnly || body.ConfigFrom?.Network || body.Scope === "swarm") {
-    throw failedPrecondition("this node is not a swarm manager: ingress, config-only and swarm networks need one", {
-      hint: "make a local network, without --ingress, --config-only, --config-from and --scope",
+  if (body.Ingress || body.Scope === "swarm") {
+    throw failedPrecondition("this node is not a swarm manager: ingress and swarm networks need one", {
+      hint: "make a local network, without --ingress and --scope",
     });
   }
   const network = await networks.create(specOf(body));
@@ -129,6 +129,8 @@ function specOf(body: DockerNetworkCreateBody): NetworkSpec {
     enableIPv6: body.EnableIPv6 ?? false,
     options: body.Options ?? {},
     labels: body.Labels ?? {},
+    configOnly: body.ConfigOnly ?? false,
+    ...(body.ConfigFrom?.Network && { configFrom: body.ConfigFrom.Network }),
     ipam: {
       driver: body.IPAM?.Driver || "default",
       options: body.IPAM?.Options ?? {},
@@ -158,8 +160,8 @@ function networkView(networks: NetworkService, network: Network, withContainers:
     Internal: network.internal,
     Attachable: network.attachable,
     Ingress: false,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
+    ConfigFrom: { Network: network.configFrom ?? "" },
+    ConfigOnly: network.template !== undefined,
     Containers: Object.fromEntries(
       containers.map(({ sandbox, endpoint }) => [
         sandbox.spec.id,
@@ -178,15 +180,15 @@ function networkView(networks: NetworkService, network: Network, withContainers:
 }
 
 function ipamView(network: Network): DockerIpam {
-  const config = network.pools.map((pool) => ({
+  const config = (network.template?.ipam?.config ?? network.pools).map((pool) => ({
     Subnet: pool.subnet,
     ...(pool.ipRange && { IPRange: pool.ipRange }),
-    Gateway: pool.gateway,
+    ...(pool.gateway && { Gateway: pool.gateway }),
     ...(pool.auxiliaryAddresses && { AuxiliaryAddresses: { ...pool.auxiliaryAddresses } }),
   }));
   return {
     Driver: network.ipamDriver,
-    Options: Object.keys(network.ipamOptions).length > 0 ? { ...network.ipamOptions } : null,
+    Options: network.predefined ? null : { ...network.ipamOptions },
     Config: config.length > 0 || !network.predefined ? config : null,
   };
 }

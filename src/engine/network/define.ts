@@ -55,7 +55,24 @@ export function defineNetwork(spec: NetworkSpec, driver: NetworkDriver, around: 
     options: spec.options ?? {},
     labels: spec.labels ?? {},
     linkName: linkOf(spec, driver) ?? linkName,
+    ...(spec.configFrom && { configFrom: spec.configFrom }),
     predefined: false,
+  };
+}
+
+/** A configuration that networks may be made from: only its name and what is asked for counts. */
+export function defineTemplate(spec: NetworkSpec, around: Surroundings): Network {
+  const named = { name: spec.name, options: spec.options, labels: spec.labels, enableIPv4: false };
+  const { enableIPv4 = true, enableIPv6 = false, ipam = {} } = spec;
+  const network = defineNetwork(named, "null", around);
+  return {
+    ...network,
+    linkName: "",
+    enableIPv4,
+    enableIPv6,
+    ipamDriver: ipam.driver || "default",
+    ipamOptions: ipam.options ?? {},
+    template: spec,
   };
 }
 

@@ -1,4 +1,4 @@
-import { failedPrecondition, kernelName, randomHex, type InstanceContext } from "../../base/index.ts";
+import { failedPrecondition, kernelName, permissionDenied, randomHex, type InstanceContext } from "../../base/index.ts";
 import { macFor, macForAddress, type NetworkKernel } from "./kernel.ts";
 import { gatewayMode } from "./options.ts";
 import { servesNames, type NetworkRegistry } from "./registry.ts";
@@ -19,6 +19,7 @@ export class Endpoints {
 
   /** Throws failedPrecondition, conflict, invalidArgument and resourceExhausted, having taken nothing. */
   add(sandbox: Sandbox, network: Network, spec: EndpointSpec): Endpoint {
+    if (network.template) throw permissionDenied("cannot create endpoint on configuration-only network");
     const bare = bareEndpoint(randomHex(this.#ctx.random, 32), sandbox.spec, network, spec);
     if (network.driver === "host" || network.driver === "null" || !sandbox.netnsPath) return bare;
     if (network.predefined && (spec.ipv4Address || spec.ipv6Address)) {

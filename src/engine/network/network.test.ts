@@ -7,6 +7,7 @@ import { FakeClock, hasCode, seededRandom, silentLogger, type InstanceContext } 
 import { FakeNetlinkHost, FakeNetns, FakeNft, FakeSockets } from "../../host/index.ts";
 import { endpointSysctls } from "./endpoint-sysctls.ts";
 import { openNetworks, type NetworkService } from "./index.ts";
+import type { NetworkSpec } from "./types.ts";
 
 const folders: string[] = [];
 afterEach(() => folders.splice(0).forEach((folder) => rmSync(folder, { recursive: true })));
@@ -41,6 +42,37 @@ async function container(networks: NetworkService, id: string, network = "bridge
   await networks.createSandbox({ id, name: id, hostname: id });
   return networks.connect(id, network);
 }
+
+test("a configuration network lends its addresses, options and labels, and has nothing itself", async () => {
+  const { netlink, open } = world();
+  const networks = await open();
+  const links = () => [...netlink.space("").links.values()].map(({ name }) => name);
+  const ipam = { config: [{ subnet: "10.77.0.0/24" }] };
+  const options = { "com.docker.network.bridge.enable_icc": "false" };
+  const before = links();
+  const config = await networks.create({ name: "config", configOnly: true, ipam, options, labels: { a: "b" } });
+  assert.deepEqual([config.driver, config.pools, config.linkName], ["null", [], ""]);
+  assert.deepEqual(links(), before);
+  const made = await networks.create({ name: "made", configFrom: "config" });
+  assert.equal(made.pools[0]!.subnet, "10.77.0.0/24");
+  assert.deepEqual(
+    [made.driver, made.options, made.labels, made.configFrom],
+    ["bridge", options, { a: "b" }, "config"],
+  );
+  const refused: [NetworkSpec, RegExp][] = [
+    [{ name: "x", configFrom: "made" }, /configuration network "made" does not exist/],
+    [{ name: "x", configFrom: "config", labels: { c: "d" } }, /user specified configurations are not supported/],
+    [{ name: "x", configFrom: "config", options }, /network driver options are not supported/],
+    [{ name: "x", configOnly: true, internal: true }, /can only contain network specific fields/],
+    [{ name: "x", configOnly: true, configFrom: "config" }, /cannot depend on another configuration network/],
+  ];
+  for (const [spec, message] of refused) await assert.rejects(networks.create(spec), message);
+  await assert.rejects(networks.remove("config"), /configuration network "config" is in use by made/);
+  await networks.createSandbox({ id: "c1", name: "c1", hostname: "c1" });
+  await assert.rejects(networks.connect("c1", "config"), /configuration-only network/);
+  await networks.remove("made");
+  await networks.remove("config");
+});
 
 test("a container on the default bridge gets the first address, a route and the host's resolver", async () => {
   const { open, netlink } = world();

@@ -1,5 +1,5 @@
 import { isIPv4 } from "node:net";
-import { invalidArgument, notImplemented } from "../../base/index.ts";
+import { invalidArgument, notImplemented, permissionDenied } from "../../base/index.ts";
 import type { Network, NetworkDriver, NetworkSpec } from "./types.ts";
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
@@ -42,14 +42,32 @@ export function driverOf(spec: NetworkSpec): NetworkDriver {
   throw invalidArgument(`could not find a network driver named "${driver}"`, { hint: "berth has no network plugins" });
 }
 
+/** Throws permissionDenied, in libnetwork's words, for what a configuration network may not say. */
+export function checkTemplate(spec: NetworkSpec): void {
+  checkName(spec.name);
+  if (spec.internal || spec.attachable)
+    throw permissionDenied(
+      "configuration network can only contain network specific fields. Network operator fields like [ ingress | internal | attachable | scope ] are not supported.",
+    );
+  if (spec.configFrom) throw permissionDenied("a configuration network cannot depend on another configuration network");
+}
+
+/** Throws permissionDenied when a network made from a configuration says itself what that says. */
+export function refuseOwnConfiguration({ enableIPv6, ipam = {}, labels = {}, options = {} }: NetworkSpec): void {
+  const own = ipam.config?.length || Object.keys(ipam.options ?? {}).length > 0 || Object.keys(labels).length > 0;
+  if (enableIPv6 || own || (ipam.driver && ipam.driver !== "default"))
+    throw permissionDenied(
+      "user specified configurations are not supported if the network depends on a configuration network",
+    );
+  if (Object.keys(options).length > 0)
+    throw permissionDenied(
+      "network driver options are not supported if the network depends on a configuration network",
+    );
+}
+
 /** Checks name and options, so that what is written to the kernel later cannot fail for a reason the user could have been told. */
 export function checkSpec(spec: NetworkSpec, driver: NetworkDriver): void {
-  if (!spec.name) throw invalidArgument("network name cannot be empty");
-  if (!NAME.test(spec.name) || spec.name.length > MAX_NAME_LENGTH) {
-    throw invalidArgument(`invalid network name: ${spec.name}`, {
-      hint: "letters, digits, _ . - and a letter or digit first",
-    });
-  }
+  checkName(spec.name);
   if (spec.ipam?.driver && !["default", "null"].includes(spec.ipam.driver)) {
     throw invalidArgument(`could not find an IPAM driver named "${spec.ipam.driver}"`);
   }
@@ -66,6 +84,15 @@ export function checkSpec(spec: NetworkSpec, driver: NetworkDriver): void {
   );
   if (isolated && !spec.internal)
     throw invalidArgument("gateway mode 'isolated' can only be used for an internal network");
+}
+
+function checkName(name: string): void {
+  if (!name) throw invalidArgument("network name cannot be empty");
+  if (!NAME.test(name) || name.length > MAX_NAME_LENGTH) {
+    throw invalidArgument(`invalid network name: ${name}`, {
+      hint: "letters, digits, _ . - and a letter or digit first",
+    });
+  }
 }
 
 function checkOption(driver: NetworkDriver, name: string, value: string): void {

@@ -1,9 +1,17 @@
-import { conflict, permissionDenied, randomHex, type InstanceContext, type KeyedMutex } from "../../base/index.ts";
+import {
+  conflict,
+  notFound,
+  permissionDenied,
+  randomHex,
+  type InstanceContext,
+  type KeyedMutex,
+} from "../../base/index.ts";
 import { RecordFolder } from "../records.ts";
 import {
   bridgeRules,
   defineNetwork,
   definePredefined,
+  defineTemplate,
   MTU_OPTION,
   poolSubnets,
   type BridgeSettings,
@@ -11,7 +19,7 @@ import {
 } from "./define.ts";
 import type { AddressPool } from "./ipam.ts";
 import type { NetworkKernel } from "./kernel.ts";
-import { checkSpec, driverOf } from "./options.ts";
+import { checkSpec, checkTemplate, driverOf, refuseOwnConfiguration } from "./options.ts";
 import type { NetworkRegistry } from "./registry.ts";
 import { networkElements } from "./ruleset.ts";
 import { overlaps, parseSubnet } from "./subnet.ts";
@@ -48,20 +56,40 @@ export class Segments {
     for (const network of this.#options.registry.networks.values()) this.#bringUp(network);
   }
 
-  async create(spec: NetworkSpec): Promise<Network> {
+  async create(asked: NetworkSpec): Promise<Network> {
     const { locks, publish, records, registry } = this.#options;
-    const driver = driverOf(spec);
-    checkSpec(spec, driver);
     return locks.run("networks", () => {
-      registry.refuseTakenName(spec.name);
-      const defined = defineNetwork(spec, driver, this.#surroundings());
-      const network = { ...defined, foreignLink: driver === "bridge" && this.#claimLink(defined.linkName) };
+      const network = asked.configOnly ? this.#template(asked) : this.#define(this.#configured(asked));
       this.#bringUp(network);
       records.write(network.id, network);
       registry.addNetwork(network);
       publish("create", network);
       return network;
     });
+  }
+
+  #template(spec: NetworkSpec): Network {
+    checkTemplate(spec);
+    this.#options.registry.refuseTakenName(spec.name);
+    return defineTemplate(spec, this.#surroundings());
+  }
+
+  #define(spec: NetworkSpec): Network {
+    const driver = driverOf(spec);
+    checkSpec(spec, driver);
+    this.#options.registry.refuseTakenName(spec.name);
+    const defined = defineNetwork(spec, driver, this.#surroundings());
+    return { ...defined, foreignLink: driver === "bridge" && this.#claimLink(defined.linkName) };
+  }
+
+  /** What is asked for, with what its configuration network says. */
+  #configured(spec: NetworkSpec): NetworkSpec {
+    if (!spec.configFrom) return spec;
+    refuseOwnConfiguration(spec);
+    const template = this.#options.registry.byName(spec.configFrom)?.template;
+    if (!template) throw notFound(`configuration network ${JSON.stringify(spec.configFrom)} does not exist`);
+    const { enableIPv4, enableIPv6, ipam, options, labels } = template;
+    return { ...spec, enableIPv4, enableIPv6, ipam, options, labels };
   }
 
   /** True when a link that a network is to use is there already. Throws conflict for one of another network. */
@@ -87,6 +115,13 @@ export class Segments {
           { hint: "disconnect or stop those containers first" },
         );
       }
+      const user = [...registry.networks.values()].find(
+        (other) => network.template && other.configFrom === network.name,
+      );
+      if (user)
+        throw permissionDenied(
+          `error while removing network: configuration network ${JSON.stringify(network.name)} is in use by ${user.name}`,
+        );
       this.#remove(network);
     });
   }

@@ -187,6 +187,7 @@ class Networks implements NetworkService {
     const idle = this.list().filter(
       (network) =>
         !network.predefined &&
+        !network.template &&
         !inUse.has(network.id) &&
         this.#registry.endpointsOn(network.id).length === 0 &&
         accept(network),

@@ -35,6 +35,10 @@ export interface NetworkSpec {
   };
   readonly options?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
+  /** No network, but what others may be made from: `--config-only`. */
+  readonly configOnly?: boolean;
+  /** The name of such a one, whose addresses, options and labels this network takes. */
+  readonly configFrom?: string;
 }
 
 /** A network as it is kept on disk. */
@@ -59,6 +63,9 @@ export interface Network {
   readonly linkName: string;
   /** The bridge was there before: it is used, and stays when the network goes. */
   readonly foreignLink?: boolean;
+  /** What networks made from this one take; it has nothing in the kernel itself, and its driver is `null`. */
+  readonly template?: NetworkSpec;
+  readonly configFrom?: string;
   /** bridge, host and none, which exist always and cannot be removed. */
   readonly predefined: boolean;
 }
