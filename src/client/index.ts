@@ -2,6 +2,7 @@ export * from "./client.ts";
 export * from "./events.ts";
 export * from "./informer.ts";
 export * from "./leader.ts";
+export * from "./remote.ts";
 export * from "./resource.ts";
 export * from "./resources.ts";
 export * from "./selectors.ts";

@@ -58,6 +58,12 @@ export const resources = {
     "PodDisruptionBudget",
   ),
   clusterRoles: defineResource<k8s.ClusterRole>("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
+  clusterRoleBindings: defineResource<k8s.ClusterRoleBinding>(
+    "rbac.authorization.k8s.io/v1",
+    "clusterrolebindings",
+    "ClusterRoleBinding",
+    false,
+  ),
   runtimeClasses: defineResource<k8s.RuntimeClass>("node.k8s.io/v1", "runtimeclasses", "RuntimeClass", false),
   priorityClasses: defineResource<k8s.PriorityClass>("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", false),
   csiDrivers: defineResource<k8s.CSIDriver>("storage.k8s.io/v1", "csidrivers", "CSIDriver", false),

@@ -1,9 +1,6 @@
 import { readFileSync } from "node:fs";
-import https from "node:https";
-import type { IncomingMessage } from "node:http";
-import type { ApiHandler, ApiRequest, ApiResponse, ApiWatchEvent } from "../../api/index.ts";
 import { invalidArgument, messageOf, unavailable } from "../../base/index.ts";
-import { KubeClient } from "../../client/index.ts";
+import { KubeClient, remoteApi } from "../../client/index.ts";
 
 /** A cluster as a kubeconfig's current context names it. */
 export interface Connection {
@@ -41,19 +38,19 @@ export async function connect(kubeconfigFile: string): Promise<Connection> {
     throw invalidArgument(`${kubeconfigFile} has no context "${config["current-context"] ?? ""}" with a cluster`);
   const user = config.users?.find(({ name }) => name === named.context.user)?.user ?? {};
   const decode = (text: string | undefined) => (text === undefined ? undefined : Buffer.from(text, "base64"));
-  const agent = new https.Agent({
-    keepAlive: true,
-    maxSockets: MAX_CONNECTIONS,
-    ca: decode(cluster["certificate-authority-data"]),
+  const api = remoteApi({
+    server: cluster.server,
+    authority: decode(cluster["certificate-authority-data"]),
     cert: decode(user["client-certificate-data"]),
     key: decode(user["client-key-data"]),
+    token: user.token,
+    maxConnections: MAX_CONNECTIONS,
   });
-  const headers: Record<string, string> = user.token ? { authorization: `Bearer ${user.token}` } : {};
   return {
-    client: new KubeClient(remoteHandler(cluster.server, agent, headers), { userAgent: "berth" }),
+    client: new KubeClient(api.handler, { userAgent: "berth" }),
     server: cluster.server,
     namespace: named.context.namespace ?? "default",
-    close: () => agent.destroy(),
+    close: () => api.close(),
   };
 }
 
@@ -69,55 +66,4 @@ async function parse(file: string): Promise<Kubeconfig> {
     });
   }
   return load(text) as Kubeconfig;
-}
-
-/** The API at the other end of a TLS connection, as a function like the one in the daemon. */
-function remoteHandler(server: string, agent: https.Agent, extra: Record<string, string>): ApiHandler {
-  return (call) =>
-    new Promise((resolve, reject) => {
-      const text = call.query.toString();
-      const body = call.body ?? (call.object === undefined ? undefined : Buffer.from(JSON.stringify(call.object)));
-      const request = https.request(new URL(text ? `${call.path}?${text}` : call.path, server), {
-        agent,
-        method: call.method,
-        // Said, since Node frames no body of a DELETE by itself.
-        headers: { ...defined(call.headers), ...extra, ...(body ? { "content-length": body.length } : {}) },
-        signal: call.signal,
-      });
-      request.on("error", (error: NodeJS.ErrnoException) =>
-        reject(
-          error.code === "ECONNREFUSED"
-            ? unavailable(`the cluster at ${server} does not answer`, { hint: "berth status", cause: error })
-            : error,
-        ),
-      );
-      request.on("response", (response) => void toApiResponse(call, response).then(resolve, reject));
-      request.end(body);
-    });
-}
-
-function defined(headers: ApiRequest["headers"]): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).filter((pair): pair is [string, string] => pair[1] !== undefined));
-}
-
-async function toApiResponse(call: ApiRequest, response: IncomingMessage): Promise<ApiResponse> {
-  const status = response.statusCode!;
-  const headers = defined(response.headers as Record<string, string>);
-  const streamed = ["watch", "follow"].some((name) => ["true", "1"].includes(call.query.get(name) ?? ""));
-  if (status < 400 && streamed) {
-    if (call.query.get("follow")) return { status, headers, chunks: response as AsyncIterable<Uint8Array> };
-    return { status, headers, events: eventsOf(response) };
-  }
-  const chunks: Buffer[] = [];
-  for await (const chunk of response) chunks.push(chunk as Buffer);
-  return { status, headers, body: Buffer.concat(chunks) };
-}
-
-async function* eventsOf(response: IncomingMessage): AsyncGenerator<ApiWatchEvent> {
-  let rest = "";
-  for await (const chunk of response.setEncoding("utf8")) {
-    const lines = (rest + String(chunk)).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) if (line !== "") yield JSON.parse(line) as ApiWatchEvent;
-  }
 }
