@@ -7,3 +7,5 @@ export * from "./cluster.ts";
 export { durationMs } from "./authz/configuration.ts";
 export { createAudit, type AuditLevel, type AuditOptions, type AuditRule } from "./machinery/audit.ts";
 export { type FairnessOptions } from "./machinery/fairness/fairness.ts";
+export { ClientCertificates } from "./authn/client-certificates.ts";
+export { listen as listenApi } from "./machinery/http/listener.ts";

@@ -25,6 +25,10 @@ export interface DaemonConfig {
   readonly registryListen?: string;
   /** Fetch from upstream what the registry is asked for and has not. */
   readonly registryPullThrough: boolean;
+  /** This instance is a node of another one's cluster, by what stands in this file (join.ts). */
+  readonly joinFile?: string;
+  /** In place of Docker's `/etc/docker/certs.d`. */
+  readonly certsDir?: string;
   /** Whether this instance is a Kubernetes cluster too. */
   readonly kubernetes: boolean;
   /** Flags of the API server by upstream's names (services/cluster/api-server-flags.ts). */
@@ -194,6 +198,7 @@ export function loadConfig(env: Env, flags: Partial<DaemonConfig> = {}): DaemonC
     ...(env["BERTH_SIMULATED_NODES"]
       ? { simulatedNodes: nodeCount(env["BERTH_SIMULATED_NODES"], "BERTH_SIMULATED_NODES") }
       : {}),
+    ...(env["BERTH_JOIN"] ? { joinFile: env["BERTH_JOIN"] } : {}),
     ...(env["BERTH_IPV6"] === "1" ? { ipv6: true } : {}),
     ...(env["BERTH_POD_CIDR"] ? { podCidr: env["BERTH_POD_CIDR"] } : {}),
     ...(env["BERTH_SERVICE_CIDR"] ? { serviceCidr: env["BERTH_SERVICE_CIDR"] } : {}),

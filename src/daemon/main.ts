@@ -77,7 +77,7 @@ async function main(): Promise<void> {
   try {
     await supervisor.start([
       controlService(context, status, (drain) => asked.resolve({ why: "berth down", drain })),
-      ...composeServices(context),
+      ...(await composeServices(context)),
     ]);
   } catch (error) {
     log.error("could not start", { error });

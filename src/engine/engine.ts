@@ -185,11 +185,11 @@ function runtimesOf({ defaultRuntime, runtimes }: EngineOptions) {
   return { defaultRuntime, runtimes: Object.fromEntries(paths) };
 }
 
-function registryConfig({ registryMirrors, insecureRegistries }: EngineOptions) {
+function registryConfig({ registryMirrors, insecureRegistries, certsDir = "/etc/docker/certs.d" }: EngineOptions) {
   return {
     mirrors: { "docker.io": registryMirrors },
     insecureRegistries,
-    certsDir: "/etc/docker/certs.d",
+    certsDir,
     env: globalThis.process.env,
   };
 }

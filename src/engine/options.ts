@@ -5,6 +5,8 @@ import type { BridgeSettings } from "./network/index.ts";
 export interface EngineOptions {
   readonly registryMirrors: readonly string[];
   readonly insecureRegistries: readonly string[];
+  /** Authorities and client certificates by registry, as in Docker's folder, which it is when left out. */
+  readonly certsDir?: string;
   readonly dns: readonly string[];
   readonly dnsSearch?: readonly string[];
   readonly dnsOptions?: readonly string[];

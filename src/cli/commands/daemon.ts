@@ -20,6 +20,7 @@ export interface UpFlags {
   readonly yes?: boolean;
   readonly without?: string;
   readonly nodes?: string;
+  readonly join?: string;
   readonly simulatedNodes?: string;
   readonly simulatedStages?: string;
   readonly podManifestPath?: string;
@@ -49,7 +50,7 @@ export async function up(options: UpFlags): Promise<void> {
 }
 
 /** The daemon is told by its environment what it is to be. */
-function tellDaemon({ without, nodes, simulatedNodes, simulatedStages, podManifestPath }: UpFlags): void {
+function tellDaemon({ without, nodes, join, simulatedNodes, simulatedStages, podManifestPath }: UpFlags): void {
   const parts: Readonly<Record<string, string>> = { cluster: "BERTH_KUBERNETES", engine: "BERTH_ENGINE" };
   if (without !== undefined) {
     const variable = parts[without];
@@ -66,6 +67,7 @@ function tellDaemon({ without, nodes, simulatedNodes, simulatedStages, podManife
       throw invalidArgument(`invalid number of nodes "${simulatedNodes}"`, { hint: "0 to 5000" });
     process.env["BERTH_SIMULATED_NODES"] = simulatedNodes;
   }
+  if (join !== undefined) process.env["BERTH_JOIN"] = path.resolve(join);
   if (podManifestPath !== undefined) process.env["BERTH_POD_MANIFEST_PATH"] = path.resolve(podManifestPath);
   if (simulatedStages !== undefined) process.env["BERTH_SIMULATED_STAGES"] = path.resolve(simulatedStages);
 }

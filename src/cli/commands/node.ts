@@ -1,4 +1,6 @@
-import { notImplemented } from "../../base/index.ts";
+import { writeFileSync } from "node:fs";
+import { invalidArgument } from "../../base/index.ts";
+import { toBytes } from "../arguments.ts";
 import { SocketClient } from "../http.ts";
 import { currentInstance } from "../instance.ts";
 import { table } from "../output/table.ts";
@@ -22,13 +24,39 @@ export async function list(options: { json?: boolean }): Promise<void> {
   print(table(["NAME", "STATE", "PODS", "ADDRESS"], rows));
 }
 
-export async function add({ count, vm }: { count: string; vm?: boolean }): Promise<void> {
-  if (vm)
-    throw notImplemented("a node can't be a virtual machine of berth's yet", {
-      hint: "`berth node add` gives a node with a network, Pods and a kubelet of its own, on this machine's kernel",
-    });
-  const names = await client().json<string[]>("POST", "/nodes", { query: { count } });
+interface AddFlags {
+  readonly count: string;
+  readonly vm?: boolean;
+  readonly cpus: string;
+  readonly memory: string;
+  readonly joinFile?: string;
+  readonly yes?: boolean;
+}
+
+export async function add({ count, vm, cpus, memory, joinFile, yes }: AddFlags): Promise<void> {
+  if (joinFile !== undefined) return addJoining(joinFile);
+  if (vm) await (await import("./vm.ts")).ensureVmPackages({ yes });
+  const size = vm ? { cpus: countOf(cpus), memory: toBytes(memory) } : {};
+  const names = await client().json<string[]>("POST", "/nodes", { query: { count, ...size } });
   for (const name of names) print(name);
+}
+
+/** A node that another berth process becomes. */
+async function addJoining(file: string): Promise<void> {
+  const query = { joining: 1 };
+  const { join, netnsPath } = await client().json<{ join: { node: string }; netnsPath: string }>("POST", "/nodes", {
+    query,
+  });
+  writeFileSync(file, `${JSON.stringify(join)}\n`, { mode: 0o600 });
+  print(join.node);
+  print(
+    `start it, as another instance, in its network namespace: nsenter --net=${netnsPath} berth --instance NAME up --join ${file}`,
+  );
+}
+
+function countOf(text: string): number {
+  if (/^[1-9]\d?$/.test(text)) return Number(text);
+  throw invalidArgument(`invalid number of processors "${text}"`);
 }
 
 export async function remove(names: readonly string[]): Promise<void> {

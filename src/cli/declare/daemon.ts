@@ -12,6 +12,10 @@ export function declareDaemonCommands(berth: Command): void {
     .option("--without <part>", "leave out the cluster or the engine")
     .option("--pod-manifest-path <folder>", "manifests of static Pods, which the node runs without the API")
     .option("--nodes <number>", "at least so many nodes on this machine (up to 32), now and at later starts")
+    .option(
+      "--join <file>",
+      "as a node of another berth's cluster, which has written the file (berth node add --join-file)",
+    )
     .option("--simulated-nodes <number>", "nodes whose Pods run no containers, to try things at size (up to 5000)")
     .option("--simulated-stages <file>", "JSON with the times of simulated Pods' stages")
     .addHelpText(

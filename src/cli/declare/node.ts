@@ -13,7 +13,12 @@ export function declareNodeCommands(berth: Command): void {
     .command("add")
     .description("add a node, with a network, Pods and a kubelet of its own")
     .option("--count <number>", "so many", "1")
-    .option("--vm", "a virtual machine as the node (not implemented yet)")
+    .option("--vm", "a virtual machine as the node, with a kernel of its own")
+    .option("--cpus <number>", "of the machine", "2")
+    .option("-m, --memory <size>", "of the machine", "2g")
+    .option("--join-file <file>", "a node that another berth becomes: `berth up --join FILE`")
+    .option("--yes", "install what machines need without asking")
+    .addHelpText("after", "\nExamples:\n  berth node add\n  berth node add --vm --cpus 2 --memory 4g")
     .action(async (options) => (await commands()).add(options));
   node
     .command("remove <name...>")

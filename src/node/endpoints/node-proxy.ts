@@ -2,13 +2,18 @@ import type { ApiResponse, cri } from "../../api/index.ts";
 import type { Endpoint } from "../../apiserver/index.ts";
 import { notFound, rfc3339, unavailable, type Clock } from "../../base/index.ts";
 import { LABELS } from "../kubelet/index.ts";
+import type { ServedNodes } from "./pod-connections.ts";
 import { usageOf, type FilesystemRoom, type MeasuredNode } from "./node-usage.ts";
 
 /**
- * What a kubelet serves on its own port, behind `nodes/NAME/proxy`: /healthz, /stats/summary, /metrics/resource and /metrics/cadvisor. Nodes here share the API
- * server's process, so nothing is proxied. https://kubernetes.io/docs/reference/instrumentation/node-metrics/
+ * What a kubelet serves on its own port, behind `nodes/NAME/proxy`: /healthz, /stats/summary, /metrics/resource and /metrics/cadvisor. Of nodes in the API
+ * server's process nothing is proxied. https://kubernetes.io/docs/reference/instrumentation/node-metrics/
  */
-export function nodeProxyEndpoints(nodes: () => readonly MeasuredNode[], clock: Clock): Endpoint[] {
+export function nodeProxyEndpoints(
+  nodes: () => readonly MeasuredNode[],
+  served: ServedNodes,
+  clock: Clock,
+): Endpoint[] {
   return [
     {
       group: "",
@@ -19,16 +24,19 @@ export function nodeProxyEndpoints(nodes: () => readonly MeasuredNode[], clock: 
       kind: { group: "", version: "v1", kind: "NodeProxyOptions" },
       verbs: ["get"],
       longRunning: true,
-      handle: async ({ info }) => {
+      handle: async ({ info, request }) => {
+        const elsewhere = served(info.name);
+        if (elsewhere && "kubelet" in elsewhere) return elsewhere.kubelet.page(request, info.tail);
         const node = nodes().find(({ name }) => name === info.name);
         if (!node) throw unavailable(`node ${info.name} has no agent to ask (it is simulated, stopped or gone)`);
-        return answer(node, info.tail, clock);
+        return nodePage(node, info.tail, clock);
       },
     },
   ];
 }
 
-async function answer(node: MeasuredNode, page: string, clock: Clock): Promise<ApiResponse> {
+/** One page of a kubelet's server. Throws notFound. */
+export async function nodePage(node: MeasuredNode, page: string, clock: Clock): Promise<ApiResponse> {
   switch (page.replace(/\/$/, "")) {
     case "healthz":
       return reply("text/plain", "ok");

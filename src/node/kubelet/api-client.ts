@@ -5,13 +5,25 @@ import {
   resources,
   type EventRecorder,
   type Informer,
+  type InformerHandler,
   type KubeClient,
   type ObjectRef,
   type Resource,
+  type Stored,
 } from "../../client/index.ts";
 import type { KubeletApi } from "./kubelet-api.ts";
 
-export interface ApiClientOptions {
+/** What Pods refer to, as far as it is known, and where changes of it are told. */
+export interface ReferencedCopies {
+  readonly configMaps: Copies<k8s.ConfigMap>;
+  readonly secrets: Copies<k8s.Secret>;
+}
+export interface Copies<T extends object> {
+  get(key: string): Stored<T> | undefined;
+  onChange(handler: InformerHandler<T>): unknown;
+}
+
+export interface ApiClientOptions extends ReferencedCopies {
   /** Acts as `system:node:NAME`. */
   readonly client: KubeClient;
   readonly recorder: EventRecorder;
@@ -20,8 +32,6 @@ export interface ApiClientOptions {
   readonly pods: Informer<k8s.Pod>;
   readonly nodes: Informer<k8s.Node>;
   readonly services: Informer<k8s.Service>;
-  readonly configMaps: Informer<k8s.ConfigMap>;
-  readonly secrets: Informer<k8s.Secret>;
 }
 
 const LEASE_NAMESPACE = "kube-node-lease";
@@ -42,7 +52,7 @@ export function kubeletApi(options: ApiClientOptions): KubeletApi {
   };
   /** The informer's copy, or what the server has when the copy is behind. */
   const cached = async <T extends object>(
-    informer: Informer<T>,
+    informer: Copies<T>,
     resource: Resource<T>,
     namespace: string,
     name: string,

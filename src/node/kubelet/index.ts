@@ -1,4 +1,4 @@
-export { kubeletApi, type ApiClientOptions } from "./api-client.ts";
+export { kubeletApi, type ApiClientOptions, type Copies, type ReferencedCopies } from "./api-client.ts";
 export { Kubelet, type KubeletOptions } from "./kubelet.ts";
 export type { KubeletApi, KubeletHost, MachineFacts } from "./kubelet-api.ts";
 export { LABELS } from "./runtime/sandbox-config.ts";

@@ -188,9 +188,9 @@ export class Machine {
   }
 
   /** From its next start on the machine is on the network of a namespace that somebody else made and will remove, and on no other. */
-  attach(namespace: Namespace): Promise<void> {
+  attach(namespace: Namespace, { anew = false }: { readonly anew?: boolean } = {}): Promise<void> {
     return this.exclusively(async () => {
-      if (this.#record.attached?.netnsPath === namespace.netnsPath) return;
+      if (!anew && this.#record.attached?.netnsPath === namespace.netnsPath) return;
       await this.change({ attached: await takeNamespace(namespace) });
     });
   }

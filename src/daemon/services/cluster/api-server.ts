@@ -111,7 +111,8 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-async function writePrivate(file: string, text: string): Promise<void> {
+/** Whole or not at all, 0600. */
+export async function writePrivate(file: string, text: string): Promise<void> {
   await writeFile(`${file}.new`, text, { mode: 0o600 });
   await rename(`${file}.new`, file);
 }

@@ -27,6 +27,7 @@ import { pickRanges, rememberedRanges } from "./ranges.ts";
 import { simulatedNodesService } from "./simulated-nodes.ts";
 import { clusterSettings } from "./settings.ts";
 import { storeService } from "./store.ts";
+import type { OpenRegistry } from "../registry.ts";
 import type { OpenVms } from "../vm-api.ts";
 import { virtualMachinesService } from "./virtual-machines.ts";
 
@@ -34,6 +35,7 @@ import { virtualMachinesService } from "./virtual-machines.ts";
 export interface ThisMachine {
   readonly engine: Service<Engine>;
   readonly vms: Service<OpenVms>;
+  readonly registry: Service<OpenRegistry>;
 }
 
 /** Kubernetes on this machine: store, API server, controllers, scheduler, and with an engine the machine as a node. */
@@ -48,14 +50,16 @@ export function composeCluster(context: DaemonContext, machine: ThisMachine | un
   const store = storeService(context);
   const usage = new NodeUsageSampler({ clock: context.clock, folder: context.dataDir });
   const measured = () => (nodes?.running() ?? []).map((node) => ({ ...node, usage }));
-  const runtimeOf = (name: string) => {
+  const servedBy = (name: string) => {
     const runtime = nodes?.runtime(name);
-    return runtime && { runtime };
+    if (runtime) return { runtime };
+    const kubelet = nodes?.kubelet(name);
+    return kubelet && { kubelet };
   };
   const api = apiServerService(context, store, settings, () => [
-    ...podConnections(runtimeOf, context.clock),
+    ...podConnections(servedBy, context.clock),
     ...metricsEndpoints(measured, context.clock),
-    ...nodeProxyEndpoints(measured, context.clock),
+    ...nodeProxyEndpoints(measured, servedBy, context.clock),
     ...httpProxyEndpoints(context.random),
   ]);
   const informers = informersService(context, api);
@@ -69,12 +73,17 @@ export function composeCluster(context: DaemonContext, machine: ThisMachine | un
     ...(context.config.simulatedNodes > 0 ? [simulatedNodesService(context, api, informers)] : []),
   ];
   if (!machine) return controlPlane;
-  const { engine, vms } = machine;
+  const { engine, vms, registry } = machine;
   const network = podNetworkService(context, settings);
   const cri = criService(context, engine, network);
   const roster = new Roster(path.join(context.dataDir, "cluster"), settings.nodeName);
   const kubelet = kubeletService(context, { engine, cri, api, informers }, settings, roster);
-  const localNodes = localNodesService(context, { engine, api, informers, kubelet }, settings, roster);
+  const localNodes = localNodesService(
+    context,
+    { engine, api, informers, kubelet, vms, registry, network },
+    settings,
+    roster,
+  );
   const remembered: Service<LocalNodes> = {
     ...localNodes,
     start: async (use, signal) => {

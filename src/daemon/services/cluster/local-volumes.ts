@@ -28,7 +28,11 @@ export function localVolumesService(
           if (!hasCode(error, "alreadyExists")) throw error;
         });
       const { volumes: contents, snapshots } = localContents(context.dataDir);
-      const isLocalNode = (name: string) => roster.find(name) !== undefined;
+      // Directories of this machine are no directories of a node elsewhere.
+      const isLocalNode = (name: string) => {
+        const entry = roster.find(name);
+        return entry !== undefined && !entry.elsewhere;
+      };
       const common = {
         ...context,
         client,

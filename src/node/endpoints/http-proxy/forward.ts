@@ -9,6 +9,7 @@ import type { Target } from "./target.ts";
 
 const ANSWER_TIMEOUT_MS = 60_000;
 const MAX_PAGE_BYTES = 16 * MiB;
+const UNCHECKED = { rejectUnauthorized: false };
 
 /** RFC 9110's headers of one connection, what would tell a Pod who is asking, and what Node counts itself. */
 const NOT_PASSED_ON = new Set([
@@ -63,10 +64,14 @@ function ask(request: ApiRequest, target: Target, path: string): Promise<Incomin
       path,
       headers: { ...requestHeaders(request), host: request.headers["host"] ?? hostOf(target) },
       timeout: ANSWER_TIMEOUT_MS,
-      rejectUnauthorized: false,
+      ...(target.tls ?? UNCHECKED),
       ...(signal && { signal }),
     },
-    resolve,
+    (answer) => {
+      // A stream may be silent for as long as it likes.
+      outgoing.setTimeout(0);
+      resolve(answer);
+    },
   );
   outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));
   outgoing.on("error", (error) =>
@@ -116,7 +121,7 @@ function upgrade(request: ApiRequest, target: Target, path: string): ApiResponse
       const { host: address, port } = target;
       const server =
         target.scheme === "https"
-          ? tls.connect({ host: address, port, rejectUnauthorized: false })
+          ? tls.connect({ host: address, port, ...(target.tls ?? UNCHECKED) })
           : net.connect({ host: address, port });
       server.on("error", (error) => {
         if (client.writable && server.bytesRead === 0)

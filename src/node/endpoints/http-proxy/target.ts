@@ -7,6 +7,8 @@ export interface Target {
   readonly scheme: "http" | "https";
   readonly host: string;
   readonly port: number;
+  /** PEM: by whom its certificate is signed, and what we show. Without it nobody's certificate is looked at. */
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
 
 interface Wanted {

@@ -1,5 +1,5 @@
 import path from "node:path";
-import type { cri } from "../../../../api/index.ts";
+import type { cri, k8s } from "../../../../api/index.ts";
 import {
   createEventRecorder,
   Informer,
@@ -15,11 +15,13 @@ import {
   kubeletHost,
   podsOfSlice,
   SLICES_BY_POD,
+  type ReferencedCopies,
 } from "../../../../node/index.ts";
 import type { DaemonContext } from "../../../context.ts";
 import type { ClusterSettings } from "../settings.ts";
 
-const KUBELET_PORT = 10_250;
+/** Upstream's. Nobody listens there for nodes in the API server's process. */
+export const KUBELET_PORT = 10_250;
 
 /** What a node's kubelet works with. */
 export interface AgentParts {
@@ -27,6 +29,8 @@ export interface AgentParts {
   readonly informers: InformerFactory;
   readonly runtime: cri.RuntimeService;
   readonly images: cri.ImageService;
+  /** Copies of what Pods refer to, for a client that may not read all; the shared informers when left out. */
+  readonly referenced?: (pods: Informer<k8s.Pod>, signal: AbortSignal) => ReferencedCopies;
 }
 
 /** Which node it is. */
@@ -49,7 +53,7 @@ export interface RunningAgent {
 /** Starts the kubelet of one of this instance's nodes. Resolves when the node is Ready. */
 export async function startAgent(
   context: DaemonContext,
-  { client: admin, informers, runtime, images }: AgentParts,
+  { client: admin, informers, runtime, images, referenced }: AgentParts,
   { name: nodeName, podCidr, tag, hostIps, labels }: AgentIdentity,
   { domain, dnsIp }: ClusterSettings,
 ): Promise<RunningAgent> {
@@ -66,15 +70,15 @@ export async function startAgent(
   const shared = {
     nodes: informers.for(resources.nodes),
     services: informers.for(resources.services),
-    configMaps: informers.for(resources.configMaps),
-    secrets: informers.for(resources.secrets),
+    ...(referenced ? {} : sharedCopies(informers)),
   };
   const slices = informers.for(resources.endpointSlices).addIndex(SLICES_BY_POD, podsOfSlice);
   informers.start(stop.signal);
   void pods.run(stop.signal);
   await Promise.all([pods, ...Object.values(shared)].map((informer) => informer.whenSynced()));
   const recorder = createEventRecorder({ ...context, client, log, component: "kubelet", host: nodeName });
-  const api = kubeletApi({ client, recorder, nodeName, pods, ...shared });
+  const { configMaps, secrets } = referenced?.(pods, stop.signal) ?? sharedCopies(informers);
+  const api = kubeletApi({ client, recorder, nodeName, pods, ...shared, configMaps, secrets });
   const folder = tag ? `kubelet-${tag}` : "kubelet";
   const kubelet = new Kubelet({
     api: {
@@ -109,6 +113,10 @@ export async function startAgent(
       stop.abort();
     },
   };
+}
+
+function sharedCopies(informers: InformerFactory) {
+  return { configMaps: informers.for(resources.configMaps), secrets: informers.for(resources.secrets) };
 }
 
 /** Static Pods, and another container runtime, are the machine's own. */

@@ -4,25 +4,24 @@ import { resources, type InformerFactory, type KubeClient } from "../../../../cl
 import { CriImages, type CriRuntime, type Engine } from "../../../../engine/index.ts";
 import {
   clusterCidrs,
-  NetworkPolicies,
+  type NetworkPolicies,
   Overlay,
   overlayId,
   overlayNode,
   PodNet,
-  podRanges,
-  serviceOfSlice,
-  ServiceProxy,
-  SLICES_BY_SERVICE,
+  type ServiceProxy,
   type OverlayNode,
   type Underlay,
 } from "../../../../node/index.ts";
 import { mountsBelow, unmount, type NetworkHosts } from "../../../../host/index.ts";
 import type { DaemonContext } from "../../../context.ts";
-import { clusterDnsPeer } from "../network-policies.ts";
 import { criRuntime } from "../node.ts";
+import { LOCAL_NODE_LABEL } from "./label.ts";
 import { virtualCidrs, type ClusterSettings } from "../settings.ts";
 import { AgentSwitch } from "./agent-switch.ts";
 import { startAgent } from "./agent.ts";
+import { furtherNetworkPolicies, furtherServiceProxy } from "./node-rules.ts";
+import type { NodeBeside } from "./node-beside.ts";
 import type { RosterEntry } from "./roster.ts";
 
 export interface FurtherNodeParts {
@@ -34,10 +33,9 @@ export interface FurtherNodeParts {
 
 /** What a user sees on the Node: that its figures are the machine's. */
 const SHARES_MACHINE = "berth.dev/shares-machine";
-const LOCAL_NODE_LABEL = "berth.dev/local-node";
 
 /** A node beside the machine's own: its namespace, Pod network, proxy, policies, runtime and kubelet (docs/adr/0090). */
-export class FurtherNode {
+export class FurtherNode implements NodeBeside {
   readonly name: string;
   readonly overlay: OverlayNode;
   readonly agent: AgentSwitch;
@@ -75,8 +73,8 @@ export class FurtherNode {
       virtualCidrs: virtualCidrs(settings),
     };
     this.#podNet = new PodNet(ctx, common);
-    this.#proxy = serviceProxy(ctx, parts.informers, settings, name, hosts);
-    this.#policies = networkPolicies(ctx, parts.informers, settings, name, hosts, machine.gateways);
+    this.#proxy = furtherServiceProxy(ctx, parts.informers, settings, name, hosts);
+    this.#policies = furtherNetworkPolicies(ctx, parts.informers, settings, name, hosts, machine.gateways);
     const { engine, client, informers, underlay } = parts;
     this.#runtime = criRuntime(context, engine, this.#podNet, { tag: node, netnsPath: underlay.pin(this.overlay) });
     const agentParts = { client, informers, runtime: this.#runtime, images: new CriImages(context, engine.images) };
@@ -120,6 +118,14 @@ export class FurtherNode {
       .patch({ name: this.name }, { metadata: { annotations: { [SHARES_MACHINE]: shares } } }, { kind: "merge" });
   }
 
+  resume(): Promise<void> {
+    return this.powerOn();
+  }
+
+  retire(): Promise<void> {
+    return this.agent.off();
+  }
+
   async powerOff(): Promise<void> {
     await this.agent.cutPower();
     this.#parts.underlay.connect(this.overlay, false);
@@ -144,47 +150,4 @@ export class FurtherNode {
       await rm(folder, { recursive: true, force: true });
     }
   }
-}
-
-function serviceProxy(
-  ctx: DaemonContext,
-  informers: InformerFactory,
-  settings: ClusterSettings,
-  nodeName: string,
-  { nft, sockets, conntrack }: NetworkHosts,
-): ServiceProxy {
-  return new ServiceProxy(ctx, {
-    services: informers.for(resources.services),
-    slices: informers.for(resources.endpointSlices).addIndex(SLICES_BY_SERVICE, serviceOfSlice),
-    nodeName,
-    ranges: virtualCidrs(settings),
-    podRanges: podRanges(settings.ranges),
-    nodes: informers.for(resources.nodes),
-    servedElsewhere: [settings.dnsIp],
-    // localhost is the machine's own node's.
-    loadBalancerOnLocalhost: false,
-    servedHere: new Set([settings.dnsIp]),
-    nft,
-    sockets,
-    conntrack,
-  });
-}
-
-function networkPolicies(
-  ctx: DaemonContext,
-  informers: InformerFactory,
-  settings: ClusterSettings,
-  nodeName: string,
-  { nft }: NetworkHosts,
-  agents: readonly string[],
-): NetworkPolicies {
-  return new NetworkPolicies(ctx, {
-    policies: informers.for(resources.networkPolicies),
-    pods: informers.for(resources.pods),
-    namespaces: informers.for(resources.namespaces),
-    nodeName,
-    furtherPeers: [clusterDnsPeer(settings.dnsIp)],
-    agents,
-    nft,
-  });
 }

@@ -1,3 +1,4 @@
+import type { Cluster } from "../../../../apiserver/index.ts";
 import {
   failedPrecondition,
   hasCode,
@@ -10,12 +11,19 @@ import {
 import { resources } from "../../../../client/index.ts";
 import { CRI_OWNER, type Sandbox } from "../../../../engine/index.ts";
 import type { cri } from "../../../../api/index.ts";
-import { Overlay, overlayNode } from "../../../../node/index.ts";
+import { Overlay, overlayNode, type RemoteKubelet } from "../../../../node/index.ts";
 import type { DaemonContext } from "../../../context.ts";
 import type { ClusterSettings } from "../settings.ts";
 import type { AgentSwitch } from "./agent-switch.ts";
+import type { JoinFile } from "../../../join.ts";
+import type { OpenVms } from "../../vm-api.ts";
+import { ElsewhereNode } from "./elsewhere-node.ts";
 import { FurtherNode, type FurtherNodeParts } from "./further-node.ts";
-import type { Roster, RosterEntry } from "./roster.ts";
+import type { ImageSource } from "./image-source.ts";
+import { invite } from "./invitation.ts";
+import type { NodeBeside } from "./node-beside.ts";
+import { NodeMachine, type MachineSize } from "./node-machine.ts";
+import type { Elsewhere, Roster, RosterEntry } from "./roster.ts";
 
 /** What `berth node ls` shows. */
 export interface LocalNodeInfo {
@@ -27,6 +35,9 @@ export interface LocalNodeInfo {
 }
 
 export interface LocalNodesParts extends FurtherNodeParts {
+  readonly cluster: Cluster;
+  readonly images: ImageSource;
+  readonly vms: OpenVms;
   readonly roster: Roster;
   readonly machine: AgentSwitch;
   /** This end of the overlay, in the machine's own namespace. */
@@ -38,7 +49,7 @@ export class LocalNodes {
   readonly #context: DaemonContext;
   readonly #parts: LocalNodesParts;
   readonly #settings: ClusterSettings;
-  readonly #further = new Map<string, FurtherNode>();
+  readonly #further = new Map<string, NodeBeside>();
   readonly #lock = new KeyedMutex();
 
   constructor(context: DaemonContext, parts: LocalNodesParts, settings: ClusterSettings) {
@@ -53,6 +64,8 @@ export class LocalNodes {
     await this.#reclaim(engine.recovered);
     const known = roster.entries().filter(({ index }) => index > 1);
     if (known.length > 0) await this.#join();
+    // Nodes that outlived the daemon ask for images where they did before.
+    if (known.some(({ elsewhere }) => elsewhere)) await this.#parts.images.open();
     await Promise.all(known.map((entry) => this.#openOne(entry)));
     this.#introduce();
     await this.add(Math.max(0, atLeast - roster.entries().length));
@@ -68,9 +81,38 @@ export class LocalNodes {
   }
 
   async #openOne(entry: RosterEntry): Promise<void> {
-    const node = await FurtherNode.open(this.#context, this.#parts, entry, this.#settings);
+    const node = await this.#make(entry);
     this.#further.set(entry.name, node);
-    if (!entry.stopped) await node.powerOn();
+    if (!entry.stopped) await node.resume();
+  }
+
+  async #make(entry: RosterEntry): Promise<NodeBeside> {
+    if (!entry.elsewhere) return FurtherNode.open(this.#context, this.#parts, entry, this.#settings);
+    const { client, underlay, cluster, vms } = this.#parts;
+    const { certificates } = cluster;
+    const common = {
+      client,
+      underlay,
+      authority: certificates.authority.pair.cert,
+      apiServer: certificates.issueClient({
+        commonName: "kube-apiserver-kubelet-client",
+        organizations: ["system:masters"],
+      }),
+    };
+    if (entry.elsewhere.kind === "process") return new ElsewhereNode(this.#context, common, entry, this.#settings);
+    const machine = new NodeMachine(this.#context, {
+      name: entry.name,
+      size: entry.elsewhere.size,
+      netnsPath: underlay.pin(entry),
+      nameServers: [this.#settings.dnsIp],
+      invite: () => this.#invite(entry),
+      vms,
+    });
+    return new ElsewhereNode(this.#context, { ...common, machine }, entry, this.#settings);
+  }
+
+  #invite(entry: RosterEntry): Promise<JoinFile> {
+    return invite(this.#context, this.#parts.cluster, this.#parts.images, entry, this.#settings);
   }
 
   /** The machine joins the network of its nodes, once there are further ones. */
@@ -98,27 +140,37 @@ export class LocalNodes {
     });
   }
 
-  /** Resolves when they are Ready. Throws resourceExhausted. */
-  add(count: number): Promise<string[]> {
+  /** Resolves when they are Ready: nodes in this process, or virtual machines. Throws resourceExhausted. */
+  add(count: number, size?: MachineSize): Promise<string[]> {
     return this.#lock.run("", async () => {
       const added: string[] = [];
-      for (let left = count; left > 0; left--) {
-        this.#refusePlugins();
-        await this.#join();
-        const entry = this.#parts.roster.add();
-        try {
-          const node = await FurtherNode.open(this.#context, this.#parts, entry, this.#settings);
-          this.#further.set(entry.name, node);
-          this.#introduce();
-          await node.powerOn();
-          added.push(entry.name);
-        } catch (error) {
-          await this.#forget(entry.name);
-          throw error;
-        }
-      }
+      for (let left = count; left > 0; left--) added.push((await this.#addOne(size && { kind: "machine", size })).name);
       return added;
     });
+  }
+
+  /** A place for a node that another berth becomes by the file that is returned, in the network namespace beside it. */
+  addJoining(): Promise<{ readonly join: JoinFile; readonly netnsPath: string }> {
+    return this.#lock.run("", async () => {
+      const entry = await this.#addOne({ kind: "process" });
+      return { join: await this.#invite(entry), netnsPath: this.#parts.underlay.pin(entry) };
+    });
+  }
+
+  async #addOne(elsewhere: Elsewhere | undefined): Promise<RosterEntry> {
+    this.#refusePlugins();
+    await this.#join();
+    const entry = this.#parts.roster.add(elsewhere);
+    try {
+      const node = await this.#make(entry);
+      this.#further.set(entry.name, node);
+      this.#introduce();
+      await node.powerOn();
+      return entry;
+    } catch (error) {
+      await this.#forget(entry.name);
+      throw error;
+    }
   }
 
   #refusePlugins(): void {
@@ -133,7 +185,7 @@ export class LocalNodes {
     return this.#lock.run("", async () => {
       if (this.#entry(name).index === 1)
         throw invalidArgument(`${name} is the machine itself and cannot be removed`, { hint: "berth node stop" });
-      await this.#further.get(name)?.agent.off();
+      await this.#further.get(name)?.retire();
       await this.#deleteObjects(name);
       await this.#forget(name);
     });
@@ -205,6 +257,11 @@ export class LocalNodes {
     return agent?.isOn ? agent.runtime : undefined;
   }
 
+  /** Of a node elsewhere that is on. */
+  kubelet(name: string): RemoteKubelet | undefined {
+    return this.#parts.roster.find(name)?.stopped ? undefined : this.#further.get(name)?.kubelet;
+  }
+
   /** The machine's own figures are its first node's. */
   running(): { readonly name: string; readonly runtime: cri.RuntimeService; readonly sharesMachine: boolean }[] {
     return [...this.#agents()].flatMap(([name, { isOn, runtime }]) =>
@@ -213,7 +270,7 @@ export class LocalNodes {
   }
 
   #agents(): Map<string, AgentSwitch> {
-    const further = [...this.#further].map(([name, { agent }]) => [name, agent] as const);
+    const further = [...this.#further].flatMap(([name, { agent }]) => (agent ? [[name, agent] as const] : []));
     return new Map([[this.#settings.nodeName, this.#parts.machine], ...further]);
   }
 
@@ -225,7 +282,7 @@ export class LocalNodes {
 
   /** The machine goes down in order. */
   async drain(): Promise<void> {
-    await Promise.all([...this.#further.values()].map(({ agent }) => agent.drain()));
+    await Promise.all([...this.#further.values()].map(async ({ agent }) => agent?.drain()));
   }
 
   async close(): Promise<void> {

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { resourceExhausted } from "../../../../base/index.ts";
 import { MAX_LOCAL_NODES } from "../../../../node/index.ts";
+import type { MachineSize } from "./node-machine.ts";
 
 /** A node of this instance. The machine itself has index 1. */
 export interface RosterEntry {
@@ -9,7 +10,11 @@ export interface RosterEntry {
   readonly name: string;
   /** Switched off by `berth node stop`. */
   readonly stopped: boolean;
+  /** In another process: one that its user starts, or berth in a virtual machine of this size. Left out: in this process. */
+  readonly elsewhere?: Elsewhere;
 }
+
+export type Elsewhere = { readonly kind: "process" } | { readonly kind: "machine"; readonly size: MachineSize };
 
 /** Which nodes the instance has, beside its data: what is there at the next start. */
 export class Roster {
@@ -34,11 +39,11 @@ export class Roster {
   }
 
   /** The lowest free number. Throws resourceExhausted. */
-  add(): RosterEntry {
+  add(elsewhere?: Elsewhere): RosterEntry {
     const taken = new Set(this.#entries.map(({ index }) => index));
     for (let index = 2; index <= MAX_LOCAL_NODES; index++) {
       if (taken.has(index)) continue;
-      const entry = { index, name: `${this.#machine}-${index}`, stopped: false };
+      const entry = { index, name: `${this.#machine}-${index}`, stopped: false, ...(elsewhere && { elsewhere }) };
       this.#write([...this.#entries, entry].sort((one, other) => one.index - other.index));
       return entry;
     }
