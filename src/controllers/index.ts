@@ -1,3 +1,4 @@
+import { admissionPolicyStatusController } from "./admission-policy/index.ts";
 import { attachDetachController } from "./attach-detach/index.ts";
 import { tokenCleaner } from "./bootstrap/index.ts";
 import {
@@ -71,4 +72,5 @@ export const allControllers: readonly Controller[] = [
   loadBalancerController,
   serviceCidrController,
   tokenCleaner,
+  admissionPolicyStatusController,
 ];
