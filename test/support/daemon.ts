@@ -9,11 +9,12 @@ import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { accessSync, chmodSync, constants, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { patience } from "./patience.ts";
 
 export const root = path.resolve(import.meta.dirname, "../..");
 const DAEMON = path.join(root, "src/daemon/main.ts");
 /** Generous: a machine that is busy with other tests starts everything many times slower. */
-const READY_TIMEOUT_MS = 60_000;
+const READY_TIMEOUT_MS = patience(60_000);
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 export interface Output {
@@ -200,7 +201,7 @@ export function run(
       {
         env: options.env ?? process.env,
         cwd: options.cwd,
-        timeout: options.timeoutMs ?? 120_000,
+        timeout: options.timeoutMs ?? patience(120_000),
         maxBuffer: MAX_OUTPUT_BYTES,
       },
       (error, stdout, stderr) => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { run, startBerth, type Output, type StartOptions, type TestBerth } from "./daemon.ts";
+import { patience } from "./patience.ts";
 
 export interface PodTests {
   readonly berth: TestBerth;
@@ -55,8 +56,8 @@ interface State {
   terminated?: { exitCode: number; reason: string; message?: string; signal?: number };
 }
 
-const PAUSE_MS = 100;
-const PATIENCE_MS = 30_000;
+const PAUSE_MS = patience(100);
+const PATIENCE_MS = patience(30_000);
 
 export async function startPods(options: StartOptions = {}): Promise<PodTests> {
   const berth = await startBerth({ kubernetes: true, ...options });
@@ -73,7 +74,7 @@ export async function startPods(options: StartOptions = {}): Promise<PodTests> {
 export function podTests(berth: TestBerth): PodTests {
   const env = { ...berth.env, KUBECONFIG: `${berth.runtimeDir}/kubeconfig` };
   const attempt = (args: readonly string[], input?: string) =>
-    run("kubectl", args, { env, timeoutMs: 60_000, ...(input === undefined ? {} : { input }) });
+    run("kubectl", args, { env, timeoutMs: patience(60_000), ...(input === undefined ? {} : { input }) });
   const kubectl = async (...args: string[]) => {
     const output = await attempt(args);
     assert.equal(output.code, 0, `kubectl ${args.join(" ")}: ${output.stdout}${output.stderr}`);
