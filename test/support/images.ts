@@ -55,6 +55,14 @@ export async function busyboxTar(): Promise<Buffer> {
   return buffer(pack);
 }
 
+/** Files by path, as a tar: a build's context, say. */
+export function tarOf(files: Readonly<Record<string, string>>): Promise<Buffer> {
+  const pack = createPack();
+  for (const [name, text] of Object.entries(files)) pack.entry({ name }, text);
+  pack.finalize();
+  return buffer(pack);
+}
+
 /** Gives the instance a `busybox:latest`. */
 export async function importBusybox(berth: TestBerth, name = "busybox:latest"): Promise<void> {
   const output = await berth.dockerWith({ input: await busyboxTar() }, "import", "-c", 'CMD ["sh"]', "-", name);

@@ -1,4 +1,4 @@
-import { invalidArgument, notImplemented, rfc3339 } from "../../base/index.ts";
+import { notImplemented, rfc3339, unavailable } from "../../base/index.ts";
 import type { DockerVolume, DockerVolumeCreateBody } from "../../api/index.ts";
 import type { Volume, VolumeService, VolumeUsage } from "../../engine/index.ts";
 import type { Filters } from "../query.ts";
@@ -41,7 +41,7 @@ export function volumeRoutes(volumes: VolumeService): Route[] {
       method: "PUT",
       path: "/volumes/{name}",
       handle: () => {
-        throw invalidArgument("only cluster volumes can be updated, and this node is not a swarm manager");
+        throw unavailable("volume update only valid for cluster volumes, but swarm is unavailable");
       },
     },
     {
