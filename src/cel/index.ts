@@ -5,6 +5,7 @@ export type { Checked, Variables } from "./checker.ts";
 export { checkCel, compileCel } from "./compile.ts";
 export type { Compiled, Program } from "./compile.ts";
 export { estimateCost } from "./cost.ts";
+export { deviceValue, deviceVariables, MAX_SELECTOR_COST } from "./devices.ts";
 export { celMessage } from "./errors.ts";
 export { authorizerType, resourceCheckType } from "./declarations.ts";
 export { Authorizer, ResourceCheck } from "./libraries/authorizer.ts";

@@ -21,6 +21,7 @@ import { nodeIpamController } from "./node-ipam/index.ts";
 import { nodeLifecycleController, taintEvictionController } from "./node-lifecycle/index.ts";
 import { podGarbageCollector } from "./pod-gc/index.ts";
 import { resourceQuotaController } from "./quota/index.ts";
+import { resourceClaimController } from "./resource-claim/index.ts";
 import { replicaSetController, replicationController } from "./replicaset/index.ts";
 import { serviceCidrController } from "./service-cidr/index.ts";
 import { rootCaPublisher, serviceAccountController, serviceAccountTokensController } from "./serviceaccount/index.ts";
@@ -73,4 +74,5 @@ export const allControllers: readonly Controller[] = [
   serviceCidrController,
   tokenCleaner,
   admissionPolicyStatusController,
+  resourceClaimController,
 ];

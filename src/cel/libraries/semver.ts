@@ -2,7 +2,7 @@ import type { Environment } from "@marcbachmann/cel-js";
 
 const SEMVER = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z-.]+))?(?:\+[0-9A-Za-z-.]+)?$/;
 
-class Semver {
+export class Semver {
   readonly parts: readonly bigint[];
   readonly preRelease: readonly string[];
   constructor(text: string) {
