@@ -48,7 +48,7 @@ function versionDocument(version: string, context: DockerApiContext): object {
 }
 
 async function infoDocument(engine: Engine, version: string, context: DockerApiContext): Promise<object> {
-  const counts = await engine.counts();
+  const [counts, warnings] = await Promise.all([engine.counts(), engine.networks.warnings()]);
   const { host } = engine;
   return {
     ID: instanceId(context),
@@ -112,7 +112,7 @@ async function infoDocument(engine: Engine, version: string, context: DockerApiC
     FirewallBackend: { Driver: "nftables" },
     CDISpecDirs: [],
     DiscoveredDevices: [],
-    Warnings: null,
+    Warnings: warnings.length > 0 ? warnings : null,
   };
 }
 

@@ -1,9 +1,11 @@
 /** What users of Docker rely on without knowing it, by the real docker CLI. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { kernelName } from "../../src/base/index.ts";
 import { startBerth, type TestBerth } from "../support/daemon.ts";
 import { importBusybox } from "../support/images.ts";
 
@@ -77,17 +79,36 @@ test("logs: since, until, timestamps and tail, also of a log that is rotated whi
   assert.equal(await out("logs", "--until", "10m", "logged"), "");
 
   const lines = 3000;
-  const script = `sleep 0.3; for i in $(seq ${lines}); do echo line $i of a log that is rotated; [ $((i % 50)) = 0 ] && sleep 0.04; done; true`;
+  const script = `for i in $(seq ${lines}); do echo line $i of a log that is rotated; [ $((i % 50)) = 0 ] && sleep 0.02; done; sleep 600`;
   const options = ["--log-opt", "max-size=20k", "--log-opt", "max-file=5", "--network=none"];
   await berth.docker("run", "-d", "--name", "rotated", ...options, "busybox", "sh", "-c", script);
-  const followed = (await out("logs", "-f", "rotated")).split("\n").map((line) => Number(line.split(" ")[1]));
+  const following = out("logs", "-f", "rotated");
+  const file = await out("inspect", "-f", "{{.LogPath}}", "rotated");
+  const isWritten = async () => (await out("logs", "--tail", "1", "rotated")).startsWith(`line ${lines} `);
+  while (!existsSync(`${file}.1`) || !(await isWritten())) await pause(50);
+  await berth.docker("kill", "rotated");
+  const numbers = (text: string) => text.split("\n").map((line) => Number(line.split(" ")[1]));
+  const followed = numbers(await following);
   assert.deepEqual(
     followed,
     Array.from({ length: lines }, (_, index) => index + 1),
   );
-  const kept = (await out("logs", "rotated")).split("\n").map((line) => Number(line.split(" ")[1]));
-  assert.ok(kept.length < lines, "what went beyond five files is gone");
+  const kept = numbers(await out("logs", "rotated"));
   assert.deepEqual(kept, followed.slice(-kept.length));
   const wrong = await berth.dockerWith({}, "run", "--log-opt", "max-file=0", "busybox", "true");
   assert.match(wrong.stderr, /failed to initialize logging driver: max-file cannot be less than 1/);
+});
+
+test("a chain of others that drops what is forwarded is told by info and status, with the rules to add", async () => {
+  // It drops nothing, since all is accepted before; it only looks like a firewall's.
+  const table = `firewall-of-test-${process.pid}`;
+  const chain = "type filter hook forward priority 0; policy accept; accept; drop;";
+  execFileSync("nft", ["-f", "-"], { input: `table inet ${table} {\nchain guard { ${chain} }\n}\n` });
+  try {
+    const wanted = new RegExp(`nft insert rule inet ${table} guard iifname "${kernelName(berth.instance)}\\*" accept`);
+    assert.match((await berth.docker("info")).stderr, wanted);
+    assert.match((await berth.berth("status")).stdout, wanted);
+  } finally {
+    execFileSync("nft", ["delete", "table", "inet", table]);
+  }
 });

@@ -10,6 +10,7 @@ import {
   systemClock,
 } from "../../base/index.ts";
 import { DAEMON_ARGV, daemonStatus, isReady, startDetached, stopDaemon, wait } from "../daemon-process.ts";
+import { SocketClient } from "../http.ts";
 import { currentInstance } from "../instance.ts";
 import { ensurePackages } from "../packages.ts";
 import { table } from "../output/table.ts";
@@ -103,7 +104,13 @@ export async function status(options: { json?: boolean }): Promise<void> {
     error ?? "",
   ]);
   print(table(["SERVICE", "STATE", "STARTED IN", ""], rows));
-  if (running.services.some(({ name, state }) => name === "api-server" && state === "ready")) {
+  const isServing = (service: string) =>
+    running.services.some(({ name, state }) => name === service && state === "ready");
+  if (isServing("docker-api")) {
+    const info = await new SocketClient(instance.dockerSocket).json<{ Warnings: string[] | null }>("GET", "/info");
+    for (const warning of info.Warnings ?? []) print(`\n${warning}`);
+  }
+  if (isServing("api-server")) {
     const { clusterFacts } = await import("./kubeconfig.ts");
     print();
     print(await clusterFacts());

@@ -7,6 +7,7 @@ import {
   type InstanceContext,
   type Logger,
 } from "../../base/index.ts";
+import { dropWarning, forwardChains } from "./foreign-chains.ts";
 
 /** Other software is asked for what it drops this often at most. */
 const CHECK_EVERY_MS = 10_000;
@@ -79,6 +80,18 @@ export class Forwarding {
     this.#checking = this.#change(planForwarding).catch((error: unknown) =>
       this.#log.warn("other software may drop what containers send", { reason: messageOf(error) }),
     );
+  }
+
+  /** What only the user can change: chains that were made with nft. */
+  async warnings(): Promise<string[]> {
+    const chains = await this.#run(["nft", "-j", "list", "chains"]);
+    const warnings: string[] = [];
+    for (const chain of chains.code === 0 ? forwardChains(chains.stdout) : []) {
+      const { code, stdout } = await this.#run(["nft", "-j", "list", "chain", chain.family, chain.table, chain.name]);
+      const warning = code === 0 ? dropWarning(chain, stdout, this.#prefix) : undefined;
+      if (warning) warnings.push(warning);
+    }
+    return warnings;
   }
 
   async remove(): Promise<void> {

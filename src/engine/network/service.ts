@@ -330,6 +330,10 @@ class Networks implements NetworkService {
     }
   }
 
+  async warnings(): Promise<string[]> {
+    return (await this.#forwarding?.warnings()) ?? [];
+  }
+
   async close(): Promise<void> {
     this.#sweep?.cancel();
     await this.#dns.closeAll();

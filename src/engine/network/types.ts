@@ -196,6 +196,8 @@ export interface NetworkService {
 
   /** Called once after start, with the ids of sandboxes whose owners are still there; removes all others. */
   recover(keep: ReadonlySet<string>): Promise<void>;
+  /** What the user should know about this machine's network: firewalls of others that stand in the way. */
+  warnings(): Promise<string[]>;
   /** Leaves kernel state in place (containers run on). */
   close(): Promise<void>;
   /** `berth reset` and `berth down --all`: removes everything of this instance from the kernel. */

@@ -56,6 +56,15 @@ test("since, until and tail over rotated files", async () => {
   assert.deepEqual(await read({}), [1, 2, 4, 5], "a file that is not there is left out");
 });
 
+test("the time that a client was told of a line names that line, to the last digit that numbers hold", async () => {
+  for (let nano = 1; nano < 1e9; nano += 1_234_567) {
+    const fraction = String(nano).padStart(9, "0");
+    fs.writeFileSync(file, `2026-01-01T00:00:00.${fraction}+00:00 stdout F 1\n`);
+    const ms = Number(`${at(0) / 1000}.${fraction}`) * 1000;
+    assert.deepEqual(await read({ sinceMs: ms, untilMs: ms }), [1], fraction);
+  }
+});
+
 test("who follows gets every line once, however the log is rotated meanwhile", async () => {
   write(1);
   const ended = new AbortController();

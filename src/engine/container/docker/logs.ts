@@ -47,10 +47,10 @@ export function dockerTime(time: string): string {
   return `${base}.${fraction.padEnd(9, "0")}Z`;
 }
 
-/** Milliseconds since the epoch, with the fraction's nanoseconds as far as a number holds them. */
+/** Milliseconds since the epoch, rounded as `parseTimestamp` does what a client says: who asks for a line's own time gets that line. */
 function timeMs(time: string): number {
   const utc = dockerTime(time);
-  return Date.parse(`${utc.slice(0, 19)}Z`) + Number(`0.${utc.slice(20, 29)}`) * 1000;
+  return Number(`${Date.parse(`${utc.slice(0, 19)}Z`) / 1000}.${utc.slice(20, 29)}`) * 1000;
 }
 
 const MAX_TAIL = 1_000_000;
