@@ -7,6 +7,7 @@ import { PLUGIN_PROTOS } from "../../src/api/index.ts";
 import { systemClock } from "../../src/base/index.ts";
 import { GrpcConnection, type Wire } from "../../src/node/grpc/index.ts";
 import { CSI_DRIVER, startCsiDriver, type CsiTestDriver } from "../support/csi-driver.ts";
+import { DRA_DRIVER, startDraDriver, type DraTestDriver } from "../support/dra-driver.ts";
 import { startDevicePlugin, type TestDevicePlugin } from "../support/device-plugin.ts";
 import { podOf, startPods, type PodTests } from "../support/pods.ts";
 
@@ -19,6 +20,7 @@ const CDI_KIND = `test.berth.dev/cdi-${process.pid}`;
 let k: PodTests;
 let driver: CsiTestDriver;
 let plugin: TestDevicePlugin;
+let dra: DraTestDriver;
 before(async () => {
   k = await startPods();
   driver = await startCsiDriver(path.join(k.berth.runtimeDir, "kubelet"), path.join(k.berth.directory, "csi"));
@@ -26,6 +28,7 @@ before(async () => {
 after(async () => {
   await driver?.stop();
   await plugin?.stop();
+  dra?.stop();
   rmSync(CDI_SPEC, { force: true });
   await k?.berth.stop();
 });
@@ -325,4 +328,43 @@ test("exporters read who has what", async () => {
   await k.kubectl("delete", "pod", "keeps", "--now");
   await k.apply(wanting("both", 2, "echo $WIDGETS"));
   assert.equal(await k.finished("both"), "b,a\n");
+});
+
+test("a claim of dynamic resources is prepared for its Pod, reaches the container by CDI, and is given back", async () => {
+  dra = await startDraDriver(path.join(k.berth.runtimeDir, "kubelet"), k.berth.directory, [`${CDI_KIND}=x`]);
+  await k.apply(
+    {
+      apiVersion: "resource.k8s.io/v1",
+      kind: "ResourceClaim",
+      metadata: { name: "gpu" },
+      spec: { devices: { requests: [{ name: "one", exactly: { deviceClassName: "test" } }] } },
+    },
+    podOf(
+      "claims",
+      `echo $BY_CDI; ${FOREVER}`,
+      { nodeName: (await node()).metadata.name, resourceClaims: [{ name: "mine", resourceClaimName: "gpu" }] },
+      { resources: { claims: [{ name: "mine" }] } },
+    ),
+  );
+  const { metadata } = await k.get("pod", "claims");
+  await eventually("the reason why it waits", async () =>
+    (await k.events("claims")).some(
+      ({ reason, message }) =>
+        reason === "FailedPrepareDynamicResources" && message.includes("is not allowed to use ResourceClaim gpu"),
+    ),
+  );
+  assert.deepEqual(dra.calls, []);
+  const result = { request: "one", driver: DRA_DRIVER, pool: "pool", device: "d0" };
+  const status = {
+    allocation: { devices: { results: [result] } },
+    reservedFor: [{ resource: "pods", name: "claims", uid: metadata.uid }],
+  };
+  const patch = JSON.stringify({ status });
+  await k.kubectl("patch", "resourceclaim", "gpu", "--subresource=status", "--type=merge", "-p", patch);
+  await k.running("claims");
+  assert.equal(await k.kubectl("logs", "claims"), "yes\n");
+  const { podResources: got } = await podResources("Get", { podName: "claims", podNamespace: "default" });
+  assert.equal(got.containers[0].dynamicResources[0].claimResources[0].deviceName, "d0");
+  await k.kubectl("delete", "pod", "claims", "--now");
+  assert.deepEqual(dra.calls, ["NodePrepareResources gpu", "NodeUnprepareResources gpu"]);
 });

@@ -89,28 +89,38 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
     publishes,
     registered: undefined,
     folder,
-    unregister: async () => {
-      registrar.forceShutdown();
-      rmSync(registration, { force: true });
-    },
+    unregister: async () => unregister(),
     stop: async () => {
-      await driver.unregister();
+      unregister();
       server.forceShutdown();
       for (const target of mounted) await run("umount", ["-l", target]);
     },
   };
-  const registration = path.join(kubeletDir, "plugins_registry", `${CSI_DRIVER}-reg.sock`);
+  const info = { type: "CSIPlugin", name: CSI_DRIVER, endpoint, supportedVersions: ["1.0.0"] };
+  const unregister = await register(kubeletDir, info, (status) => (driver.registered = status));
+  return driver;
+}
+
+/** Puts a plugin's registration socket into the kubelet's folder. Returns how to take it away. */
+export async function register(
+  kubeletDir: string,
+  info: { readonly name: string },
+  onStatus: (status: Wire) => void,
+): Promise<() => void> {
+  const registration = path.join(kubeletDir, "plugins_registry", `${info.name}-reg.sock`);
   mkdirSync(path.dirname(registration), { recursive: true });
   const service = { proto: PLUGIN_PROTOS.registration, name: "pluginregistration.Registration" };
   const registrar = await listen(registration, service, {
-    GetInfo: (_call: unknown, callback: grpc.sendUnaryData<object>) =>
-      callback(null, { type: "CSIPlugin", name: CSI_DRIVER, endpoint, supportedVersions: ["1.0.0"] }),
+    GetInfo: (_call: unknown, callback: grpc.sendUnaryData<object>) => callback(null, info),
     NotifyRegistrationStatus: (call: grpc.ServerUnaryCall<Wire, object>, callback: grpc.sendUnaryData<object>) => {
-      driver.registered = call.request;
+      onStatus(call.request);
       callback(null, {});
     },
   });
-  return driver;
+  return () => {
+    registrar.forceShutdown();
+    rmSync(registration, { force: true });
+  };
 }
 
 /** Serves a plugin's service on a socket. */

@@ -11,6 +11,7 @@ import {
   type Resource,
   type Stored,
 } from "../../client/index.ts";
+import { resourceClaims, resourceSlices } from "./dra/types.ts";
 import type { KubeletApi } from "./kubelet-api.ts";
 
 /** What Pods refer to, as far as it is known, and where changes of it are told. */
@@ -87,6 +88,9 @@ export function kubeletApi(options: ApiClientOptions): KubeletApi {
         .patch({ name: metadata.name!, namespace: metadata.namespace }, { status }, { subresource: "status" })),
     csiDriver: (name) => find(resources.csiDrivers, { name }),
     volumeAttachment: (name) => find(resources.volumeAttachments, { name }),
+    resourceClaim: (namespace, name) => find(resourceClaims, { namespace, name }),
+    removeResourceSlices: (driver) =>
+      client.of(resourceSlices).deleteCollection({ fieldSelector: `spec.driver=${driver},spec.nodeName=${nodeName}` }),
     csiNode: () => find(resources.csiNodes, { name: nodeName }),
     writeCsiNode: async (drivers) => {
       const spec = { drivers: [...drivers] };

@@ -1,5 +1,6 @@
 import type { Clock, Logger } from "../../base/index.ts";
 import type { DeviceManager } from "./devices/manager.ts";
+import type { ResourceClaims } from "./dra/claims.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
 import type { ImagePuller } from "./images/puller.ts";
 import type { KubeletApi, MachineFacts } from "./kubelet-api.ts";
@@ -25,6 +26,7 @@ export interface KubeletContext {
   readonly puller: ImagePuller;
   readonly volumes: Volumes;
   readonly devices: DeviceManager;
+  readonly claims: ResourceClaims;
   readonly idRanges: IdRanges;
   readonly statusWriter: StatusWriter;
   readonly dns: DnsOptions;

@@ -1,5 +1,6 @@
 import type { k8s } from "../../api/index.ts";
 import type { ConnectionServer, LoopDevice } from "../../host/index.ts";
+import type { ResourceClaim } from "./dra/types.ts";
 
 /**
  * What the kubelet needs of the API server, as small as it can be: one adapter (`api-client.ts`) makes it from a client and informers, and
@@ -25,6 +26,9 @@ export interface KubeletApi {
   ): Promise<void>;
   csiDriver(name: string): Promise<k8s.CSIDriver | undefined>;
   volumeAttachment(name: string): Promise<k8s.VolumeAttachment | undefined>;
+  resourceClaim(namespace: string, name: string): Promise<ResourceClaim | undefined>;
+  /** What a driver that is gone offered on this node. */
+  removeResourceSlices(driver: string): Promise<void>;
   /** This node's own. */
   csiNode(): Promise<k8s.CSINode | undefined>;
   writeCsiNode(drivers: readonly k8s.CSINodeDriver[]): Promise<void>;

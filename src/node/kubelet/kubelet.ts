@@ -11,6 +11,8 @@ import { MAX_PODS, NodeAgent } from "./node-status/node-agent.ts";
 import { CsiDrivers } from "./csi/drivers.ts";
 import { CsiVolumes } from "./csi/volumes.ts";
 import { DeviceManager } from "./devices/manager.ts";
+import { ResourceClaims } from "./dra/claims.ts";
+import { DraDrivers } from "./dra/drivers.ts";
 import { admitPod } from "./pod/admission.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
 import { REFUSED_BY_SHUTDOWN, shutdownPods } from "./shutdown/shutdown.ts";
@@ -68,6 +70,8 @@ export class Kubelet {
   readonly #csi: CsiVolumes;
   readonly #tokens: TokenCache;
   readonly #devices: DeviceManager;
+  readonly #draDrivers: DraDrivers;
+  readonly #claims: ResourceClaims;
   readonly #plugins: PluginRegistry;
   #podResources: { close(): Promise<void> } | undefined;
   #context: KubeletContext | undefined;
@@ -95,10 +99,16 @@ export class Kubelet {
       checkpoint: path.join(options.dataDir, "devices.json"),
       report: async () => this.#agent?.report(),
     });
+    this.#draDrivers = new DraDrivers(options);
+    this.#claims = new ResourceClaims({
+      ...options,
+      drivers: this.#draDrivers,
+      checkpoint: path.join(options.dataDir, "claims.json"),
+    });
     this.#plugins = new PluginRegistry({
       ...options,
       folder: path.join(runtimeDir, "plugins_registry"),
-      handlers: { CSIPlugin: this.#csiDrivers, DevicePlugin: this.#devices },
+      handlers: { CSIPlugin: this.#csiDrivers, DevicePlugin: this.#devices, DRAPlugin: this.#draDrivers },
     });
   }
 
@@ -130,7 +140,7 @@ export class Kubelet {
     });
     if (this.#options.podCidr) await runtime.updateRuntimeConfig({ podCidr: this.#options.podCidr });
     await this.#csi.recover();
-    await this.#devices.start();
+    await Promise.all([this.#devices.start(), this.#claims.recover()]);
     await this.#agent.start();
     await this.#plugins.start();
     this.#podResources = await servePodResources({
@@ -138,6 +148,7 @@ export class Kubelet {
       socket: path.join(this.#options.runtimeDir, "pod-resources/kubelet.sock"),
       pods: () => api.pods(),
       devices: this.#devices,
+      claims: this.#claims,
     });
     api.onPodChange((uid) => this.#podChanged(uid));
     api.onSourceChange((kind, namespace, name) => this.#sourceChanged(kind, namespace, name));
@@ -153,6 +164,7 @@ export class Kubelet {
     this.#manifests?.stop();
     this.#plugins.stop();
     this.#csiDrivers.close();
+    this.#draDrivers.close();
     await Promise.all([this.#devices.stop(), this.#podResources?.close()]);
     this.#agent?.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.release()));
@@ -251,6 +263,7 @@ export class Kubelet {
         mountsRoot: path.join(this.#options.runtimeDir, "pods"),
       }),
       devices: this.#devices,
+      claims: this.#claims,
       statusWriter: new StatusWriter(api, log),
       logRoot: path.join(dataDir, "pod-logs"),
       seccompRoot: path.join(dataDir, "seccomp"),
@@ -346,7 +359,9 @@ export class Kubelet {
         await runtime.removePodSandbox(sandbox.id);
       }
     }
-    this.#devices.keepOnly((uid) => wanted.has(uid) || this.#workers.has(uid));
+    const isHere = (uid: string) => wanted.has(uid) || this.#workers.has(uid);
+    this.#devices.keepOnly(isHere);
+    await this.#claims.keepOnly(isHere);
     for (const uid of await this.#context!.volumes.known()) {
       if (!wanted.has(uid) && !this.#workers.has(uid)) await this.#teardownLeft(uid);
     }

@@ -1,5 +1,4 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import path from "node:path";
+import { Checkpoint } from "../checkpoint.ts";
 import type { ContainerEdits } from "./plugin.ts";
 
 /** Devices that a container has of one resource. */
@@ -9,7 +8,7 @@ export interface Allocation {
   readonly edits: ContainerEdits | undefined;
 }
 
-interface Checkpoint {
+interface Saved {
   readonly resources: readonly string[];
   readonly pods: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, Allocation>>>>>>;
 }
@@ -19,23 +18,16 @@ type ByContainer = Map<string, ByResource>;
 
 /** Who has which devices: by Pod, container and resource, and on disk, so that the next process gives none away twice. */
 export class Allocations {
-  readonly #file: string;
+  readonly #checkpoint: Checkpoint<Saved>;
   readonly #pods = new Map<string, ByContainer>();
-  /** One write at a time. */
-  #writing: Promise<void> = Promise.resolve();
 
   constructor(file: string) {
-    this.#file = file;
+    this.#checkpoint = new Checkpoint(file);
   }
 
-  /** Returns the resources that were known then. A file cut short is none. */
+  /** Returns the resources that were known then. */
   async load(): Promise<readonly string[]> {
-    const read = await readFile(this.#file, "utf8")
-      .then(
-        (text) => JSON.parse(text) as Checkpoint,
-        () => undefined,
-      )
-      .catch(() => undefined);
+    const read = await this.#checkpoint.load();
     for (const [uid, containers] of Object.entries(read?.pods ?? {}))
       for (const [container, resources] of Object.entries(containers))
         for (const [resource, allocation] of Object.entries(resources))
@@ -50,15 +42,7 @@ export class Allocations {
         Object.fromEntries([...containers].map(([name, entries]) => [name, Object.fromEntries(entries)])),
       ]),
     );
-    const text = JSON.stringify({ resources, pods } satisfies Checkpoint);
-    this.#writing = this.#writing
-      .catch(() => {})
-      .then(async () => {
-        await mkdir(path.dirname(this.#file), { recursive: true });
-        await writeFile(`${this.#file}.tmp`, text, { mode: 0o600 });
-        await rename(`${this.#file}.tmp`, this.#file);
-      });
-    return this.#writing;
+    return this.#checkpoint.save({ resources, pods });
   }
 
   pods(): string[] {

@@ -1,6 +1,7 @@
 import { PLUGIN_PROTOS } from "../../../api/index.ts";
 import { invalidArgument, notFound } from "../../../base/index.ts";
 import type { DeviceManager, ReportedDevices } from "../devices/manager.ts";
+import type { ResourceClaims } from "../dra/claims.ts";
 import type { KubeletHost } from "../kubelet-api.ts";
 import type { Pod } from "../pod/imports.ts";
 import { allContainers } from "../pod/containers.ts";
@@ -10,6 +11,7 @@ export interface PodResourcesOptions {
   readonly socket: string;
   readonly pods: () => readonly Pod[];
   readonly devices: DeviceManager;
+  readonly claims: ResourceClaims;
 }
 
 const SERVICE = { proto: PLUGIN_PROTOS.podresources, name: "v1.PodResourcesLister" };
@@ -20,31 +22,42 @@ const SERVICE = { proto: PLUGIN_PROTOS.podresources, name: "v1.PodResourcesListe
  */
 export async function servePodResources(options: PodResourcesOptions): Promise<{ close(): Promise<void> }> {
   const { host, socket, pods, devices } = options;
+  const podResources = (pod: Pod) => resourcesOf(pod, options);
   const active = () => pods().filter(({ status }) => status?.phase !== "Succeeded" && status?.phase !== "Failed");
   return host.listen(socket, async () => {
     const { grpcServer } = await import("../../grpc/index.ts");
     return grpcServer(SERVICE, {
-      List: async () => ({ podResources: active().map((pod) => resourcesOf(pod, devices)) }),
+      List: async () => ({ podResources: active().map(podResources) }),
       GetAllocatableResources: async () => ({ devices: devices.allocatable().flatMap(containerDevices) }),
       Get: async ({ podName, podNamespace }) => {
         if (!podName || !podNamespace) throw invalidArgument("the Pod's name and namespace are needed");
         const found = pods().find(({ metadata }) => metadata.name === podName && metadata.namespace === podNamespace);
         if (!found) throw notFound(`pod ${podName} in namespace ${podNamespace} not found`);
-        return { podResources: resourcesOf(found, devices) };
+        return { podResources: podResources(found) };
       },
     });
   });
 }
 
-function resourcesOf(pod: Pod, devices: DeviceManager): object {
+function resourcesOf(pod: Pod, { devices, claims }: PodResourcesOptions): object {
   return {
     name: pod.metadata.name,
     namespace: pod.metadata.namespace,
     containers: allContainers(pod)
       .filter(({ role }) => role === "main" || role === "sidecar")
-      .map(({ container: { name } }) => ({
-        name,
-        devices: devices.allocated(pod.metadata.uid!, name).flatMap(containerDevices),
+      .map(({ container }) => ({
+        name: container.name,
+        devices: devices.allocated(pod.metadata.uid!, container.name).flatMap(containerDevices),
+        dynamicResources: claims.devices(pod, container).map(({ claim, devices: prepared }) => ({
+          claimName: claim.name,
+          claimNamespace: claim.namespace,
+          claimResources: prepared.map(({ driver, pool, device, cdiDevices }) => ({
+            driverName: driver,
+            poolName: pool,
+            deviceName: device,
+            cdiDevices: cdiDevices.map((name) => ({ name })),
+          })),
+        })),
       })),
   };
 }

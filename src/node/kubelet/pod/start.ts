@@ -62,7 +62,11 @@ async function createContainer(context: KubeletContext, request: StartRequest, i
     image,
     env,
     mounts: withOwners(mounts, sandboxConfig),
-    devices: { ...devices, devices: [...devices.devices, ...context.volumes.containerDevices(container, volumes)] },
+    devices: {
+      ...devices,
+      devices: [...devices.devices, ...context.volumes.containerDevices(container, volumes)],
+      cdiDevices: [...devices.cdiDevices, ...context.claims.cdiDevices(pod, container)],
+    },
     memoryCapacityBytes: context.machine.memoryBytes,
     seccompRoot: context.seccompRoot,
     ...(target !== undefined ? { targetId: target } : {}),

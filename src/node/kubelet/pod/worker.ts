@@ -234,6 +234,13 @@ export class PodWorker {
 
     let volumes: MountedVolumes;
     try {
+      await this.#context.claims.prepare(pod);
+    } catch (error) {
+      const message = `Failed to prepare dynamic resources: ${messageOf(error)}`;
+      this.#context.event(pod, undefined, "Warning", "FailedPrepareDynamicResources", message);
+      return { retryMs: RETRY_MS, changed };
+    }
+    try {
       volumes = await this.#context.volumes.prepare(pod, podFacts(this.#context, pod, undefined));
     } catch (error) {
       this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));
@@ -361,7 +368,7 @@ export class PodWorker {
       this.#context.runtime.stopContainer(id, graceSeconds).catch(() => {});
   }
 
-  /** Stops everything of the Pod, its sandbox too, and gives its devices back. What the containers left (logs, exit codes) stays until the Pod is deleted. */
+  /** Stops everything of the Pod, its sandbox too, and gives its devices and claims back. What the containers left (logs, exit codes) stays until the Pod is deleted. */
   async #stop(observed: Observed, graceSeconds = this.#pod.spec?.terminationGracePeriodSeconds ?? 30): Promise<void> {
     const seconds = Math.min(graceSeconds, this.#maxGraceSeconds);
     this.#stopping = { containers: observed.containers, graceSeconds: seconds };
@@ -374,6 +381,7 @@ export class PodWorker {
     this.#context.prober.forgetPod(this.uid);
     await Promise.all(observed.sandboxes.map((sandbox) => this.#context.runtime.stopPodSandbox(sandbox.id)));
     this.#context.devices.release(this.uid);
+    await this.#context.claims.release(this.uid);
   }
 
   async #terminate(pod: Pod, observed: Observed): Promise<void> {

@@ -45,6 +45,10 @@ export class FakeKubeletApi implements KubeletApi {
   async volumeAttachment() {
     return undefined;
   }
+  async resourceClaim() {
+    return undefined;
+  }
+  async removeResourceSlices(): Promise<void> {}
   async csiNode() {
     return undefined;
   }
