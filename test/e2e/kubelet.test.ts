@@ -290,7 +290,11 @@ describe("a Pod's life", { concurrency: 6 }, () => {
   });
 
   test("the node tells what its Pods use", async () => {
-    await k.apply(podOf("measured", FOREVER));
+    const volumes = [{ name: "data", emptyDir: {} }];
+    const volumeMounts = [{ name: "data", mountPath: "/data" }];
+    await k.apply(
+      podOf("measured", `head -c 100000 /dev/zero > /data/file; ${FOREVER}`, { volumes }, { volumeMounts }),
+    );
     await k.running("measured");
     const page = async (name: string) => {
       const { nodeName } = (await k.get("pod", "measured")).spec;
@@ -302,6 +306,8 @@ describe("a Pod's life", { concurrency: 6 }, () => {
     const own = pods.find((pod: { podRef: { name: string } }) => pod.podRef.name === "measured");
     assert.ok(own.containers[0].memory.workingSetBytes > 0);
     assert.ok(own["ephemeral-storage"].capacityBytes > 0);
+    const data = own.volume.find((volume: { name: string }) => volume.name === "data");
+    assert.deepEqual([data.usedBytes >= 100_000, data.inodesUsed, data.availableBytes > 0], [true, 1, true]);
     assert.match(
       await page("metrics/cadvisor"),
       /^container_memory_working_set_bytes\{container="main",namespace="default",pod="measured"\} [1-9]/m,

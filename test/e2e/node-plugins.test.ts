@@ -161,6 +161,11 @@ test("a claim's volume is attached, staged once, published for each Pod, expande
     ({ status: { capacity, conditions } }) => capacity.storage === "128Mi" && !conditions?.length,
   );
   assert.equal(await k.exec("second", "cat", "/data/file"), "kept\n");
+  const metrics = await k.kubectl("get", "--raw", `/api/v1/nodes/${(await node()).metadata.name}/proxy/metrics`);
+  assert.match(
+    metrics,
+    /^kubelet_volume_stats_used_bytes\{namespace="default",persistentvolumeclaim="attached"\} 300$/m,
+  );
   await eventually(
     "the controller's word to stay",
     async () => (await node()).status.volumesAttached?.[0]?.name === inUse,

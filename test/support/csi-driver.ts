@@ -45,7 +45,10 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
       maxVolumesPerNode: 7,
       accessibleTopology: { segments: { "topology.test.csi/zone": "z1" } },
     }),
-    NodeGetCapabilities: async () => ({ capabilities: [rpc("STAGE_UNSTAGE_VOLUME"), rpc("EXPAND_VOLUME")] }),
+    NodeGetCapabilities: async () => ({
+      capabilities: [rpc("STAGE_UNSTAGE_VOLUME"), rpc("EXPAND_VOLUME"), rpc("GET_VOLUME_STATS")],
+    }),
+    NodeGetVolumeStats: async () => ({ usage: [{ unit: "BYTES", total: 1000, used: 300, available: 700 }] }),
     NodeStageVolume: async ({ volumeId, stagingTargetPath }) => {
       mkdirSync(folder(volumeId), { recursive: true });
       await bind(folder(volumeId), stagingTargetPath);

@@ -1,12 +1,12 @@
 import type { ApiResponse, cri } from "../../api/index.ts";
 import type { Endpoint } from "../../apiserver/index.ts";
 import { notFound, rfc3339, unavailable, type Clock } from "../../base/index.ts";
-import { LABELS } from "../kubelet/index.ts";
+import { LABELS, type PodVolumeStats } from "../kubelet/index.ts";
 import type { ServedNodes } from "./pod-connections.ts";
 import { usageOf, type FilesystemRoom, type MeasuredNode } from "./node-usage.ts";
 
 /**
- * What a kubelet serves on its own port, behind `nodes/NAME/proxy`: /healthz, /stats/summary, /metrics/resource and /metrics/cadvisor. Of nodes in the API
+ * What a kubelet serves on its own port, behind `nodes/NAME/proxy`: /healthz, /stats/summary, /metrics (volumes), /metrics/resource and /metrics/cadvisor. Of nodes in the API
  * server's process nothing is proxied. https://kubernetes.io/docs/reference/instrumentation/node-metrics/
  */
 export function nodeProxyEndpoints(
@@ -42,12 +42,14 @@ export async function nodePage(node: MeasuredNode, page: string, clock: Clock): 
       return reply("text/plain", "ok");
     case "stats/summary":
       return reply("application/json", JSON.stringify(await summary(node, clock)));
+    case "metrics":
+      return reply("text/plain; version=0.0.4", claimMetrics((await node.volumes?.()) ?? []));
     case "metrics/resource":
     case "metrics/cadvisor":
       return reply("text/plain; version=0.0.4", exposition(await node.runtime.listPodSandboxStats()));
     default:
       throw notFound(`the node has no page /${page}`, {
-        hint: "healthz, stats/summary, metrics/resource, metrics/cadvisor",
+        hint: "healthz, stats/summary, metrics, metrics/resource, metrics/cadvisor",
       });
   }
 }
@@ -60,11 +62,13 @@ const time = (nanos: number) => rfc3339(Math.floor(nanos / 1e6));
 
 /** Upstream's Summary (k8s.io/kubelet/pkg/apis/stats/v1alpha1). */
 async function summary(node: MeasuredNode, clock: Clock): Promise<object> {
-  const [usage, room, pods] = await Promise.all([
+  const [usage, room, pods, volumes] = await Promise.all([
     usageOf(node),
     node.usage.filesystem(),
     node.runtime.listPodSandboxStats(),
+    node.volumes?.() ?? [],
   ]);
+  const volumesByPod = Map.groupBy(volumes, ({ podUid }) => podUid);
   const nowText = rfc3339(clock.nowMs());
   // Images, containers and Pods' folders are on one file system.
   const fs = { time: nowText, ...room };
@@ -76,7 +80,10 @@ async function summary(node: MeasuredNode, clock: Clock): Promise<object> {
       fs,
       runtime: { imageFs: fs, containerFs: fs },
     },
-    pods: pods.map((pod) => podSummary(pod, room)),
+    pods: pods.map((pod) => ({
+      ...podSummary(pod, room),
+      volume: (volumesByPod.get(pod.attributes.metadata.uid) ?? []).map(volumeSummary),
+    })),
   };
 }
 
@@ -118,6 +125,10 @@ function podSummary(
   };
 }
 
+function volumeSummary({ name, claim, measuredAtMs, usage }: PodVolumeStats): object {
+  return { time: rfc3339(measuredAtMs), ...usage, name, ...(claim && { pvcRef: claim }) };
+}
+
 function cpuSummary({ timestamp, usageNanoCores, usageCoreNanoSeconds }: cri.CpuUsage): object {
   return { time: time(timestamp), usageNanoCores, usageCoreNanoSeconds };
 }
@@ -125,6 +136,30 @@ function cpuSummary({ timestamp, usageNanoCores, usageCoreNanoSeconds }: cri.Cpu
 function memorySummary({ timestamp, ...figures }: cri.MemoryUsage): object {
   return { time: time(timestamp), ...figures };
 }
+
+const VOLUME_METRICS = {
+  capacity_bytes: "capacityBytes",
+  available_bytes: "availableBytes",
+  used_bytes: "usedBytes",
+  inodes: "inodes",
+  inodes_free: "inodesFree",
+  inodes_used: "inodesUsed",
+} as const;
+
+/** Prometheus' text of how full claims are, under the kubelet's names. A claim that several Pods have is told of once. */
+function claimMetrics(volumes: readonly PodVolumeStats[]): string {
+  const byClaim = new Map(volumes.flatMap(({ claim, usage }) => (claim ? [[labelsOf(claim), usage] as const] : [])));
+  const families = Object.entries(VOLUME_METRICS).map(([name, field]) => [
+    `# TYPE kubelet_volume_stats_${name} gauge`,
+    ...[...byClaim].flatMap(([labels, { [field]: figure }]) =>
+      figure === undefined ? [] : [`kubelet_volume_stats_${name}{${labels}} ${figure}`],
+    ),
+  ]);
+  return [...families.flat(), ""].join("\n");
+}
+
+const labelsOf = ({ namespace, name }: { namespace: string; name: string }): string =>
+  `namespace="${namespace}",persistentvolumeclaim="${name}"`;
 
 /** Prometheus' text of what each container uses, under cAdvisor's names. */
 function exposition(pods: readonly cri.PodSandboxStats[]): string {

@@ -1,6 +1,7 @@
 import { readFile, statfs } from "node:fs/promises";
 import type { cri } from "../../api/index.ts";
 import type { Clock } from "../../base/index.ts";
+import type { PodVolumeStats } from "../kubelet/index.ts";
 
 /** /proc/stat counts in hundredths of a second. */
 const NANOS_PER_TICK = 10_000_000;
@@ -77,6 +78,8 @@ export interface MeasuredNode {
   readonly usage: NodeUsageSampler;
   /** One of several nodes on the machine: what it uses itself is what its Pods use. */
   readonly sharesMachine?: boolean;
+  /** How full the volumes of its Pods are. */
+  readonly volumes?: () => Promise<readonly PodVolumeStats[]>;
 }
 
 export async function usageOf({ runtime, usage, sharesMachine }: MeasuredNode): Promise<NodeUsage> {

@@ -28,6 +28,7 @@ import type { DnsOptions } from "./runtime/name-resolution.ts";
 import { StatusWriter } from "./status/status-writer.ts";
 import { IdRanges } from "./userns/id-ranges.ts";
 import { Upkeep } from "./upkeep/upkeep.ts";
+import { VolumeStats, type PodVolumeStats } from "./volumes/stats.ts";
 import { TokenCache } from "./volumes/tokens.ts";
 import { Volumes } from "./volumes/volumes.ts";
 
@@ -75,6 +76,7 @@ export class Kubelet {
   readonly #plugins: PluginRegistry;
   #podResources: { close(): Promise<void> } | undefined;
   #context: KubeletContext | undefined;
+  #volumeStats: VolumeStats | undefined;
   #agent: NodeAgent | undefined;
   #upkeep: Upkeep | undefined;
 
@@ -205,6 +207,15 @@ export class Kubelet {
     if (!worker || worker.finished) return;
     this.#context!.event(pod, undefined, "Warning", "Evicted", verdict.message);
     worker.fail(verdict, graceSeconds);
+  }
+
+  /** How full the volumes of its Pods are; as of within the last minute. */
+  async volumeStats(): Promise<readonly PodVolumeStats[]> {
+    const { clock, log, api } = this.#options;
+    if (!this.#context) return [];
+    const { volumes } = this.#context;
+    this.#volumeStats ??= new VolumeStats({ clock, log, volumes, csi: this.#csi, pods: () => api.pods() });
+    return this.#volumeStats.all();
   }
 
   /** A Pod of this node, for logs, exec and the like. */

@@ -1,6 +1,7 @@
 import { PLUGIN_PROTOS } from "../../../api/index.ts";
 import type { Clock } from "../../../base/index.ts";
-import type { GrpcConnection } from "../../grpc/index.ts";
+import type { GrpcConnection, Wire } from "../../grpc/index.ts";
+import type { VolumeUsage } from "../volumes/stats.ts";
 
 type Strings = Readonly<Record<string, string>>;
 
@@ -106,6 +107,24 @@ export class CsiDriver {
     readonly secrets: Strings;
   }): Promise<number> {
     return (await this.#call("NodeExpandVolume", request))["capacityBytes"] ?? 0;
+  }
+  /** How full a volume is. */
+  async usage(request: {
+    readonly volumeId: string;
+    readonly volumePath: string;
+    readonly stagingTargetPath: string;
+  }): Promise<VolumeUsage> {
+    const figures = ((await this.#call("NodeGetVolumeStats", request))["usage"] ?? []) as Wire[];
+    const of = (unit: string) => figures.find((figure) => figure["unit"] === unit);
+    const [bytes, inodes] = [of("BYTES"), of("INODES")];
+    return {
+      ...(bytes && {
+        capacityBytes: bytes["total"],
+        availableBytes: bytes["available"],
+        usedBytes: bytes["used"],
+      }),
+      ...(inodes && { inodes: inodes["total"], inodesFree: inodes["available"], inodesUsed: inodes["used"] }),
+    };
   }
   #call(method: string, request: object): ReturnType<GrpcConnection["call"]> {
     return this.#connection.call(method, request, { timeoutMs: CALL_TIMEOUT_MS });

@@ -6,6 +6,7 @@ import type { KubeletApi } from "../kubelet-api.ts";
 import type { k8s, Pod, Volume } from "../pod/imports.ts";
 import type { CsiDriver, StageRequest, VolumeCapability } from "./driver.ts";
 import type { CsiDrivers } from "./drivers.ts";
+import type { VolumeUsage } from "../volumes/stats.ts";
 import type { TokenCache } from "../volumes/tokens.ts";
 import { giveToGroup } from "./ownership.ts";
 import {
@@ -277,6 +278,17 @@ export class CsiVolumes {
       });
       return size;
     });
+  }
+
+  /** What its driver says of the volume at a target; undefined when it says nothing, "none" when there is no volume of a driver. */
+  async usage(uid: string, target: string): Promise<VolumeUsage | "none" | undefined> {
+    const published = await recordsOf(path.join(this.#options.mountsRoot, uid));
+    const record = published.find(({ folder }) => targetOf(folder) === target)?.record;
+    if (!record) return "none";
+    const driver = this.#options.drivers.get(record.driverName);
+    if (!driver.capabilities.has("GET_VOLUME_STATS")) return undefined;
+    const { volumeHandle: volumeId, stagingPath: stagingTargetPath = "" } = record;
+    return driver.usage({ volumeId, volumePath: target, stagingTargetPath });
   }
 
   /** Gives back everything that a Pod had. Throws when a driver is not there or refuses: nothing below may be removed then. */

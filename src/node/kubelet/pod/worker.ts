@@ -268,11 +268,13 @@ export class PodWorker {
     return { retryMs, changed };
   }
 
-  /** What API objects say in mounted files follows them, and tokens are renewed in time. */
+  /** What API objects say in mounted files follows them, and tokens are renewed in time; after a restart it is known again what is mounted. */
   async #refreshVolumes(pod: Pod, sandboxId: string): Promise<void> {
-    if (!pod.spec?.volumes?.some((volume) => isFromApi(volume) || volume.persistentVolumeClaim || volume.csi)) return;
+    const { volumes } = this.#context;
+    const follows = pod.spec?.volumes?.some((one) => isFromApi(one) || one.persistentVolumeClaim || one.csi);
+    if (!follows && volumes.mounted(this.uid)) return;
     const sandbox = await this.#context.runtime.podSandboxStatus(sandboxId);
-    await this.#context.volumes.prepare(pod, podFacts(this.#context, pod, sandbox)).catch((error: unknown) => {
+    await volumes.prepare(pod, podFacts(this.#context, pod, sandbox)).catch((error: unknown) => {
       this.#context.event(pod, undefined, "Warning", "FailedMount", messageOf(error));
     });
   }

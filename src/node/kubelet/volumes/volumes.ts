@@ -41,6 +41,8 @@ export interface VolumesOptions {
 export class Volumes {
   readonly #options: VolumesOptions;
   readonly #blockDevices: BlockDevices;
+  /** By Pod, since its volumes were last prepared. */
+  readonly #mounted = new Map<string, MountedVolumes>();
 
   constructor(options: VolumesOptions) {
     this.#options = options;
@@ -70,7 +72,14 @@ export class Volumes {
         }
       }),
     );
-    return new Map(prepared);
+    const mounted = new Map(prepared);
+    this.#mounted.set(pod.metadata.uid!, mounted);
+    return mounted;
+  }
+
+  /** What `prepare` last made for the Pod; undefined when this process has prepared nothing. */
+  mounted(uid: string): MountedVolumes | undefined {
+    return this.#mounted.get(uid);
   }
 
   async #prepareOne(pod: Pod, volume: Volume, facts: PodFacts): Promise<MountedVolume> {
@@ -236,6 +245,7 @@ export class Volumes {
 
   /** Gives back what is mounted for a Pod that has ended; what it has on disk stays until it is deleted. Idempotent. */
   async release(uid: string): Promise<void> {
+    this.#mounted.delete(uid);
     const mounts = this.#mountFolder(uid);
     // Pinned subpaths first: a driver can't unmount what they hold.
     for (const mount of await this.#options.host.mountsBelow(path.join(mounts, "subpaths")))

@@ -1,4 +1,5 @@
 import type { cri } from "../../../../api/index.ts";
+import type { PodVolumeStats } from "../../../../node/index.ts";
 import type { RunningAgent } from "./agent.ts";
 
 /** A node's kubelet with its switch: a kubelet that has ended is not started again, a new one takes its place. */
@@ -14,6 +15,11 @@ export class AgentSwitch {
 
   get isOn(): boolean {
     return this.#running !== undefined;
+  }
+
+  /** Of its Pods; none while it is off. */
+  async volumeStats(): Promise<readonly PodVolumeStats[]> {
+    return (await this.#running?.kubelet.volumeStats()) ?? [];
   }
 
   /** Resolves when the node is Ready. */

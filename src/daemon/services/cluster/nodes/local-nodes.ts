@@ -11,7 +11,7 @@ import {
 import { resources } from "../../../../client/index.ts";
 import { CRI_OWNER, type Sandbox } from "../../../../engine/index.ts";
 import type { cri } from "../../../../api/index.ts";
-import { Overlay, overlayNode, type RemoteKubelet } from "../../../../node/index.ts";
+import { Overlay, overlayNode, type MeasuredNode, type RemoteKubelet } from "../../../../node/index.ts";
 import type { DaemonContext } from "../../../context.ts";
 import type { ClusterSettings } from "../settings.ts";
 import type { AgentSwitch } from "./agent-switch.ts";
@@ -263,10 +263,12 @@ export class LocalNodes {
   }
 
   /** The machine's own figures are its first node's. */
-  running(): { readonly name: string; readonly runtime: cri.RuntimeService; readonly sharesMachine: boolean }[] {
-    return [...this.#agents()].flatMap(([name, { isOn, runtime }]) =>
-      isOn ? [{ name, runtime, sharesMachine: name !== this.#settings.nodeName }] : [],
-    );
+  running(): Omit<MeasuredNode, "usage">[] {
+    return [...this.#agents()].flatMap(([name, agent]) => {
+      const { isOn, runtime } = agent;
+      const volumes = () => agent.volumeStats();
+      return isOn ? [{ name, runtime, volumes, sharesMachine: name !== this.#settings.nodeName }] : [];
+    });
   }
 
   #agents(): Map<string, AgentSwitch> {
