@@ -110,6 +110,16 @@ test("only host/ starts programs or makes syscalls; only base/ reads the clock, 
   assert.deepEqual(wrong, []);
 });
 
+test("node:http comes by getBuiltinModule: importing it loads undici (ADR 0171)", () => {
+  const wrong = sources.filter(
+    ({ text, isTest }) => !isTest && /^import (?!type )[^;]* from "node:http";$/m.test(text),
+  );
+  assert.deepEqual(
+    wrong.map(({ file }) => file),
+    [],
+  );
+});
+
 test("a file has one subject: at most 500 lines, or a reason in scripts/layers.json", () => {
   const long = written
     .filter(({ file, text }) => file.endsWith(".ts") && text.split("\n").length > MAX_LINES)

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
-import { request as httpRequest } from "node:http";
 import { request as httpsRequest, type RequestOptions } from "node:https";
 import path from "node:path";
 import { invalidArgument, messageOf, unavailable } from "../base/index.ts";
+
+const { request: httpRequest } = process.getBuiltinModule("node:http");
 
 /**
  * A service outside that is asked by POST, named by a file of kubeconfig's form: the cluster is the service, the user is this server

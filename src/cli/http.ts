@@ -1,6 +1,8 @@
-import http, { type IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import { BerthError, internal, unavailable, type ErrorCode } from "../base/index.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 export interface CallOptions {
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;

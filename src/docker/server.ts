@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import https from "node:https";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
@@ -12,6 +12,8 @@ import type { DockerRequest, DockerResponse, Route } from "./route.ts";
 import { Router } from "./router.ts";
 import { conform, type Shape } from "./shape.ts";
 import { API_VERSION, ENGINE_VERSION, splitVersion } from "./version.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 /** By method and path as in a route. Endpoints that aren't in it read their bodies themselves. */
 const BODIES = bodies as unknown as Readonly<Record<string, Shape>>;
@@ -94,7 +96,7 @@ export function createHandler(routes: readonly Route[], log: Logger): DockerHand
 }
 
 /** A plain HTTP server over the handler, for unix sockets. Not listening yet. */
-export function createServer(handler: DockerHandler): http.Server {
+export function createServer(handler: DockerHandler): Server {
   return wire(http.createServer(HTTP_OPTIONS), handler);
 }
 
@@ -248,7 +250,7 @@ export function createTlsServer(handler: DockerHandler, tls: { ca: Buffer; cert:
   return wire(server, handler);
 }
 
-function wire<T extends http.Server | https.Server>(server: T, handler: DockerHandler): T {
+function wire<T extends Server | https.Server>(server: T, handler: DockerHandler): T {
   server.maxConnections = MAX_CONNECTIONS;
   server.on("request", (request, response) => handler.request(request, response));
   server.on("upgrade", (request, socket, head) => handler.upgrade(request, socket, head));

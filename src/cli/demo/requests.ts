@@ -1,6 +1,7 @@
-import http from "node:http";
 import { messageOf, systemClock, unavailable } from "../../base/index.ts";
 import { wait } from "../daemon-process.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 const TIMEOUT_MS = 5_000;
 const MAX_FAILURES_TOLD = 3;

@@ -1,10 +1,12 @@
 import { chmodSync } from "node:fs";
-import http from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import path from "node:path";
 import { codeOf, messageOf, notFound, type ErrorCode } from "../../base/index.ts";
 import { listenUnix } from "../listen.ts";
 import type { Service, ServiceStatus } from "../supervisor.ts";
 import type { DaemonContext } from "../context.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 /** What `GET /status` on the control socket answers. */
 export interface DaemonStatus {
@@ -60,7 +62,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
 };
 
 /** What is not the daemon's own is asked of the service that has taken the first name of the path. */
-async function answer(context: DaemonContext, request: http.IncomingMessage, response: http.ServerResponse) {
+async function answer(context: DaemonContext, request: IncomingMessage, response: ServerResponse) {
   const { pathname, searchParams: query } = new URL(request.url ?? "/", "http://berth");
   const [, name = "", ...path] = pathname.split("/").map(decodeURIComponent);
   try {

@@ -1,8 +1,10 @@
-import http from "node:http";
+import type { Server } from "node:http";
 import { invalidArgument, unavailable } from "../../base/index.ts";
 import { RegistryServer, type Engine } from "../../engine/index.ts";
 import type { DaemonContext } from "../context.ts";
 import type { Service } from "../supervisor.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 /** berth's images as an OCI registry, opened when first asked for. */
 export interface OpenRegistry {
@@ -35,7 +37,7 @@ export function registryService(context: DaemonContext, engine: Service<Engine>)
   };
 }
 
-async function serve(registry: RegistryServer, address: string): Promise<http.Server> {
+async function serve(registry: RegistryServer, address: string): Promise<Server> {
   const match = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(address);
   if (!match) throw invalidArgument(`configuration: "registry-listen" is not ADDRESS:PORT but "${address}"`);
   const server = http.createServer((request, response) => registry.handle(request, response));

@@ -1,11 +1,13 @@
 import { chmodSync, existsSync, readdirSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import path from "node:path";
 import { messageOf } from "../../base/index.ts";
 import type { Engine } from "../../engine/index.ts";
 import type { DaemonContext } from "../context.ts";
 import { listenUnix } from "../listen.ts";
 import type { Service } from "../supervisor.ts";
+
+const { createServer } = process.getBuiltinModule("node:http");
 
 export type VmRooms = Awaited<ReturnType<typeof openRooms>>;
 

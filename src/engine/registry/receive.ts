@@ -1,8 +1,9 @@
-import http from "node:http";
 import net from "node:net";
 import tls from "node:tls";
 import { invalidArgument, unavailable, type BerthError } from "../../base/index.ts";
 import { Intake } from "./intake.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 export interface ReceiveOptions {
   readonly url: URL;

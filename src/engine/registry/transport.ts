@@ -1,4 +1,4 @@
-import http from "node:http";
+import type { Agent, IncomingHttpHeaders } from "node:http";
 import https from "node:https";
 import type { Readable } from "node:stream";
 import tls from "node:tls";
@@ -6,6 +6,8 @@ import { canceled, errnoOf, messageOf, unavailable, type BerthError } from "../.
 import { receive } from "./receive.ts";
 import { readTrust } from "./trust.ts";
 import type { RegistryConfig } from "./types.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 export interface HttpRequest {
   readonly method: string;
@@ -24,14 +26,14 @@ export interface HttpBody extends AsyncIterable<Uint8Array> {
 
 export interface HttpAnswer<Body extends HttpBody = Readable> {
   readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
+  readonly headers: IncomingHttpHeaders;
   readonly body: Body;
   readonly url: URL;
 }
 
 /** Where a request goes and whom one trusts there. */
 interface Way {
-  readonly agent: http.Agent;
+  readonly agent: Agent;
   readonly tls: tls.ConnectionOptions;
 }
 

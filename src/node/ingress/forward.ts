@@ -1,4 +1,4 @@
-import http, { type IncomingMessage } from "node:http";
+import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream";
 import { messageOf, type Clock } from "../../base/index.ts";
@@ -14,6 +14,8 @@ import {
   type Response,
   type Target,
 } from "./messages.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 /** Streams a request to its backend and the answer back. */
 export function forward(request: Request, response: Response, target: Target, secure: boolean, clock: Clock): void {
@@ -53,7 +55,7 @@ function copyTo(
   { host, port, http2 }: Destination,
   request: Request,
   path: string | undefined,
-  headers: http.OutgoingHttpHeaders,
+  headers: OutgoingHttpHeaders,
 ): void {
   if (http2) return copyToHttp2(request, { host, port, path: path ?? "/", headers });
   const upstream = http.request({ host, port, method: request.method, path, headers, agent: false });

@@ -1,4 +1,4 @@
-import http, { type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, Server } from "node:http";
 import http2 from "node:http2";
 import net, { type Socket } from "node:net";
 import { Duplex } from "node:stream";
@@ -6,6 +6,8 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import type { Clock } from "../../base/index.ts";
 import { forward, forwardUpgrade } from "./forward.ts";
 import { hostOf, type Request, type Response, type Target } from "./messages.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 /** What of a request decides where it goes. */
 export interface Asked {
@@ -34,7 +36,7 @@ const PREFACE = "PRI * HTTP/2.0";
 /** Plain HTTP/1.1, WebSocket and HTTP/2 with prior knowledge on one port; with TLS, HTTP/1.1, WebSocket and HTTP/2 by ALPN on another. */
 export class IngressListener {
   readonly #options: ListenerOptions;
-  readonly #http1: http.Server;
+  readonly #http1: Server;
   readonly #h2c: http2.Http2Server;
   readonly #secure: http2.Http2SecureServer;
   readonly #listening: net.Server[] = [];

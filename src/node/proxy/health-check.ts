@@ -1,6 +1,8 @@
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import type { Logger } from "../../base/index.ts";
 import type { SocketHost } from "../../host/index.ts";
+
+const { createServer } = process.getBuiltinModule("node:http");
 
 export interface HealthCheck {
   readonly port: number;

@@ -1,4 +1,4 @@
-import http from "node:http";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { cri } from "../../api/index.ts";
 import {
@@ -13,6 +13,8 @@ import type { CriStreaming } from "../../engine/index.ts";
 import { servePortForward } from "./port-forward.ts";
 import { serveRemoteCommand } from "./remote-command.ts";
 import type { Upgrade } from "./upgrade.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 export interface StreamingServerOptions {
   readonly runtime: Pick<cri.RuntimeService, "exec" | "attach" | "portForward">;
@@ -34,7 +36,7 @@ type Serve = (upgrade: Upgrade) => void;
 export class StreamingServer implements CriStreaming {
   readonly #options: StreamingServerOptions;
   readonly #pending = new Map<string, { serve: Serve; timer: Timer }>();
-  #server: Promise<http.Server> | undefined;
+  #server: Promise<Server> | undefined;
 
   constructor(options: StreamingServerOptions) {
     this.#options = options;
@@ -77,7 +79,7 @@ export class StreamingServer implements CriStreaming {
     return `http://127.0.0.1:${port}/${kind}/${token}`;
   }
 
-  async #listen(): Promise<http.Server> {
+  async #listen(): Promise<Server> {
     const server = http.createServer((_request, response) => {
       response.statusCode = 404;
       response.end("page not found\n");

@@ -1,4 +1,4 @@
-import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { Readable, type Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import {
@@ -17,6 +17,8 @@ import { IMAGE_ROUTES } from "./images.ts";
 import { MACHINE_ROUTES } from "./machines.ts";
 import { match, PREFIX, type Answer, type Route, type VmRooms } from "./route.ts";
 import { SNAPSHOT_ROUTES } from "./snapshots.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 const STATUS: Readonly<Record<ErrorCode, number>> = {
   notFound: 404,
@@ -37,7 +39,7 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 const ROUTES: readonly Route[] = [...MACHINE_ROUTES, ...SNAPSHOT_ROUTES, ...BACKUP_ROUTES, ...IMAGE_ROUTES];
 
 /** berth's API for machines as an HTTP server, not yet listening. What it serves is made with the first call that needs it. */
-export function createVmServer(open: () => Promise<VmRooms>, log: Logger): http.Server {
+export function createVmServer(open: () => Promise<VmRooms>, log: Logger): Server {
   const server = http.createServer((request, response) => void serve(open, log, request, response));
   server.on("upgrade", (request: IncomingMessage, socket: Duplex) => void upgrade(open, log, request, socket));
   return server;

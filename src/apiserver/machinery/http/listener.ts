@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import type { Http2SecureServer } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -8,6 +8,8 @@ import type { ListenOptions, Listener } from "../options.ts";
 import { errorResponse } from "../respond.ts";
 import { readBody, WireRequest, type HttpRequest } from "./request.ts";
 import { sendResponse, type HttpResponse } from "./respond.ts";
+
+const { createServer } = process.getBuiltinModule("node:http");
 
 /** Serves a handler: plain HTTP/1.1, or HTTP/2 and HTTP/1.1 on one TLS port with client certificates asked for but not demanded. */
 export async function listen(handler: ApiHandler, options: ListenOptions, log: Logger): Promise<Listener> {

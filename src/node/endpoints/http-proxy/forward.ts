@@ -1,4 +1,4 @@
-import http, { type IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import https from "node:https";
 import net from "node:net";
 import tls from "node:tls";
@@ -6,6 +6,8 @@ import type { ApiRequest, ApiResponse } from "../../../api/index.ts";
 import { messageOf, MiB, unavailable } from "../../../base/index.ts";
 import { rewriteLinks, throughProxy, type Place } from "./links.ts";
 import type { Target } from "./target.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 const ANSWER_TIMEOUT_MS = 60_000;
 const MAX_PAGE_BYTES = 16 * MiB;

@@ -1,9 +1,11 @@
-import http from "node:http";
+import type { ClientRequest } from "node:http";
 import https from "node:https";
 import net from "node:net";
 import { deadlineExceeded, hasCode, messageOf, type Clock } from "../../../base/index.ts";
 import type { ActionResult } from "./result.ts";
 import type { Container, cri, LifecycleHandler, Probe } from "../pod/imports.ts";
+
+const http = process.getBuiltinModule("node:http");
 
 export interface ActionTarget {
   readonly containerId: string;
@@ -41,7 +43,7 @@ export async function runProbe(context: ActionContext, probe: Probe, target: Act
   }
 }
 
-/** Runs a postStart or preStop hook. Throws with what went wrong. */
+/** Runs a postStart or preStop hook. Throws with what went wrong. No time at all (0) is no limit. */
 export async function runHook(
   context: ActionContext,
   hook: LifecycleHandler,
@@ -93,19 +95,19 @@ function httpAction(target: ActionTarget, get: HttpGet, timeoutMs: number, userA
   for (const header of get.httpHeaders ?? []) headers[header.name.toLowerCase()] = header.value;
   return new Promise((resolve) => {
     const done = (ok: boolean, output: string) => resolve({ ok, output });
-    const signal = AbortSignal.timeout(timeoutMs);
+    const signal = timeoutMs > 0 ? AbortSignal.timeout(Math.ceil(timeoutMs)) : undefined;
     const onError = (error: Error) =>
       done(
         false,
-        signal.aborted
+        signal?.aborted
           ? `Get ${JSON.stringify(url)}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)`
           : `Get ${JSON.stringify(url)}: ${dialError(error, host, port)}`,
       );
-    let request: http.ClientRequest;
+    let request: ClientRequest;
     try {
       request = (secure ? https : http).request(url, {
         headers,
-        signal,
+        ...(signal && { signal }),
         agent: false,
         ...(secure ? { rejectUnauthorized: false } : {}),
       });
