@@ -64,6 +64,10 @@ const rows: readonly [expression: string, value: unknown][] = [
   ],
   ["[1, 2].transformList(i, v, i > 0, v * 2) == [4] && {'a': 1}.transformMap(k, v, v + 1) == {'a': 2}", true],
   ["[[1, 2], [3]].map(a, a.map(b, b * 2)) == [[2, 4], [6]]", true],
+  [
+    "has({'a': {'b': 1}}['a'].b) && ![{'a': 1}].exists(m, has(m.b)) && optional.of({'a': 1}).optMap(m, has(m.a)).value()",
+    true,
+  ],
   // Rewriting leaves the meaning alone.
   ["1 - (2 - 3) == 2 && -(1 + 2) == -3 && 1.0e30 > 1.0e29 && ((1 < 2) ? true : false)", true],
 ];

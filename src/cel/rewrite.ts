@@ -69,6 +69,9 @@ class Rewriter {
   }
 
   #call(name: string, args: readonly Node[]): string {
+    // The evaluator's own has() takes names joined by dots alone.
+    if (name === "has" && args[0]?.op === "." && args[0].args[0].op !== ".?")
+      return `hasField(${this.text(args[0].args[0])}, ${JSON.stringify(args[0].args[1])})`;
     if (name !== "matches" || args.length !== 2) return `${name}(${this.#list(args)})`;
     return `${this.#operand(args[0]!)}.matchesRe2(${this.text(args[1]!)})`;
   }

@@ -73,6 +73,9 @@ export interface Listers {
   readonly storageClasses: Lister<k8s.StorageClass>;
   readonly budgets: Lister<k8s.PodDisruptionBudget>;
   readonly csiNodes: Lister<k8s.CSINode>;
+  readonly deviceClasses: Lister<k8s.DeviceClass>;
+  readonly resourceClaims: Lister<k8s.ResourceClaim>;
+  readonly resourceSlices: Lister<k8s.ResourceSlice>;
 }
 
 /** The scheduler's picture of the cluster: nodes, and the pods that are on them or soon will be. */

@@ -43,7 +43,9 @@ export interface ClusterEvent {
     | "storageClass"
     | "csiNode"
     | "service"
-    | "namespace";
+    | "namespace"
+    /** Claims, classes and slices of dynamic resource allocation. */
+    | "device";
   readonly action: "add" | "update" | "delete";
   readonly object?: unknown;
   readonly old?: unknown;
@@ -57,6 +59,15 @@ export interface Plugin {
   readonly weight?: number;
   /** Whether the event may make a pod fit that this plugin refused. */
   mayHelp?(pod: Pod, event: ClusterEvent): boolean;
+  /** What a plugin needs before it is asked about a pod the first time. */
+  ready?(info: PodInfo): Promise<void>;
+  /** Whether the pod is not to be looked at yet: nothing is said of it until something happens (upstream's PreEnqueue). */
+  isHeldBack?(info: PodInfo, cluster: Cluster): boolean;
+  /** No node would do: whether the plugin can change that. */
+  postFilter?(info: PodInfo, signal: AbortSignal): Promise<void>;
+  /** A node is chosen: holds what the pod will have there, until it is bound or `unreserve` is called. */
+  reserve?(info: PodInfo, node: NodeInfo, cluster: Cluster): void;
+  unreserve?(info: PodInfo): void;
   /** After a node is chosen, before binding: bring volumes along. Throwing unbinds. */
   preBind?(info: PodInfo, node: NodeInfo, cluster: Cluster, signal: AbortSignal): Promise<void>;
 }

@@ -1,4 +1,6 @@
+import type { KubeClient } from "../client/index.ts";
 import type { Plugin } from "./framework.ts";
+import { DynamicResources } from "./plugins/dynamic-resources.ts";
 import { interPodAffinity } from "./plugins/inter-pod-affinity.ts";
 import { nodeAffinity } from "./plugins/node-affinity.ts";
 import { imageLocality, nodeName, nodePorts, nodeUnschedulable, taintToleration } from "./plugins/node-basics.ts";
@@ -18,8 +20,24 @@ export interface Profile {
 
 export const defaultProfile: Profile = { schedulerName: "default-scheduler" };
 
+/** Plugins that keep something, which pods of all profiles have in common. */
+export interface SharedPlugins {
+  readonly volumeBinding: Plugin;
+  readonly dynamicResources: Plugin;
+}
+
+export const sharedPlugins = (client: KubeClient, write: Parameters<typeof volumeBinding>[0]): SharedPlugins => ({
+  volumeBinding: volumeBinding(write),
+  dynamicResources: new DynamicResources(client),
+});
+
+/** The same plugin, whatever it keeps, with another weight. */
+function weighted(plugin: Plugin, weight: number | undefined): Plugin {
+  return weight === undefined ? plugin : Object.assign(Object.create(plugin) as Plugin, { weight });
+}
+
 /** Upstream's default plugins in upstream's order. */
-export function pluginsOf(profile: Profile, write: Parameters<typeof volumeBinding>[0]): Plugin[] {
+export function pluginsOf(profile: Profile, shared: SharedPlugins): Plugin[] {
   const all = [
     nodeUnschedulable,
     nodeName,
@@ -29,14 +47,15 @@ export function pluginsOf(profile: Profile, write: Parameters<typeof volumeBindi
     nodeResourcesFit,
     volumeRestrictions,
     nodeVolumeLimits,
-    volumeBinding(write),
+    shared.volumeBinding,
     volumeZone,
     podTopologySpread,
     interPodAffinity,
+    shared.dynamicResources,
     nodeResourcesBalancedAllocation,
     imageLocality,
   ];
   return all
     .filter(({ name }) => !profile.disabled?.includes(name))
-    .map((plugin) => ({ ...plugin, weight: profile.weights?.[plugin.name] ?? plugin.weight }));
+    .map((plugin) => weighted(plugin, profile.weights?.[plugin.name]));
 }

@@ -250,3 +250,62 @@ test("volumes: unbound claims, node affinity of volumes, choice of a node before
   assert.equal(await w.why("missing"), '0/2 nodes are available: persistentvolumeclaim "missing" not found.');
   await w.close();
 });
+
+test("devices: allocated and reserved before the pod is bound, held while they are, and waited for in upstream's words", async () => {
+  const w = await world();
+  const claims = w.client.of(resources.resourceClaims);
+  const claimOf = (name: string, count = 1) =>
+    claims.create({
+      metadata: { name, namespace: "default" },
+      spec: {
+        devices: {
+          requests: [{ name: "r", exactly: { deviceClassName: "gpu", allocationMode: "ExactCount", count } }],
+        },
+      },
+    });
+  const using = (name: string) =>
+    ({ resourceClaims: [{ name: "d", resourceClaimName: name }] }) as Partial<k8s.PodSpec>;
+  for (const name of ["n1", "n2"]) await w.node(name);
+  await w.pod("early", using("mine"));
+  await w.rest(500);
+  assert.equal(await w.why("early"), undefined, "a pod whose claim is not there yet is not looked at");
+  await claimOf("mine");
+  await w.rest(500);
+  assert.match((await w.why("early"))!, /^0\/2 nodes are available: request r: device class gpu does not exist\./);
+  await w.client.of(resources.deviceClasses).create({
+    metadata: { name: "gpu" },
+    spec: { selectors: [{ cel: { expression: "device.driver == 'gpu.example.com'" } }] },
+  });
+  await w.rest(2000);
+  assert.match((await w.why("early"))!, /^0\/2 nodes are available: 2 cannot allocate all claims\./);
+  await w.client.of(resources.resourceSlices).create({
+    metadata: { name: "s" },
+    spec: {
+      driver: "gpu.example.com",
+      nodeName: "n2",
+      pool: { name: "n2", generation: 1, resourceSliceCount: 1 },
+      devices: [{ name: "d0" }],
+    },
+  });
+  await w.rest(5000);
+  assert.equal(await w.nodeOf("early"), "n2");
+  const claim = await claims.get({ name: "mine", namespace: "default" });
+  assert.deepEqual(claim.status?.allocation?.devices?.results, [
+    { request: "r", driver: "gpu.example.com", pool: "n2", device: "d0" },
+  ]);
+  assert.deepEqual(
+    claim.status?.reservedFor?.map(({ name }) => name),
+    ["early"],
+  );
+  assert.deepEqual(claim.metadata.finalizers, ["resource.kubernetes.io/delete-protection"]);
+  await w.pod("shares", using("mine"));
+  await claimOf("other");
+  await w.pod("late", using("other"));
+  await w.rest(5000);
+  assert.equal(await w.nodeOf("shares"), "n2");
+  assert.match((await w.why("late"))!, /2 cannot allocate all claims/);
+  await claims.updateStatus({ ...(await claims.get(claim.metadata)), status: {} });
+  await w.rest(5000);
+  assert.equal(await w.nodeOf("late"), "n2");
+  await w.close();
+});

@@ -26,7 +26,7 @@ import type { NodeInfo } from "./node-info.ts";
 import { SchedulerMetrics, type AttemptResult } from "./metrics.ts";
 import { podInfo, type Pod, type PodInfo } from "./pod-info.ts";
 import { planPreemption } from "./preemption.ts";
-import { defaultProfile, pluginsOf, type Profile } from "./profile.ts";
+import { defaultProfile, pluginsOf, sharedPlugins, type Profile, type SharedPlugins } from "./profile.ts";
 import { SchedulingQueue, type QueuedPod } from "./queue.ts";
 
 export interface SchedulerOptions {
@@ -57,14 +57,17 @@ export class Scheduler {
   readonly #queue: SchedulingQueue;
   readonly #profiles = new Map<string, Prepared>();
   readonly #metrics: SchedulerMetrics | undefined;
+  /** Pods that a plugin holds back, by uid. */
+  readonly #heldBack = new Map<string, Pod>();
   #wake: (() => void) | undefined;
   #binding = 0;
   #cycles = 0;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
+    const shared = sharedPlugins(options.client, (claim, node, signal) => this.#selectNode(claim, node, signal));
     for (const profile of options.profiles ?? [defaultProfile])
-      this.#profiles.set(profile.schedulerName, this.#prepare(profile));
+      this.#profiles.set(profile.schedulerName, this.#prepare(profile, shared));
     const plugins = new Map(
       [...this.#profiles.values()].flatMap(({ plugins: all }) => all.map((plugin) => [plugin.name, plugin] as const)),
     );
@@ -86,6 +89,9 @@ export class Scheduler {
       storageClasses: informers.for(resources.storageClasses),
       budgets: informers.for(resources.podDisruptionBudgets),
       csiNodes: informers.for(resources.csiNodes),
+      deviceClasses: informers.for(resources.deviceClasses),
+      resourceClaims: informers.for(resources.resourceClaims),
+      resourceSlices: informers.for(resources.resourceSlices),
     });
     this.#subscribe();
   }
@@ -115,8 +121,8 @@ export class Scheduler {
     this.#queue.close();
   }
 
-  #prepare(profile: Profile): Prepared {
-    const plugins = pluginsOf(profile, (claim, node, signal) => this.#selectNode(claim, node, signal));
+  #prepare(profile: Profile, shared: SharedPlugins): Prepared {
+    const plugins = pluginsOf(profile, shared);
     const pick = (count: number) => randomInt(this.#options.random, count);
     return {
       plugins,
@@ -157,15 +163,23 @@ export class Scheduler {
     this.#relay("volume", resources.persistentVolumes);
     this.#relay("storageClass", resources.storageClasses);
     this.#relay("csiNode", resources.csiNodes);
+    this.#relay("device", resources.deviceClasses);
+    this.#relay("device", resources.resourceSlices);
+    this.#relay("device", resources.resourceClaims);
+    const lookAgain = () => [...this.#heldBack.values()].forEach((pod) => this.#podChanged(pod, pod));
+    informers.for(resources.resourceClaims).onChange({ added: lookAgain, updated: lookAgain });
   }
 
   #relay(
     kind: ClusterEvent["kind"],
-    resource:
-      | (typeof resources)["persistentVolumeClaims"]
-      | (typeof resources)["persistentVolumes"]
-      | (typeof resources)["storageClasses"]
-      | (typeof resources)["csiNodes"],
+    resource: (typeof resources)[
+      | "persistentVolumeClaims"
+      | "persistentVolumes"
+      | "storageClasses"
+      | "csiNodes"
+      | "deviceClasses"
+      | "resourceSlices"
+      | "resourceClaims"],
   ): void {
     const tell = (action: ClusterEvent["action"]) => (object: unknown) => this.#queue.event({ kind, action, object });
     this.#options.informers.for<{ metadata: k8s.ObjectMeta }>(resource).onChange({
@@ -185,16 +199,31 @@ export class Scheduler {
       this.#queue.event({ kind: "assignedPod", action: isNew ? "add" : "update", object: pod, old });
       return;
     }
-    if (!this.#profiles.has(pod.spec?.schedulerName ?? "default-scheduler")) return;
+    const profile = this.#profiles.get(pod.spec?.schedulerName ?? "default-scheduler");
+    this.#heldBack.delete(pod.metadata.uid);
+    if (profile === undefined) return;
     if (pod.metadata.deletionTimestamp) return this.#queue.remove(pod.metadata.uid);
     // Already on its way to a node.
     if (this.#cluster.placement(pod.metadata.uid)) return;
     const info = podInfo(pod);
     if (pod.status?.nominatedNodeName) this.#cluster.nominate(info, pod.status.nominatedNodeName);
+    if (this.#isHeldBack(info, profile)) return this.#queue.remove(pod.metadata.uid);
     this.#queue.add(info);
   }
 
+  #isHeldBack(info: PodInfo, { plugins }: Prepared): boolean {
+    const holding = plugins.find((plugin) => plugin.isHeldBack?.(info, this.#cluster));
+    if (holding === undefined) return false;
+    this.#heldBack.set(info.uid, info.pod);
+    void holding.ready?.(info).then(() => {
+      const pod = this.#heldBack.get(info.uid);
+      if (pod !== undefined && !holding.isHeldBack!(podInfo(pod), this.#cluster)) this.#podChanged(pod, pod);
+    });
+    return true;
+  }
+
   #podGone(pod: Pod): void {
+    this.#heldBack.delete(pod.metadata.uid);
     this.#queue.remove(pod.metadata.uid);
     this.#cluster.unnominate(pod.metadata.uid);
     if (!this.#cluster.placement(pod.metadata.uid)) return;
@@ -226,6 +255,7 @@ export class Scheduler {
     }
     if ("node" in outcome) {
       this.#cluster.assume(info, outcome.node.name);
+      for (const plugin of profile.plugins) plugin.reserve?.(info, outcome.node, this.#cluster);
       this.#binding++;
       void this.#bind(queued, outcome.node, profile, signal)
         .then((bound) => attempted(bound ? "scheduled" : "error"))
@@ -263,6 +293,7 @@ export class Scheduler {
     const { info } = queued;
     if (signal.aborted) return;
     this.#cluster.forget(info.uid);
+    for (const plugin of profile.plugins) plugin.unreserve?.(info);
     this.#queue.event({ kind: "assignedPod", action: "delete", object: info.pod });
     // Gone, or bound by somebody else: the informer says so in a moment. The backoff covers what is neither.
     if (hasCode(error, "notFound")) return this.#queue.remove(info.uid);
@@ -291,6 +322,11 @@ export class Scheduler {
     this.#queue.unschedulable(queued, refusedBy);
     const message = explainUnschedulable(diagnosis, preemption);
     void this.#tellFailure(info, profile, "Unschedulable", message, nominated, signal);
+    for (const plugin of profile.plugins)
+      plugin.postFilter?.(info, signal).catch((error: unknown) => {
+        if (!hasCode(error, "conflict", "notFound") && !signal.aborted)
+          this.#options.log.warn("a plugin could not make room", { plugin: plugin.name, error: messageOf(error) });
+      });
   }
 
   async #evict(

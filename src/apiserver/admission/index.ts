@@ -3,6 +3,7 @@ import type { Clock, Logger, Random } from "../../base/index.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { Admission, Authorizer } from "../machinery/pipeline.ts";
 import type { RbacAuthorizer } from "../authz/index.ts";
+import { adminAccess } from "./admin-access.ts";
 import { certificateApproval, certificateSigning, certificateSubjectRestriction } from "./certificates.ts";
 import { claimResize } from "./claim-resize.ts";
 import { escalationPrevention } from "./escalation.ts";
@@ -84,6 +85,7 @@ function pluginsOf(options: AdmissionOptions): Named[] {
     ["DefaultIngressClass", defaultIngressClass(state)],
     ["", escalationPrevention(state, options.rbac, options.authorizers)],
     ["MutatingAdmissionWebhook", hooks.mutating],
+    ["", adminAccess(state)],
     ["", serviceAllocator(state, random, services)],
     ["ValidatingAdmissionPolicy", validatingPolicies(options)],
     ["ValidatingAdmissionWebhook", hooks.validating],

@@ -22,6 +22,9 @@ function mapOf(pairs: readonly Pair[]): Map<unknown, unknown> {
   return made;
 }
 
+const hasField = (of: object, name: string): boolean =>
+  of instanceof Map ? of.has(name) : Object.hasOwn(of, name) && (of as Record<string, unknown>)[name] !== undefined;
+
 const isZero = (value: unknown): boolean =>
   value === null ||
   [0n, 0, "", false].some((zero) => same(zero, value)) ||
@@ -45,6 +48,7 @@ export function addMacros(environment: Environment): Environment {
         return evaluator.run(macro.body, context);
       },
     }))
+    .registerFunction("hasField(map, string): bool", hasField)
     .registerFunction("entriesOf(list): list", entriesOf)
     .registerFunction("entriesOf(map): list", entriesOf)
     .registerFunction("entryOf(dyn, dyn): map", (key: unknown, value: unknown) => ({ key, value }))

@@ -2,6 +2,7 @@ import type { k8s } from "../../../api/index.ts";
 import type { FieldError } from "../../machinery/kind.ts";
 import { isDns1123Label, isDns1123Subdomain } from "../shared/names.ts";
 import type { NameCheck } from "../shared/names.ts";
+import { validateConfigs, validateProperties, validateQualifiedName } from "./properties.ts";
 import { duplicate, forbidden, invalid, oneOf, required, tooLong, tooMany } from "../shared/field-errors.ts";
 
 /** Dynamic resource allocation. https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/ */
@@ -24,7 +25,7 @@ export function defaultClaim(spec: k8s.ResourceClaimSpec | undefined): void {
 }
 
 export function validateClaimSpec(spec: k8s.ResourceClaimSpec | undefined, at: string): FieldError[] {
-  const { requests = [], constraints = [] } = spec?.devices ?? {};
+  const { requests = [], constraints = [], config = [] } = spec?.devices ?? {};
   const names = new Set(
     requests.flatMap(({ name, firstAvailable = [] }) => [
       name,
@@ -37,11 +38,15 @@ export function validateClaimSpec(spec: k8s.ResourceClaimSpec | undefined, at: s
     ...doubled(requests, `${at}.devices.requests`),
     ...atMost(`${at}.devices.constraints`, constraints.length, MAX_CONSTRAINTS),
     ...constraints.flatMap((each, index) => validateConstraint(each, names, `${at}.devices.constraints[${index}]`)),
+    ...validateConfigs(config, names, `${at}.devices.config`),
   ];
 }
 
 export function validateClassSpec(spec: k8s.DeviceClassSpec | undefined): FieldError[] {
-  return validateSelectors(spec?.selectors ?? [], "spec.selectors");
+  return [
+    ...validateSelectors(spec?.selectors ?? [], "spec.selectors"),
+    ...validateConfigs(spec?.config ?? [], undefined, "spec.config"),
+  ];
 }
 
 export function validateSliceSpec(spec: k8s.ResourceSliceSpec | undefined): FieldError[] {
@@ -59,7 +64,10 @@ export function validateSliceSpec(spec: k8s.ResourceSliceSpec | undefined): Fiel
   if (chosen === 0) errors.push(required("spec", choice));
   if (chosen > 1) errors.push(invalid("spec", "{...}", `${choice}, but multiple fields are set`));
   errors.push(...atMost("spec.devices", devices.length, MAX_DEVICES), ...doubled(devices, "spec.devices"));
-  for (const [index, { name }] of devices.entries()) errors.push(...validateLabel(name, `spec.devices[${index}].name`));
+  for (const [index, device] of devices.entries()) {
+    const at = `spec.devices[${index}]`;
+    errors.push(...validateLabel(device.name, `${at}.name`), ...validateProperties(device, at));
+  }
   return errors;
 }
 
@@ -117,6 +125,7 @@ function validateConstraint(
         ],
   );
   if (matchAttribute === undefined && distinctAttribute === undefined) errors.push(required(`${at}.matchAttribute`));
+  if (matchAttribute !== undefined) errors.push(...validateQualifiedName(matchAttribute, `${at}.matchAttribute`, true));
   if (matchAttribute !== undefined && distinctAttribute !== undefined)
     errors.push(
       forbidden(`${at}.distinctAttribute`, "only one of `matchAttribute` and `distinctAttribute` may be set"),
