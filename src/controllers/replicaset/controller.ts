@@ -20,6 +20,13 @@ import { isPodActive } from "../common/index.ts";
 
 /** Pods created or deleted in one go (upstream's BurstReplicas). */
 const BURST = 500;
+/**
+ * A look at a set costs as much as it has Pods, and each Pod changes several times while it starts: a large set waits this long for each of its replicas, up
+ * to the maximum, for more changes to look at together. Small ones don't wait.
+ */
+const BATCH_MS_PER_REPLICA = 0.2;
+const SMALL_SET = 100;
+const MAX_BATCH_MS = 500;
 
 /** ReplicaSets and ReplicationControllers differ in their selector's form only. */
 export interface ReplicaKind<T extends ReplicaOwner> {
@@ -81,7 +88,7 @@ class ReplicaReconciler<T extends ReplicaOwner> implements Reconciler {
     const key = this.#ownerKey(pod);
     if (key) {
       this.#expectations.creationObserved(key);
-      this.#context.enqueue(key);
+      this.#enqueueObserved(key);
     } else if (!controllerOf(pod)) this.#enqueueMatching(pod);
   }
 
@@ -90,7 +97,7 @@ class ReplicaReconciler<T extends ReplicaOwner> implements Reconciler {
     const key = this.#ownerKey(pod);
     const oldKey = this.#ownerKey(old);
     if (oldKey && oldKey !== key) this.#context.enqueue(oldKey);
-    if (key) this.#context.enqueue(key);
+    if (key) this.#enqueueBatched(key);
     else if (!controllerOf(pod) && (oldKey || !sameJson(pod.metadata.labels, old.metadata.labels)))
       this.#enqueueMatching(pod);
   }
@@ -99,7 +106,19 @@ class ReplicaReconciler<T extends ReplicaOwner> implements Reconciler {
     const key = this.#ownerKey(pod);
     if (!key) return;
     this.#expectations.deletionObserved(key, pod.metadata.uid);
-    this.#context.enqueue(key);
+    this.#enqueueObserved(key);
+  }
+
+  /** Nothing is made or deleted before all that was asked for has been seen; then at once. */
+  #enqueueObserved(key: string): void {
+    if (this.#expectations.satisfied(key)) this.#context.enqueue(key);
+    else this.#enqueueBatched(key);
+  }
+
+  #enqueueBatched(key: string): void {
+    const replicas = this.#context.informer(this.#kind.resource).get(key)?.spec?.replicas ?? 0;
+    const batchMs = replicas < SMALL_SET ? 0 : Math.min(replicas * BATCH_MS_PER_REPLICA, MAX_BATCH_MS);
+    this.#context.enqueueAfter(key, batchMs);
   }
 
   /** An orphan may be adopted by any set that selects it. */

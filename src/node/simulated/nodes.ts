@@ -21,7 +21,8 @@ export interface SimulatedNodesOptions {
   readonly workers?: number;
 }
 
-const DEFAULT_WORKERS = 16;
+/** Writes on their way at once: those that wait for the store share one sync of the disk. */
+const DEFAULT_WORKERS = 64;
 const REGISTRATIONS_AT_ONCE = 16;
 /** Upstream renews every 10 s; many nodes in one process renew less often, at most about 50 leases a second. */
 const MIN_RENEW_MS = 10_000;
