@@ -1,6 +1,6 @@
 export type * from "./store.ts";
 export { openMemoryStore } from "./memory/memory-store.ts";
-export { SortedMap } from "./embedded/sorted-map.ts";
+export { compareUtf8, SortedMap } from "./embedded/sorted-map.ts";
 export type { SqliteStoreOptions } from "./sqlite/sqlite-store.ts";
 export type { EtcdStoreOptions } from "./etcd/options.ts";
 import type { EtcdStoreOptions } from "./etcd/options.ts";

@@ -1,6 +1,6 @@
 import { codeOf } from "../../base/index.ts";
 import type { KubeObject, ListMeta } from "../../api/index.ts";
-import type { ResourceCache } from "../watch/cache.ts";
+import type { Listing } from "../watch/cache.ts";
 import { Entry } from "../watch/entry.ts";
 import type { ListOptions } from "./list-options.ts";
 import type { Kind } from "./kind.ts";
@@ -36,12 +36,8 @@ export async function listObjects(core: Core, kind: Kind, options: ListOptions):
   if (exact !== undefined && exact > 0) return listAt(core, kind, options, { prefix, from, revision: exact });
   if (options.revision === undefined || token) await core.feed.fresh();
   else if (options.revision > 0) await reach(core, options.revision);
-  const revision = core.feed.revision;
-  return page(kind, options, fromCache(cacheOf(core, kind), { prefix, from, revision }));
-}
-
-function* valuesOf(entries: Iterable<[string, Entry]>): Generator<Entry, void, undefined> {
-  for (const [, entry] of entries) yield entry;
+  const { revision } = core.feed;
+  return page(kind, options, { ...cacheOf(core, kind).list(prefix, from), root: cache.prefix, revision });
 }
 
 async function reach(core: Core, revision: number): Promise<void> {
@@ -63,17 +59,20 @@ interface Place {
   readonly revision: number;
 }
 
-/** A list as of a past revision: from the cache while nothing has changed since, else from the store's history. */
+/** A list as of a past revision: from the cache while it knows what has changed since, else from the store's history. */
 async function listAt(core: Core, kind: Kind, options: ListOptions, place: Place): Promise<ListResult> {
   const cache = cacheOf(core, kind);
   const { prefix, from, revision } = place;
   await reach(core, revision);
-  if (cache.since(revision)?.length === 0) return page(kind, options, fromCache(cache, place));
   try {
+    // The cache may know a revision that the store has forgotten: such a list has expired, as upstream's, unless nothing has changed since.
+    if (cache.since(revision)?.length !== 0) await core.store.get(cache.prefix, { revision });
+    const known = cache.at(revision, prefix, from);
+    if (known) return await page(kind, options, { ...known, root: cache.prefix, revision });
     const limit = options.matches || options.limit === 0 ? undefined : options.limit + 1;
     const { kvs, count } = await core.store.range(prefix, { revision, from, limit });
     const entries = kvs.map(({ key, value, modRevision }) => Entry.of(key, value, modRevision));
-    return await page(kind, options, { prefix: cache.prefix, revision, entries, count });
+    return await page(kind, options, { entries, count, root: cache.prefix, revision });
   } catch (error) {
     if (codeOf(error) !== "resourceExhausted" || options.continueToken === "") throw asExpired(error, revision);
     const start = from!.slice(cache.prefix.length);
@@ -86,16 +85,10 @@ function asExpired(error: unknown, revision: number): unknown {
   return expiredError(`The resourceVersion for the provided list is too old: ${revision}.`);
 }
 
-function fromCache({ prefix: root, entries }: ResourceCache, { prefix, from, revision }: Place): Source {
-  return { prefix: root, revision, entries: valuesOf(entries.range(prefix, from)), count: entries.count(prefix, from) };
-}
-
-interface Source {
-  readonly prefix: string;
+/** `root`: the prefix of the resource's keys, which continue tokens leave out. */
+interface Source extends Listing {
+  readonly root: string;
   readonly revision: number;
-  readonly entries: Iterable<Entry>;
-  /** All of them, whatever the limit. */
-  readonly count: number;
 }
 
 async function page(kind: Kind, options: ListOptions, source: Source): Promise<ListResult> {
@@ -112,7 +105,7 @@ async function page(kind: Kind, options: ListOptions, source: Source): Promise<L
   }
   const metadata: ListMeta = { resourceVersion: String(source.revision) };
   if (next) {
-    metadata.continue = encodeToken({ revision: source.revision, start: next.key.slice(source.prefix.length) });
+    metadata.continue = encodeToken({ revision: source.revision, start: next.key.slice(source.root.length) });
     if (!matches) metadata.remainingItemCount = source.count - taken.length;
   }
   return { items: await presentAll(kind, taken), metadata };

@@ -1,4 +1,4 @@
-import { SortedMap } from "../../storage/index.ts";
+import { compareUtf8, SortedMap } from "../../storage/index.ts";
 import type { Entry } from "./entry.ts";
 
 export interface CacheEvent {
@@ -22,6 +22,12 @@ export interface EventBatch {
   readonly events: readonly CacheEvent[];
   readonly revision: number;
   readonly encoded: Map<string, Uint8Array>;
+}
+
+/** Entries in order, and how many there are; valid until the cache changes. */
+export interface Listing {
+  readonly entries: Iterable<Entry>;
+  readonly count: number;
 }
 
 /** Events kept for watches that begin a little in the past. */
@@ -65,6 +71,23 @@ export class ResourceCache {
     return this.#history.slice(firstAfter(this.#history, revision));
   }
 
+  /** What there was at a revision below a prefix, from a key (inclusive) on; undefined when too much has changed since to know. */
+  at(revision: number, prefix: string, from = prefix): Listing | undefined {
+    const events = this.since(revision);
+    if (events === undefined) return undefined;
+    if (events.length === 0) return this.list(prefix, from);
+    const then = new SortedMap<Entry | undefined>();
+    for (const { entry, old } of events) if (!then.has(entry.key)) then.set(entry.key, old);
+    let count = this.entries.count(prefix, from);
+    for (const [key, old] of then.range(prefix, from)) count += (old ? 1 : 0) - (this.entries.has(key) ? 1 : 0);
+    return { entries: overlaid(this.entries.range(prefix, from), then, prefix, from), count };
+  }
+
+  /** What there is now. */
+  list(prefix: string, from = prefix): Listing {
+    return { entries: valuesOf(this.entries.range(prefix, from)), count: this.entries.count(prefix, from) };
+  }
+
   get historyFrom(): number {
     return this.#historyFrom;
   }
@@ -93,6 +116,29 @@ export class ResourceCache {
     this.#historyFrom = this.#history[drop - 1]!.revision;
     for (const event of this.#history.splice(0, drop)) this.#historyBytes -= event.entry.json.length;
   }
+}
+
+function* valuesOf(entries: Iterable<[string, Entry]>): Generator<Entry, void, undefined> {
+  for (const [, entry] of entries) yield entry;
+}
+
+/** The entries of now with those in `then` in the place of what has their keys now; undefined there: nothing. */
+function* overlaid(
+  now: Iterable<[string, Entry]>,
+  then: SortedMap<Entry | undefined>,
+  prefix: string,
+  from: string,
+): Generator<Entry, void, undefined> {
+  const changed = then.range(prefix, from);
+  let next = changed.next();
+  for (const [key, entry] of now) {
+    while (!next.done && compareUtf8(next.value[0], key) <= 0) {
+      if (next.value[1]) yield next.value[1];
+      next = changed.next();
+    }
+    if (!then.has(key)) yield entry;
+  }
+  for (; !next.done; next = changed.next()) if (next.value[1]) yield next.value[1];
 }
 
 function firstAfter(history: readonly CacheEvent[], revision: number): number {
