@@ -186,6 +186,31 @@ test("RBAC: nothing without a role, what the role says with one", async () => {
   assert.match(await refusal(jane.of(resources.pods).list({ namespace: "kube-system" })), /cannot list/);
 });
 
+test("a node lists and watches the Secrets that its own Pods name, one by one, and no others", async () => {
+  for (const name of ["named", "other"])
+    await client.of(resources.secrets).create({ metadata: { name, namespace: "default" } });
+  await pods().create(
+    podNamed("reader", { nodeName: "n1", volumes: [{ name: "v", secret: { secretName: "named" } }] }),
+  );
+  const of = (node: string) =>
+    new KubeClient(cluster.handler, { user: { name: `system:node:${node}`, groups: ["system:nodes"] } });
+  const asked = (node: string, fieldSelector?: string) =>
+    refusal(
+      of(node)
+        .of(resources.secrets)
+        .list({ namespace: "default", ...(fieldSelector && { fieldSelector }) }),
+    );
+  for (let attempt = 0; attempt < 50; attempt++) {
+    if ((await asked("n1", "metadata.name=named")) === "allowed") break;
+    await systemClock.sleep(10);
+  }
+  assert.equal(await asked("n1", "metadata.name=named"), "allowed");
+  const unrelated = /no relationship found between node/;
+  assert.match(await asked("n1", "metadata.name=other"), unrelated);
+  assert.match(await asked("n1"), unrelated);
+  assert.match(await asked("n2", "metadata.name=named"), unrelated);
+});
+
 test("a token speaks for its account until its Pod is gone", async () => {
   const pod = await pods().create(podNamed("holder"));
   const response = await client.send({

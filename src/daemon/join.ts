@@ -48,7 +48,10 @@ export function readJoinFile(file: string): JoinFile {
     throw invalidArgument(`${file} is no join file of this version of berth`, {
       hint: "both sides must be the same version",
     });
-  const required = ["node", "index", "server", "authority", "kubelet", "network", "serving", "settings"] as const;
+  const required = [
+    ...(["node", "index", "server", "authority", "kubelet", "network", "serving"] as const),
+    ...(["registry", "overlayId", "settings"] as const),
+  ];
   const missing = required.filter((key) => found[key] === undefined);
   if (missing.length > 0) throw invalidArgument(`${file} lacks ${missing.join(", ")}`);
   return found as JoinFile;

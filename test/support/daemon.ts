@@ -65,6 +65,8 @@ export interface StartOptions {
   readonly env?: Record<string, string>;
   /** False: only the directories; the test starts it. */
   readonly start?: boolean;
+  /** The network namespace in which the daemon runs, by its path. */
+  readonly netns?: string;
   /** A cluster too, which most tests of the engine do without. */
   readonly kubernetes?: boolean;
 }
@@ -96,8 +98,13 @@ export async function startBerth(options: StartOptions = {}): Promise<TestBerth>
   let exited: Promise<void> = Promise.resolve();
   let errors = "";
 
+  const daemonArgv = (): [string, ...string[]] => {
+    const argv: [string, ...string[]] = [process.execPath, "--disable-warning=ExperimentalWarning", DAEMON];
+    return options.netns ? ["nsenter", `--net=${options.netns}`, ...argv] : argv;
+  };
   async function start(): Promise<void> {
-    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", DAEMON], {
+    const [program, ...args] = daemonArgv();
+    const child = spawn(program, args, {
       env,
       stdio: ["ignore", "ignore", "pipe"],
     });
@@ -171,7 +178,8 @@ export async function startBerth(options: StartOptions = {}): Promise<TestBerth>
     async stop() {
       await end("SIGTERM");
       await endDetached();
-      const output = await run(process.execPath, ["--disable-warning=ExperimentalWarning", DAEMON, "--reset"], { env });
+      const [program, ...args] = daemonArgv();
+      const output = await run(program, [...args, "--reset"], { env });
       if (output.code !== 0) throw new Error(`reset failed: ${output.stderr}`);
       rmSync(directory, { recursive: true, force: true });
     },

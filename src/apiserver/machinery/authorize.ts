@@ -26,7 +26,16 @@ const withGroup = (user: UserInfo, group: string): UserInfo =>
 export function attributesOf(info: RequestInfo, user: UserInfo, query: URLSearchParams): AuthorizationAttributes {
   const labelSelector = query.get("labelSelector") ?? undefined;
   const fieldSelector = query.get("fieldSelector") ?? undefined;
-  return { ...info, user, labelSelector, fieldSelector };
+  const name = info.name || (OF_MANY.has(info.verb) ? nameSelected(fieldSelector) : "");
+  return { ...info, name, user, labelSelector, fieldSelector };
+}
+
+const OF_MANY: ReadonlySet<string> = new Set(["list", "watch", "deletecollection"]);
+
+/** Who asks for a list of the one object of a name asks for that object: a node may watch a Secret of its Pods so, and rules with names apply. */
+function nameSelected(fieldSelector = ""): string {
+  const terms = fieldSelector.split(",").map((term) => /^metadata\.name==?([^=!]+)$/.exec(term)?.[1]);
+  return terms.find((name) => name !== undefined) ?? "";
 }
 
 /** Throws Forbidden in upstream's words unless somebody allows it. */

@@ -10,7 +10,7 @@ import { connectionService } from "./connection.ts";
 import { joinedKubeletService } from "./kubelet.ts";
 import { joinedNetworkService } from "./network.ts";
 
-/** This berth as a node of another one's cluster, and nothing else (docs/adr/0160). */
+/** This berth as a node of another one's cluster, and nothing else (docs/adr/0165). */
 export function composeJoined(daemon: DaemonContext, join: JoinFile): Service[] {
   const context = withImagesOf(daemon, join);
   const engine = engineService(context);

@@ -25,7 +25,7 @@ export interface ElsewhereNodeParts {
 
 /**
  * A node whose kubelet, engine and rules are those of another berth (`berth up --join`): here are its place in the nodes' network and, where it is a virtual machine,
- * that machine (docs/adr/0160).
+ * that machine (docs/adr/0165).
  */
 export class ElsewhereNode implements NodeBeside {
   readonly name: string;
