@@ -113,6 +113,13 @@ test("a CSI driver registers: CSINode and the node's labels say so", async () =>
   await eventually("the label", async () => (await node()).metadata.labels["topology.test.csi/zone"] === "z1");
 });
 
+test("what a manifest calls the kubelet's folder is this node's", async () => {
+  const volumes = [{ name: "registry", hostPath: { path: "/var/lib/kubelet/plugins_registry", type: "Directory" } }];
+  const volumeMounts = [{ name: "registry", mountPath: "/registry" }];
+  await k.apply(podOf("registrar", "ls /registry", { volumes }, { volumeMounts }));
+  if (!existsSync("/var/lib/kubelet/pods")) assert.equal(await k.finished("registrar"), `${CSI_DRIVER}-reg.sock\n`);
+});
+
 test("a claim's volume is attached, staged once, published for each Pod, expanded, and given back", async () => {
   await k.apply(csiDriver({ tokenRequests: [{ audience: "vault" }] }), ...claimOf("attached"));
   await k.apply(

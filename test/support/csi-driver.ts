@@ -1,5 +1,6 @@
 /** A CSI driver of the tests' own: volumes are directories that are bind-mounted. It says what it was asked. */
-import { mkdirSync, rmdirSync, rmSync } from "node:fs";
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { PLUGIN_PROTOS } from "../../src/api/index.ts";
@@ -19,6 +20,20 @@ export interface CsiTestDriver {
   /** Registration only: the driver goes on serving. */
   unregister(): Promise<void>;
   stop(): Promise<void>;
+}
+
+/** As published manifests have it; where another kubelet is at home, by its own name. */
+const KUBELET = existsSync("/var/lib/kubelet/pods") ? undefined : "/var/lib/kubelet";
+const usual = (kubeletDir: string, file: string) => (KUBELET ? file.replace(kubeletDir, KUBELET) : file);
+
+/** The requests of a driver whose container has the kubelet's folder mounted under its usual name, as seen from outside. */
+function asMounted(kubeletDir: string, request: Wire): Wire {
+  const paths = ["stagingTargetPath", "targetPath", "volumePath"].filter((key) => request[key]);
+  const outside = paths.map((key) => {
+    if (KUBELET) assert.ok(request[key].startsWith(`${KUBELET}/`), request[key]);
+    return [key, KUBELET ? request[key].replace(KUBELET, kubeletDir) : request[key]];
+  });
+  return { ...request, ...Object.fromEntries(outside) };
 }
 
 type Method = (request: Wire) => Promise<object>;
@@ -77,15 +92,15 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
       name,
       (call: grpc.ServerUnaryCall<Wire, object>, callback: grpc.sendUnaryData<object>) => {
         if (call.request["volumeId"]) calls.push(`${name} ${call.request["volumeId"]}`);
-        method(call.request).then(
+        (async () => method(asMounted(kubeletDir, call.request)))().then(
           (answer) => callback(null, answer),
           (error: Error) => callback({ code: grpc.status.INTERNAL, details: error.message }),
         );
       },
     ]),
   );
-  const endpoint = path.join(dataDir, "csi.sock");
-  mkdirSync(dataDir, { recursive: true });
+  const endpoint = path.join(kubeletDir, "plugins/test/csi.sock");
+  mkdirSync(path.dirname(endpoint), { recursive: true });
   const server = await listen(endpoint, { proto: PLUGIN_PROTOS.csi, name: "csi.v1.Node" }, served);
   const driver: CsiTestDriver = {
     calls,
@@ -99,7 +114,12 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
       for (const target of mounted) await run("umount", ["-l", target]);
     },
   };
-  const info = { type: "CSIPlugin", name: CSI_DRIVER, endpoint, supportedVersions: ["1.0.0"] };
+  const info = {
+    type: "CSIPlugin",
+    name: CSI_DRIVER,
+    endpoint: usual(kubeletDir, endpoint),
+    supportedVersions: ["1.0.0"],
+  };
   const unregister = await register(kubeletDir, info, (status) => (driver.registered = status));
   return driver;
 }

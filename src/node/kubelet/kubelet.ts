@@ -27,6 +27,7 @@ import { LABELS, podLogDirectory } from "./runtime/sandbox-config.ts";
 import type { DnsOptions } from "./runtime/name-resolution.ts";
 import { StatusWriter } from "./status/status-writer.ts";
 import { IdRanges } from "./userns/id-ranges.ts";
+import { UsualFolder } from "./usual-folder.ts";
 import { Upkeep } from "./upkeep/upkeep.ts";
 import { VolumeStats, type PodVolumeStats } from "./volumes/stats.ts";
 import { TokenCache } from "./volumes/tokens.ts";
@@ -67,6 +68,7 @@ export class Kubelet {
   readonly #staticPods: StaticPods | undefined;
   #manifests: ManifestFolder | undefined;
   #shuttingDown = false;
+  readonly #usualFolder: UsualFolder;
   readonly #csiDrivers: CsiDrivers;
   readonly #csi: CsiVolumes;
   readonly #tokens: TokenCache;
@@ -85,7 +87,9 @@ export class Kubelet {
     this.#staticPods = staticPodPath === undefined ? undefined : new StaticPods(options);
     this.#options = this.#staticPods ? { ...options, api: this.#staticPods.api } : options;
     const { runtimeDir } = options;
-    this.#csiDrivers = new CsiDrivers(options);
+    this.#usualFolder = new UsualFolder(runtimeDir);
+    const usualFolder = this.#usualFolder;
+    this.#csiDrivers = new CsiDrivers({ ...options, usualFolder });
     this.#tokens = new TokenCache(options.api, options.clock);
     this.#csi = new CsiVolumes({
       ...options,
@@ -110,6 +114,7 @@ export class Kubelet {
     this.#plugins = new PluginRegistry({
       ...options,
       folder: path.join(runtimeDir, "plugins_registry"),
+      usualFolder,
       handlers: { CSIPlugin: this.#csiDrivers, DevicePlugin: this.#devices, DRAPlugin: this.#draDrivers },
     });
   }
@@ -270,6 +275,7 @@ export class Kubelet {
         clock,
         csi: this.#csi,
         tokens: this.#tokens,
+        usualFolder: this.#usualFolder,
         podsRoot: path.join(dataDir, "pods"),
         mountsRoot: path.join(this.#options.runtimeDir, "pods"),
       }),

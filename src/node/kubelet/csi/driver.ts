@@ -37,6 +37,8 @@ export interface NodeInfo {
   readonly topology: Strings;
 }
 
+/** Fields of requests that are paths. */
+const PATHS: ReadonlySet<string> = new Set(["stagingTargetPath", "targetPath", "volumePath"]);
 /** Drivers may take their time: they format disks. Upstream's csiTimeout. */
 const CALL_TIMEOUT_MS = 120_000;
 
@@ -44,18 +46,30 @@ const CALL_TIMEOUT_MS = 120_000;
 export class CsiDriver {
   readonly name: string;
   readonly #connection: GrpcConnection;
+  readonly #named: (target: string) => string;
   readonly capabilities: ReadonlySet<string>;
   readonly info: NodeInfo;
 
-  private constructor(name: string, connection: GrpcConnection, info: NodeInfo, capabilities: ReadonlySet<string>) {
+  private constructor(
+    name: string,
+    { connection, named }: { connection: GrpcConnection; named: (target: string) => string },
+    info: NodeInfo,
+    capabilities: ReadonlySet<string>,
+  ) {
     this.name = name;
     this.#connection = connection;
+    this.#named = named;
     this.info = info;
     this.capabilities = capabilities;
   }
 
-  /** Asks the driver what it is on this node and what it can do. Throws when it does not answer. */
-  static async connect(name: string, endpoint: string, clock: Clock): Promise<CsiDriver> {
+  /** Asks the driver what it is on this node and what it can do. `named`: how it calls a path. Throws when it does not answer. */
+  static async connect(
+    name: string,
+    endpoint: string,
+    named: (target: string) => string,
+    clock: Clock,
+  ): Promise<CsiDriver> {
     const { GrpcConnection } = await import("../../grpc/index.ts");
     const service = { proto: PLUGIN_PROTOS.csi, name: "csi.v1.Node" };
     const connection = new GrpcConnection(`unix://${endpoint}`, service, clock);
@@ -67,7 +81,7 @@ export class CsiDriver {
       const capabilities = (can["capabilities"] ?? []) as ReadonlyArray<{ rpc?: { type?: string } }>;
       return new CsiDriver(
         name,
-        connection,
+        { connection, named },
         {
           nodeId: info["nodeId"],
           maxVolumes: info["maxVolumesPerNode"] ?? 0,
@@ -127,7 +141,8 @@ export class CsiDriver {
     };
   }
   #call(method: string, request: object): ReturnType<GrpcConnection["call"]> {
-    return this.#connection.call(method, request, { timeoutMs: CALL_TIMEOUT_MS });
+    const named = Object.entries(request).map(([key, value]) => [key, PATHS.has(key) ? this.#named(value) : value]);
+    return this.#connection.call(method, Object.fromEntries(named) as object, { timeoutMs: CALL_TIMEOUT_MS });
   }
 
   close(): void {

@@ -2,12 +2,14 @@ import { failedPrecondition, invalidArgument, type Clock } from "../../../base/i
 import type { KubeletApi } from "../kubelet-api.ts";
 import type { k8s } from "../pod/imports.ts";
 import type { PluginHandler, PluginInfo } from "../plugins/registry.ts";
+import type { UsualFolder } from "../usual-folder.ts";
 import { CsiDriver } from "./driver.ts";
 
 export interface CsiDriversOptions {
   readonly api: KubeletApi;
   readonly clock: Clock;
   readonly nodeName: string;
+  readonly usualFolder: UsualFolder;
 }
 
 /** The CSI drivers that are registered on this node, and what the API is told of them: CSINode, and the topology as labels of the node. */
@@ -33,7 +35,9 @@ export class CsiDrivers implements PluginHandler {
       throw invalidArgument(
         `CSI driver ${plugin.name} speaks ${plugin.supportedVersions.join(", ") || "no version"}; this node speaks CSI 1`,
       );
-    const driver = await CsiDriver.connect(plugin.name, plugin.endpoint, this.#options.clock);
+    const { clock, usualFolder } = this.#options;
+    const named = (target: string) => (plugin.inUsualFolder ? usualFolder.toUsual(target) : target);
+    const driver = await CsiDriver.connect(plugin.name, plugin.endpoint, named, clock);
     this.#drivers.get(plugin.name)?.driver.close();
     this.#drivers.set(plugin.name, { driver, endpoint: plugin.endpoint });
     await this.#tell();

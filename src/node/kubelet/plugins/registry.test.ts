@@ -8,6 +8,7 @@ import { PLUGIN_PROTOS } from "../../../api/index.ts";
 import { FakeClock, silentLogger, systemClock } from "../../../base/index.ts";
 import { listenLazily } from "../../../host/index.ts";
 import { grpcServer } from "../../grpc/index.ts";
+import { UsualFolder } from "../usual-folder.ts";
 import { PluginRegistry, type PluginInfo } from "./registry.ts";
 
 test("a socket where nobody answers holds no other plugin up", async (t) => {
@@ -33,7 +34,13 @@ test("a socket where nobody answers holds no other plugin up", async (t) => {
   const handler = { register: async (plugin: PluginInfo) => void registered.push(plugin), unregister: () => {} };
   // Deadlines are the wall clock's; looks at the folder are not needed twice.
   const clock = Object.assign(new FakeClock(), { nowMs: () => systemClock.nowMs() });
-  const registry = new PluginRegistry({ folder, clock, log: silentLogger, handlers: { CSIPlugin: handler } });
+  const registry = new PluginRegistry({
+    folder,
+    usualFolder: new UsualFolder(folder, false),
+    clock,
+    log: silentLogger,
+    handlers: { CSIPlugin: handler },
+  });
   t.after(async () => {
     registry.stop();
     for (const socket of accepted) socket.destroy();

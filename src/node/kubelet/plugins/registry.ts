@@ -1,13 +1,16 @@
 import { PLUGIN_PROTOS } from "../../../api/index.ts";
 import { invalidArgument, messageOf, type Clock, type Logger } from "../../../base/index.ts";
+import type { UsualFolder } from "../usual-folder.ts";
 import { SocketFolder } from "./sockets.ts";
 
 /** What a plugin says of itself on its registration socket. */
 export interface PluginInfo {
   readonly type: string;
   readonly name: string;
-  /** The socket of the plugin's own service. */
+  /** The socket of the plugin's own service, on this node. */
   readonly endpoint: string;
+  /** It speaks of the kubelet's folder by its usual name. */
+  readonly inUsualFolder: boolean;
   readonly supportedVersions: readonly string[];
 }
 
@@ -19,6 +22,7 @@ export interface PluginHandler {
 
 export interface PluginRegistryOptions {
   readonly folder: string;
+  readonly usualFolder: UsualFolder;
   readonly clock: Clock;
   readonly log: Logger;
   readonly handlers: Readonly<Record<string, PluginHandler>>;
@@ -65,7 +69,7 @@ export class PluginRegistry {
   }
 
   async #ask(socket: string, mark: string): Promise<void> {
-    const { clock, log, handlers } = this.#options;
+    const { clock, log, handlers, usualFolder } = this.#options;
     const { GrpcConnection } = await import("../../grpc/index.ts");
     const connection = new GrpcConnection(`unix://${socket}`, SERVICE, clock);
     let plugin: PluginInfo | undefined;
@@ -74,7 +78,8 @@ export class PluginRegistry {
       const asked: PluginInfo = {
         type: info["type"],
         name: info["name"],
-        endpoint: info["endpoint"] || socket,
+        endpoint: usualFolder.toNode(info["endpoint"] || socket),
+        inUsualFolder: usualFolder.has(info["endpoint"]),
         supportedVersions: info["supported_versions"] ?? info["supportedVersions"] ?? [],
       };
       const refused = await this.#take(asked, handlers[asked.type]);

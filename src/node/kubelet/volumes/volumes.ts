@@ -7,6 +7,7 @@ import type { EnvVars } from "../env/environment.ts";
 import type { KubeletApi, KubeletHost } from "../kubelet-api.ts";
 import type { CsiVolumes } from "../csi/volumes.ts";
 import type { Container, cri, Pod, Volume } from "../pod/imports.ts";
+import type { UsualFolder } from "../usual-folder.ts";
 import { writeAtomically, type Payload } from "./atomic-writer.ts";
 import { BlockDevices } from "./block-devices.ts";
 import { configMapFiles, downwardFiles, projectedFiles, secretFiles } from "./payloads.ts";
@@ -28,6 +29,7 @@ export interface VolumesOptions {
   readonly clock: Clock;
   readonly csi: CsiVolumes;
   readonly tokens: TokenCache;
+  readonly usualFolder: UsualFolder;
   /** `podsRoot/UID` holds what a Pod has on disk. */
   readonly podsRoot: string;
   /** `mountsRoot/UID` holds what is mounted for it: volumes in memory, pinned subpaths. Below the runtime directory, which the OCI runtime shares. */
@@ -83,8 +85,10 @@ export class Volumes {
   }
 
   async #prepareOne(pod: Pod, volume: Volume, facts: PodFacts): Promise<MountedVolume> {
-    if (volume.hostPath)
-      return { hostPath: await ensureHostPath(volume.hostPath.path, volume.hostPath.type ?? ""), readOnly: false };
+    if (volume.hostPath) {
+      const { path: wanted, type = "" } = volume.hostPath;
+      return { hostPath: await ensureHostPath(this.#options.usualFolder.toNode(wanted), type), readOnly: false };
+    }
     if (volume.image) return { hostPath: "", readOnly: true, image: { image: volume.image.reference ?? "" } };
     if (volume.persistentVolumeClaim) {
       const { claimName, readOnly = false } = volume.persistentVolumeClaim;
