@@ -7,6 +7,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { kernelName } from "../../src/base/index.ts";
+import { atOnce } from "../support/patience.ts";
 import { run } from "../support/daemon.ts";
 import { podOf, startPods, type PodObject, type PodTests } from "../support/pods.ts";
 
@@ -198,7 +199,7 @@ const cases: Array<{ reason: string; pod: object; reached: (pod: PodObject) => u
   },
 ];
 
-describe("kubectl describe of a Pod that fails:", { concurrency: 6 }, () => {
+describe("kubectl describe of a Pod that fails:", { concurrency: atOnce(6) }, () => {
   for (const { reason, pod, reached, event } of cases) {
     test(reason, async () => {
       const name = reason.toLowerCase();

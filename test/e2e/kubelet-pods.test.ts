@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { atOnce } from "../support/patience.ts";
 import { podOf, shell, startPods, type PodTests } from "../support/pods.ts";
 
 let k: PodTests;
@@ -22,7 +23,7 @@ async function eventually(what: string, check: () => Promise<unknown>): Promise<
   }
 }
 
-describe("what containers see", { concurrency: 6 }, () => {
+describe("what containers see", { concurrency: atOnce(6) }, () => {
   test("environment: literals, expansion, ConfigMaps, Secrets, fields, resources, services", async () => {
     await k.apply(
       object("ConfigMap", "env-map", { data: { COLOR: "green", SIZE: "big" } }),

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { atOnce } from "../support/patience.ts";
 import { run } from "../support/daemon.ts";
 import { podOf, shell, startPods, type PodTests } from "../support/pods.ts";
 
@@ -37,7 +38,7 @@ async function until(child: ReturnType<PodTests["spawn"]>, wanted: RegExp): Prom
   }
 }
 
-describe("streams", { concurrency: 6 }, () => {
+describe("streams", { concurrency: atOnce(6) }, () => {
   test("logs: tail, since, limit, timestamps, previous, every container, follow", async () => {
     await k.apply(
       podOf("logged", "for n in 1 2 3 4 5; do echo line $n; done; echo oops >&2", {

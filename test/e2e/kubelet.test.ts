@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { atOnce } from "../support/patience.ts";
 import { podOf, shell, startPods, type PodTests } from "../support/pods.ts";
 
 let k: PodTests;
@@ -13,7 +14,7 @@ after(() => k?.berth.stop());
 
 const FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
 
-describe("a Pod's life", { concurrency: 6 }, () => {
+describe("a Pod's life", { concurrency: atOnce(6) }, () => {
   test("init containers run in order, sidecars beside them, main containers after", async () => {
     const mount = { volumeMounts: [{ name: "out", mountPath: "/out" }] };
     await k.apply(
