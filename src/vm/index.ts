@@ -4,3 +4,4 @@ export { Machines, resizeMachine, type Machine, type MachineEngine } from "./mac
 export { Backups, BackupSchedule } from "./backup/index.ts";
 export { createVmServer } from "./http/server.ts";
 export { deleteSnapshot, listSnapshots, revertTo, takeSnapshot } from "./snapshot/index.ts";
+export { knownAccelerator } from "./hypervisor/accelerator.ts";

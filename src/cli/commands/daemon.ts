@@ -110,6 +110,8 @@ export async function status(options: { json?: boolean }): Promise<void> {
     const info = await new SocketClient(instance.dockerSocket).json<{ Warnings: string[] | null }>("GET", "/info");
     for (const warning of info.Warnings ?? []) print(`\n${warning}`);
   }
+  const { accelerator } = await import("./accelerator.ts");
+  for (const line of await accelerator()) print(`\n${line}`);
   if (isServing("api-server")) {
     const { clusterFacts } = await import("./kubeconfig.ts");
     print();

@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { failedPrecondition } from "../../base/index.ts";
+import { failedPrecondition, systemClock } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
+import { forgetUnused, touch } from "./cache.ts";
 import { packCpio, type CpioEntry } from "./cpio.ts";
 import { moduleClosure, type Kernel } from "./kernel.ts";
 import { parseLdd } from "./libraries.ts";
@@ -16,6 +17,9 @@ const LINK = 0o120777;
 const CHARACTER_DEVICE = 0o020600;
 const BUSYBOX = "/usr/bin/busybox";
 
+/** Archives of so many versions are kept. */
+const MAX_ARCHIVES = 4;
+
 /** Keeps an archive as a file in the cache, named after its kernel and contents: made once for each set of contents. */
 export async function keepInitramfs(
   cache: string,
@@ -26,11 +30,14 @@ export async function keepInitramfs(
   const bytes = packCpio(entries);
   const digest = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
   const file = path.join(cache, `${name}-${kernel.version}-${digest}.cpio`);
-  if (existsSync(file)) return file;
-  await mkdir(cache, { recursive: true });
-  const fresh = `${file}.${process.pid}`;
-  await writeFile(fresh, bytes);
-  await rename(fresh, file);
+  if (!existsSync(file)) {
+    await mkdir(cache, { recursive: true });
+    const fresh = `${file}.${process.pid}`;
+    await writeFile(fresh, bytes);
+    await rename(fresh, file);
+  }
+  await touch(file, systemClock);
+  await forgetUnused(cache, new RegExp(`^${name}-.*\\.cpio$`), MAX_ARCHIVES, systemClock);
   return file;
 }
 

@@ -30,7 +30,11 @@ test("a guest that answers under KVM: KVM, and the host is not asked twice", asy
   assert.deepEqual(await probe(binary), { accelerator: "kvm" });
   assert.equal((await probe(binary)).accelerator, "kvm");
   assert.equal(await runs(), 1);
-  assert.equal((await knownAccelerator(path.join(folder, "cache")))?.accelerator, "kvm");
+  const cache = path.join(folder, "cache");
+  assert.deepEqual(await knownAccelerator(cache), { accelerator: "kvm" });
+  const note = await readFile(path.join(cache, "accelerator.json"), "utf8");
+  await writeFile(path.join(cache, "accelerator.json"), note.replace(/"2 \S+/, '"2 another-start'));
+  assert.equal(await knownAccelerator(cache), undefined);
 });
 
 test("a QEMU that ends at once: emulation, with what it said", async () => {

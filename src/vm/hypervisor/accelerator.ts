@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { hasCode, MiB, type Logger } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
+import { CACHE } from "../guest/index.ts";
 import { KERNEL_COMMAND_LINE, machineArgv, type Accelerator } from "./argv.ts";
 
 export type { Accelerator } from "./argv.ts";
@@ -68,18 +69,22 @@ export async function probeAccelerator(
   return facts;
 }
 
-/** What was found out before, without a probe; undefined when nothing was. */
-export async function knownAccelerator(cache: string): Promise<AcceleratorFacts | undefined> {
-  return remembered(cache);
+/** What was found out since the host's last start, without a probe; undefined when nothing was. */
+export async function knownAccelerator(cache = CACHE): Promise<AcceleratorFacts | undefined> {
+  const { key, ...facts } = (await remembered(cache)) ?? {};
+  return key?.split(" ")[1] === (await bootId()) ? (facts as AcceleratorFacts) : undefined;
 }
 
 const factsFile = (cache: string): string => path.join(cache, "accelerator.json");
 
 async function hostKey({ image }: GuestFiles, binary: string): Promise<string> {
-  const bootId = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "");
   const { stdout } = await run([binary, "--version"]);
   // The number is that of the probe itself: a better probe asks again.
-  return ["2", bootId.trim(), stdout.split("\n")[0], path.basename(image)].join(" ");
+  return ["2", await bootId(), stdout.split("\n")[0], path.basename(image)].join(" ");
+}
+
+async function bootId(): Promise<string> {
+  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "")).trim();
 }
 
 async function remembered(cache: string): Promise<(AcceleratorFacts & { readonly key: string }) | undefined> {

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { vm } from "../../api/index.ts";
 import { failedPrecondition, GiB, KeyedMutex, MiB, notFound, resourceExhausted } from "../../base/index.ts";
 import { run } from "../../host/index.ts";
-import { openKernel } from "../guest/index.ts";
+import { CACHE, openKernel } from "../guest/index.ts";
 import { QemuImg } from "../disk/index.ts";
 import { VM_UID } from "../micro/root.ts";
 
@@ -187,7 +187,7 @@ const MASKED = [
 ];
 
 async function configure(tree: string, recipe: Recipe): Promise<void> {
-  const kernel = await openKernel("/var/cache/berth/vm");
+  const kernel = await openKernel(CACHE);
   const modules = path.join(tree, "lib/modules", kernel.version);
   await mkdir(path.dirname(modules), { recursive: true });
   await cp(path.dirname(kernel.modules), modules, { recursive: true });

@@ -3,14 +3,13 @@ import path from "node:path";
 import type { InstanceContext } from "../../base/index.ts";
 import { Core, ProcessIsolation, type Engine, type RuntimeContainer, type Sandbox } from "../../engine/index.ts";
 import { Disks } from "../disk/index.ts";
-import { machineInitramfs, openKernel } from "../guest/index.ts";
+import { CACHE, machineInitramfs, openKernel } from "../guest/index.ts";
 import { chooseAccelerator, type Accelerator } from "../hypervisor/accelerator.ts";
 import { microInitramfs } from "../micro/guest/initramfs.ts";
 import { hostSpec, makeHostRoot, USR_MOUNT, VM_UID } from "../micro/root.ts";
 import { MachineRecords, type MachineRecord } from "./record.ts";
 
 /** Kernels, initramfs and what was found out about the host; shared by all instances. */
-const CACHE = "/var/cache/berth/vm";
 const LOG_MAX_BYTES = 4 * 1024 * 1024;
 
 /** What the rooms of whole machines take of the engine. */

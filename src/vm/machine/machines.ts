@@ -10,6 +10,7 @@ import {
   notFound,
   type InstanceContext,
 } from "../../base/index.ts";
+import { CACHE } from "../guest/index.ts";
 import { Catalogue } from "../image/index.ts";
 import { refuseOvercommit } from "./admission.ts";
 import { adviceFor } from "./advice.ts";
@@ -20,7 +21,7 @@ import { sandboxId } from "./network.ts";
 import type { MachineRecord } from "./record.ts";
 import { readStats, type StatsSample } from "./stats.ts";
 
-const IMAGE_CACHE = "/var/cache/berth/vm/images";
+const IMAGE_CACHE = path.join(CACHE, "images");
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 
 /** Images whose files were being copied when a former daemon ended. */

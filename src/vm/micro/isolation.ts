@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { alreadyExists, failedPrecondition, notImplemented, type InstanceContext } from "../../base/index.ts";
 import { Core, ProcessIsolation, type Isolation, type Sandbox, type SandboxRequest } from "../../engine/index.ts";
-import { openKernel } from "../guest/index.ts";
+import { CACHE, forgetUnused, openKernel, touch } from "../guest/index.ts";
 import { chooseAccelerator } from "../hypervisor/accelerator.ts";
 import { microInitramfs } from "./guest/initramfs.ts";
 import { makeHostRoot } from "./root.ts";
@@ -10,8 +10,9 @@ import { MicroSandbox, type MicroGuest, type MicroHost } from "./sandbox.ts";
 import { forgetTemplateNetworks, saveTemplate, templateKey } from "./save.ts";
 import { Templates } from "./template.ts";
 
-/** Kernels, initramfs and what was found out about the host; shared by all instances. */
-const CACHE = "/var/cache/berth/vm";
+/** Saved machines of so many kernels, versions and so on are kept. */
+const MAX_TEMPLATE_KEYS = 3;
+const TEMPLATE_KEY = /^[0-9a-f]{16}$/;
 
 /**
  * Isolation by a kernel of its own: every sandbox is a small virtual machine, and a container in it an ordinary OCI container of the guest. Nothing is
@@ -97,7 +98,10 @@ async function prepareGuest(host: MicroHost, { clock, log }: InstanceContext): P
   const initramfs = await microInitramfs(CACHE, kernel);
   const files = { image: kernel.image, initramfs };
   const accelerator = await chooseAccelerator(CACHE, files, log);
-  const folder = path.join(CACHE, "templates", await templateKey(files, accelerator));
+  const templates = path.join(CACHE, "templates");
+  const folder = path.join(templates, await templateKey(files, accelerator));
+  await touch(folder, clock);
+  await forgetUnused(templates, TEMPLATE_KEY, MAX_TEMPLATE_KEYS, clock);
   const guest: MicroGuest = {
     ...files,
     accelerator,

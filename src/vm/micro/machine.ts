@@ -3,7 +3,7 @@ import { chown, mkdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { deadlineExceeded, unavailable } from "../../base/index.ts";
 import type { RuntimeContainer, Sandbox, SandboxRequest } from "../../engine/index.ts";
-import { bindMount, mount, MS } from "../../host/index.ts";
+import { bindMount, mount, mountsBelow, MS } from "../../host/index.ts";
 import { KERNEL_COMMAND_LINE, machineArgv, slotOf, type MachineSpec } from "../hypervisor/argv.ts";
 import { QmpClient } from "../qmp/index.ts";
 import type { GuestAgent } from "./agent.ts";
@@ -42,6 +42,7 @@ export type GuestFilesOfHost = Awaited<ReturnType<MicroHost["guest"]>>;
 /** The processes of one machine: QEMU and the server of its files, each confined, and how they come up. */
 export class Machine {
   readonly #parts: MachineParts;
+  #sharing: Promise<void> | undefined;
 
   constructor(parts: MachineParts) {
     this.#parts = parts;
@@ -186,13 +187,25 @@ export class Machine {
     await chown(this.#run, VM_UID, VM_UID);
   }
 
+  get #share(): string {
+    return path.join(this.#parts.folder, SHARE);
+  }
+
+  /** The folder in which root filesystems and volumes of the containers appear. Mounts made in it later are seen by its server, which has a mount namespace of its own. */
+  makeShare(): Promise<void> {
+    return (this.#sharing ??= this.#bindShare());
+  }
+
+  async #bindShare(): Promise<void> {
+    if (mountsBelow(this.#share).length > 0) return;
+    await mkdir(this.#share, { recursive: true });
+    bindMount(this.#share, this.#share);
+    mount("none", this.#share, null, MS.SHARED);
+  }
+
   /** virtiofsd over the folder in which root filesystems and volumes of the containers appear. */
   async #serveShare(): Promise<void> {
-    const share = path.join(this.#parts.folder, SHARE);
-    await mkdir(share, { recursive: true });
-    // Mounts made in it later must be seen by the server, which has a mount namespace of its own.
-    bindMount(share, share);
-    mount("none", share, null, MS.SHARED);
+    await this.makeShare();
     await this.#startHost(SHARE, {
       uid: 0,
       confinesItself: true,
@@ -207,7 +220,7 @@ export class Machine {
       capabilities: SHARE_CAPABILITIES,
       mounts: [
         { destination: "/var/run", type: "tmpfs", source: "tmpfs", options: ["mode=755", "size=64k"] },
-        { destination: "/share", type: "bind", source: share, options: ["rbind", "rslave", "rw"] },
+        { destination: "/share", type: "bind", source: this.#share, options: ["rbind", "rslave", "rw"] },
       ],
     });
     const socket = path.join(this.#run, "share.sock");

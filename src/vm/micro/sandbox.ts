@@ -1,6 +1,6 @@
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { OciResources } from "../../api/index.ts";
+import type { OciResources, OciSpec } from "../../api/index.ts";
 import { alreadyExists, type InstanceContext } from "../../base/index.ts";
 import {
   readFacts,
@@ -20,7 +20,7 @@ import { Machine, MACHINE, SHARE } from "./machine.ts";
 import { readNetwork, type GuestNetwork } from "../network/index.ts";
 import { guestResolvConf } from "./network.ts";
 import { hostSpec, USR_MOUNT } from "./root.ts";
-import { GUEST_NAMESPACES, guestFolder, guestSpec, machineSize } from "./spec.ts";
+import { GUEST_NAMESPACES, guestFolder, guestSpec, machineSize, type GuestMount } from "./spec.ts";
 import type { Templates } from "./template.ts";
 import { HostView, removeFolder, viewFolder } from "./view.ts";
 
@@ -123,23 +123,40 @@ export class MicroSandbox implements Sandbox {
     if (this.#containers.has(request.id)) throw alreadyExists(`container ${request.id} exists already`);
     const { spec, binds } = guestSpec(request.id, request.spec, this.request);
     await checkExecutable(request.spec);
-    await this.#ready(this.request.resources ?? request.spec.linux.resources, signal);
-    const folder = this.#shared(request.id);
     try {
-      await mkdir(path.join(folder, "mounts"), { recursive: true });
-      await mkdir(path.join(folder, "rootfs"), { recursive: true });
-      bindMount(request.spec.root.path, path.join(folder, "rootfs"), { recursive: true });
-      for (const bind of binds) await this.#bind(folder, bind.index, bind.source, bind.destination);
-      const seccomp = spec.linux.seccomp && (await this.#host.core.seccomp.program(spec.linux.seccomp));
-      const annotations = { ...spec.annotations, ...(seccomp ? { "run.oci.seccomp_bpf_data": seccomp } : {}) };
-      await writeFile(path.join(folder, "config.json"), JSON.stringify({ ...spec, annotations }), { mode: 0o600 });
-      await writeFacts(path.join(folder, "request.json"), request);
-      const relay = await this.#inner.createContainer(this.#relayRequest(request), signal);
-      return this.#adopt(request, relay);
+      await this.#machine.makeShare();
+      // What is made on the host for the container needs no guest yet.
+      const [relay, ready] = await Promise.allSettled([
+        this.#prepare(request, spec, binds, signal),
+        this.#ready(this.request.resources ?? request.spec.linux.resources, signal),
+      ]);
+      if (ready.status === "rejected") throw ready.reason;
+      if (relay.status === "rejected") throw relay.reason;
+      return this.#adopt(request, relay.value);
     } catch (error) {
+      await this.#inner.container(request.id)?.delete();
       await this.#release(request.id);
       throw error;
     }
+  }
+
+  /** Its folder in what the guest sees, and the relay that waits to be started. */
+  async #prepare(
+    request: ContainerRequest,
+    spec: OciSpec,
+    binds: readonly GuestMount[],
+    signal?: AbortSignal,
+  ): Promise<RuntimeContainer> {
+    const folder = this.#shared(request.id);
+    await mkdir(path.join(folder, "mounts"), { recursive: true });
+    await mkdir(path.join(folder, "rootfs"), { recursive: true });
+    bindMount(request.spec.root.path, path.join(folder, "rootfs"), { recursive: true });
+    for (const bind of binds) await this.#bind(folder, bind.index, bind.source, bind.destination);
+    const seccomp = spec.linux.seccomp && (await this.#host.core.seccomp.program(spec.linux.seccomp));
+    const annotations = { ...spec.annotations, ...(seccomp ? { "run.oci.seccomp_bpf_data": seccomp } : {}) };
+    await writeFile(path.join(folder, "config.json"), JSON.stringify({ ...spec, annotations }), { mode: 0o600 });
+    await writeFacts(path.join(folder, "request.json"), request);
+    return this.#inner.createContainer(this.#relayRequest(request), signal);
   }
 
   #relayRequest(request: ContainerRequest): ContainerRequest {

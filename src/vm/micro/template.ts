@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import type { InstanceContext } from "../../base/index.ts";
+import { touch } from "../guest/index.ts";
 import type { MachineSize } from "./spec.ts";
 
 /** How many saved machines are kept: one for each size in use, the longest unused goes. */
@@ -36,8 +37,7 @@ export class Templates {
   async find(size: MachineSize): Promise<Template | undefined> {
     const folder = path.join(this.#folder, nameOf(size));
     if (!(await stat(path.join(folder, "state")).catch(() => undefined))) return undefined;
-    const now = new Date(this.#context.clock.nowMs());
-    await utimes(folder, now, now).catch(() => {});
+    await touch(folder, this.#context.clock);
     return { folder, size };
   }
 
