@@ -1,8 +1,10 @@
 /** Several nodes on one machine by the real kubectl and curl: what crosses between them, what stays on one, and what happens when one goes. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import os from "node:os";
+import path from "node:path";
 import { after, before, test } from "node:test";
 import { instanceTag } from "../../src/base/index.ts";
 import { run } from "../support/daemon.ts";
@@ -15,6 +17,8 @@ const HOST_PORT = 27_000 + (process.pid % 1000);
 
 const hasIpv6 = existsSync("/proc/net/if_inet6");
 
+const config = path.join(os.tmpdir(), `berth-local-nodes-${process.pid}.json`);
+
 let pods: PodTests;
 let nodes: string[] = [];
 const address: Record<string, string> = {};
@@ -22,7 +26,7 @@ const ip: Record<string, string> = {};
 
 interface Node {
   metadata: { name: string; annotations?: Record<string, string> };
-  spec: { podCIDR: string; unschedulable?: boolean };
+  spec: { podCIDR: string; unschedulable?: boolean; taints?: { key: string; effect: string }[] };
   status: {
     conditions: { type: string; status: string; reason: string }[];
     addresses: { type: string; address: string }[];
@@ -44,7 +48,9 @@ interface PodList {
 }
 
 before(async () => {
-  pods = await startPods({ env: { BERTH_NODES: "3", BERTH_IPV6: hasIpv6 ? "1" : "0" } });
+  // So that the cluster misses a silent node after 10 s, not 50.
+  writeFileSync(config, JSON.stringify({ kubelet: { nodeLeaseDurationSeconds: 8 } }));
+  pods = await startPods({ env: { BERTH_NODES: "3", BERTH_IPV6: hasIpv6 ? "1" : "0", BERTH_CONFIG: config } });
   const list = JSON.parse(await pods.kubectl("get", "nodes", "-o", "json")) as { items: Node[] };
   nodes = list.items.map(({ metadata }) => metadata.name);
   for (const { metadata, status } of list.items)
@@ -62,6 +68,7 @@ before(async () => {
 
 after(async () => {
   await pods?.berth.stop();
+  rmSync(config, { force: true });
   if (!pods) return;
   const { stdout } = await run("ip", ["link"]);
   assert.ok(!stdout.includes(`berth${instanceTag(pods.berth.instance)}`), `links are left: ${stdout}`);
@@ -278,6 +285,10 @@ test("the daemon is killed: every node's Pods run on, and are found again", asyn
     await becomes(() => answering(from, `${spec.clusterIP}:${LB_PORT}`), "a,b,c", `ClusterIP from ${from}`);
 });
 
+function readyOf(node: Node): Node["status"]["conditions"][number] {
+  return node.status.conditions.find(({ type }) => type === "Ready")!;
+}
+
 /** The Pods of the Deployment that are meant to stay, as `node: how many`. */
 async function placement(): Promise<string> {
   const { items } = JSON.parse(await pods.kubectl("get", "pods", "-l", "app=spread", "-o", "json")) as PodList;
@@ -324,8 +335,7 @@ test("spread, drain, and a node that loses its power: Pods move, and the node co
   await pods.kubectl("uncordon", second);
 
   assert.equal((await pods.berth.berth("node", "stop", third)).code, 0);
-  const conditions = (node: Node) => node.status.conditions.find(({ type }) => type === "Ready")!;
-  assert.equal(conditions(await pods.get<Node>("node", third)).status, "False");
+  assert.equal(readyOf(await pods.get<Node>("node", third)).status, "False");
   await becomes(async () => (await placement()).split(",")[2]!, "0", "the dead node has none that counts");
   await becomes(async () => String(sum(await placement())), "3", "they are replaced");
   assert.equal((await inside("host", "curl", "-s", "--max-time", "1", `http://${ip["c"]}:8080/`)).code !== 0, true);
@@ -340,9 +350,27 @@ test("spread, drain, and a node that loses its power: Pods move, and the node co
   );
 
   assert.equal((await pods.berth.berth("node", "start", third)).code, 0);
-  await pods.until<Node>("node", third, (node) => conditions(node).status === "True");
+  await pods.until<Node>("node", third, (node) => readyOf(node).status === "True");
   await pods.apply(podOf("after", "echo back", { nodeSelector: { "kubernetes.io/hostname": third } }));
   assert.equal(await pods.finished("after"), "back\n");
+});
+
+test("a node that falls silent is missed: Unknown, unreachable, its Pods replaced; and what is left of them goes when it is back", async () => {
+  const third = nodes[2]!;
+  const { code, stderr } = await pods.berth.berth("node", "stop", third, "--silent");
+  assert.equal(code, 0, stderr);
+  const lost = await pods.until<Node>("node", third, (node) => readyOf(node).status === "Unknown");
+  assert.equal(readyOf(lost).reason, "NodeStatusUnknown");
+  await becomes(async () => (await placement()).split(",")[2]!, "0", "the silent node has none that counts", 30_000);
+  await becomes(async () => String(sum(await placement())), "3", "they are replaced");
+  const taints = async () =>
+    (await pods.get<Node>("node", third)).spec.taints?.map(({ key, effect }) => `${key} ${effect}`) ?? [];
+  const missed = ["NoSchedule", "NoExecute"].map((effect) => `node.kubernetes.io/unreachable ${effect}`);
+  assert.deepEqual((await taints()).toSorted(), missed.toSorted());
+  assert.equal((await pods.berth.berth("node", "start", third)).code, 0);
+  await becomes(async () => (await taints()).join(), "", "the taints are gone");
+  const all = async () => (await pods.kubectl("get", "pods", "-l", "app=spread", "-o", "name")).trim().split("\n");
+  await becomes(async () => String((await all()).length), "3", "none is left that was to go");
 });
 
 test("a node is added, and removed with everything it had", async () => {

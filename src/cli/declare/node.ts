@@ -27,7 +27,10 @@ export function declareNodeCommands(berth: Command): void {
   node
     .command("stop <name...>")
     .description("cut a node's power: its kubelet and containers end at once")
-    .option("--silent", "do not tell the cluster, which then finds out by the node's silence (about 50 s)")
+    .option(
+      "--silent",
+      "do not tell the cluster, which then finds out by the node's silence (50 s, or what nodeLeaseDurationSeconds says)",
+    )
     .addHelpText("after", "\nExample:\n  berth node stop berth-default-2 && kubectl get pods -o wide --watch")
     .action(async (names, options) => (await commands()).stop(names, options));
   node

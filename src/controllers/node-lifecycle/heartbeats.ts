@@ -4,7 +4,7 @@ import type { Informer, Stored } from "../../client/index.ts";
 type Node = Stored<k8s.Node>;
 type Lease = Stored<k8s.Lease>;
 
-/** A lease may be renewed this much later than it promises. */
+/** A lease may be renewed this much later than it promises: with a kubelet's usual 40 s, upstream's 50 s. */
 const LEASE_SLACK = 1.25;
 
 /** When this process last saw a node's lease or Ready heartbeat change: clocks need not agree. */
@@ -30,12 +30,12 @@ export class Heartbeats {
     this.#seen.delete(node.metadata.name);
   }
 
-  /** Nothing new since the last look, which is longer ago than the grace period. */
+  /** Nothing new since the last look, which is longer ago than the node's lease allows, or than the grace period of one without a lease. */
   isSilent(node: Node): boolean {
     const seen = this.#seen.get(node.metadata.name);
     if (seen?.mark !== this.#markOf(node)) return false;
     const promisedMs = (this.#leaseOf(node)?.spec?.leaseDurationSeconds ?? 0) * 1000 * LEASE_SLACK;
-    return this.#nowMs() - seen.atMs > Math.max(this.#graceMs, promisedMs);
+    return this.#nowMs() - seen.atMs > (promisedMs || this.#graceMs);
   }
 
   #leaseOf(node: Node): Lease | undefined {

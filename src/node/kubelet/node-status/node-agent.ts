@@ -1,4 +1,5 @@
 import { hasCode, messageOf, rfc3339, rfc3339Micro, type Clock, type Logger, type Timer } from "../../../base/index.ts";
+import type { KubeletConfiguration } from "../configuration.ts";
 import type { KubeletApi, KubeletHost, MachineFacts } from "../kubelet-api.ts";
 import type { cri } from "../pod/imports.ts";
 import { nodeLabels, nodeStatus, type NodeInputs } from "./node-object.ts";
@@ -18,6 +19,7 @@ export interface NodeAgentOptions {
   readonly podCidr: string | undefined;
   readonly dataDir: string;
   readonly kubeletPort: number;
+  readonly configuration: Pick<KubeletConfiguration, "nodeLeaseDurationSeconds">;
   readonly shuttingDown: () => boolean;
   readonly volumesInUse: () => readonly string[];
   readonly pluginDevices: () => NodeInputs["pluginDevices"];
@@ -25,9 +27,8 @@ export interface NodeAgentOptions {
 }
 
 export const MAX_PODS = 110;
-/** Upstream's figures: a lease renewed each 10 s and good for 40; status each 10 s when it changed, each 5 min else. */
-const LEASE_SECONDS = 40;
-const LEASE_RENEW_MS = 10_000;
+/** Upstream's figures: a lease is renewed four times while it is good; status each 10 s when it changed, each 5 min else. */
+const LEASE_RENEWALS = 4;
 const STATUS_CHECK_MS = 10_000;
 const STATUS_REPORT_MS = 300_000;
 
@@ -46,7 +47,7 @@ export class NodeAgent {
   async start(): Promise<void> {
     await this.#register();
     await this.report();
-    this.#every("lease", LEASE_RENEW_MS, () => this.#renew());
+    this.#every("lease", (this.#leaseSeconds * 1000) / LEASE_RENEWALS, () => this.#renew());
     this.#every("status", STATUS_CHECK_MS, () => this.report());
     await this.#renew();
   }
@@ -97,10 +98,14 @@ export class NodeAgent {
     }
   }
 
+  get #leaseSeconds(): number {
+    return this.#options.configuration.nodeLeaseDurationSeconds;
+  }
+
   async #renew(): Promise<void> {
     await this.#options.api.renewLease(
       this.#options.nodeName,
-      LEASE_SECONDS,
+      this.#leaseSeconds,
       rfc3339Micro(this.#options.clock.nowMs()),
     );
   }

@@ -80,5 +80,6 @@ test("a configuration that can't be meant is refused by the name of its field", 
     () => kubeletConfiguration({ shutdownGracePeriod: "soon" }),
     /shutdownGracePeriod: "soon" is no duration/,
   );
+  assert.throws(() => kubeletConfiguration({ nodeLeaseDurationSeconds: 0.5 }), /whole number of seconds above 0/);
   assert.throws(() => kubeletConfiguration({ staticPodpath: "/x" }), /unknown field "staticPodpath"/);
 });
