@@ -380,3 +380,39 @@ test("a claim of dynamic resources is prepared for its Pod, reaches the containe
   await k.kubectl("delete", "pod", "claims", "--now");
   assert.deepEqual(dra.calls, ["NodePrepareResources gpu", "NodeUnprepareResources gpu"]);
 });
+
+test("a claim of a template is allocated from what the driver offers, and gone with its Pod", async () => {
+  const { metadata } = await node();
+  const one = { requests: [{ name: "one", exactly: { deviceClassName: "test" } }] };
+  const selectors = [{ cel: { expression: `device.driver == "${DRA_DRIVER}"` } }];
+  const device = { name: "d0", attributes: { model: { string: "test" } } };
+  const pool = { name: "pool", generation: 1, resourceSliceCount: 1 };
+  const group = { apiVersion: "resource.k8s.io/v1" };
+  await k.apply(
+    { ...group, kind: "DeviceClass", metadata: { name: "test" }, spec: { selectors } },
+    {
+      ...group,
+      kind: "ResourceSlice",
+      metadata: { name: "test" },
+      spec: { driver: DRA_DRIVER, nodeName: metadata.name, pool, devices: [device] },
+    },
+    { ...group, kind: "ResourceClaimTemplate", metadata: { name: "each" }, spec: { spec: { devices: one } } },
+  );
+  const resourceClaims = [{ name: "mine", resourceClaimTemplateName: "each" }];
+  const resources = { claims: [{ name: "mine", request: "one" }] };
+  await k.apply(podOf("first-of-two", `echo $BY_CDI; ${FOREVER}`, { resourceClaims }, { resources }));
+  await k.running("first-of-two");
+  assert.equal(await k.kubectl("logs", "first-of-two"), "yes\n");
+  // The one device is taken until then.
+  await k.apply(podOf("second-of-two", "echo $BY_CDI", { resourceClaims }, { resources }));
+  await eventually("the scheduler's word", async () =>
+    (await k.events("second-of-two")).some(({ reason }) => reason === "FailedScheduling"),
+  );
+  await k.kubectl("delete", "pod", "first-of-two", "--now");
+  assert.equal(await k.finished("second-of-two"), "yes\n");
+  await k.kubectl("delete", "pod", "second-of-two", "--now");
+  await eventually(
+    "the claims that were made for the Pods to go",
+    async () => (await k.kubectl("get", "resourceclaims", "-o", "name")).trim() === "resourceclaim.resource.k8s.io/gpu",
+  );
+});

@@ -1,5 +1,5 @@
 import type { k8s } from "../../api/index.ts";
-import { hasCode, messageOf } from "../../base/index.ts";
+import { hasCode, messageOf, notFound } from "../../base/index.ts";
 import { keyOf, resources, splitKey, type Informer, type Stored } from "../../client/index.ts";
 import { indexByController, isControlledBy, isPodTerminal, type Pod } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
@@ -97,13 +97,11 @@ async function make(
   { name, resourceClaimTemplateName }: k8s.PodResourceClaim,
   signal: AbortSignal,
 ): Promise<Claim> {
-  const at = { name: resourceClaimTemplateName!, namespace: pod.metadata.namespace! };
-  const template = await context.client
-    .of(resources.resourceClaimTemplates)
-    .get(at, { signal })
-    .catch((error: unknown) => {
-      throw new Error(`resource claim template ${JSON.stringify(at.name)}: ${messageOf(error)}`, { cause: error });
-    });
+  const at = resourceClaimTemplateName!;
+  // The controller's own account may not read templates.
+  const template = context.informer(resources.resourceClaimTemplates).get(`${pod.metadata.namespace}/${at}`);
+  if (!template)
+    throw notFound(`resource claim template "${at}": resourceclaimtemplates.resource.k8s.io "${at}" not found`);
   return context.client.of(resources.resourceClaims).create(claimFromTemplate(pod, name, template), { signal });
 }
 

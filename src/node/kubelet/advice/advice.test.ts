@@ -21,6 +21,13 @@ test("the message chooses among lines of one reason", () => {
     said("FailedMount", "driver name x not found in the list of registered CSI drivers"),
     /plugins_registry/,
   );
+  assert.match(
+    said(
+      "UnexpectedAdmissionError",
+      "… requested number of devices unavailable for a/b. Requested: 2, Available: 1, …",
+    ),
+    /fewer healthy devices/,
+  );
 });
 
 test("what is no failure, or said elsewhere, gets no line", () => {

@@ -121,6 +121,26 @@ const RULES: readonly Rule[] = [
     line: "the driver's node plugin does not run here; look at its DaemonSet, and that its registrar has the folder plugins_registry",
   },
   {
+    reason: "UnexpectedAdmissionError",
+    like: /requested number of devices unavailable/,
+    line: "fewer healthy devices are free here than the Pod's limits ask for; leave the choice of the node to the scheduler, which waits for them",
+  },
+  {
+    reason: "FailedPrepareDynamicResources",
+    like: /DRA driver \S+ is not registered/,
+    line: "the driver's node plugin does not run here; look at its DaemonSet, and that it has the folder plugins_registry",
+  },
+  {
+    reason: "FailedPrepareDynamicResources",
+    like: /is not allowed to use ResourceClaim/,
+    line: "the scheduler reserves claims for Pods; one with nodeName set by hand waits until the claim's status.reservedFor has it",
+  },
+  {
+    reason: "FailedMount",
+    like: /has volumeMode (Block|Filesystem), but is specified/,
+    line: "a volume of mode Block is for volumeDevices, one of mode Filesystem for volumeMounts",
+  },
+  {
     reason: "FailedMount",
     like: /has not been attached|is not attached/,
     line: "the driver's attacher has yet to answer; kubectl describe volumeattachment says how far it is",
