@@ -66,12 +66,13 @@ export function kubeletApi(options: ApiClientOptions): KubeletApi {
       options.pods.onChange({ added: tell, updated: tell, deleted: tell });
     },
     onSourceChange: (listener) => {
-      options.configMaps.onChange({
-        updated: (map) => listener("ConfigMap", map.metadata.namespace!, map.metadata.name),
-      });
-      options.secrets.onChange({
-        updated: (secret) => listener("Secret", secret.metadata.namespace!, secret.metadata.name),
-      });
+      // What is optional comes and goes while Pods run.
+      const of = (kind: "ConfigMap" | "Secret") => {
+        const tell = ({ metadata: { namespace, name } }: Stored<object>) => listener(kind, namespace!, name);
+        return { added: tell, updated: tell, deleted: tell };
+      };
+      options.configMaps.onChange(of("ConfigMap"));
+      options.secrets.onChange(of("Secret"));
     },
     services: (namespace) => {
       const api = options.services.get("default/kubernetes");

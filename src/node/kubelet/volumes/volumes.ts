@@ -1,6 +1,14 @@
 import { chmod, chown, lstat, mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { failedPrecondition, hasCode, messageOf, notFound, parseQuantity, type Clock } from "../../../base/index.ts";
+import {
+  failedPrecondition,
+  hasCode,
+  KeyedMutex,
+  messageOf,
+  notFound,
+  parseQuantity,
+  type Clock,
+} from "../../../base/index.ts";
 import type { PodFacts } from "../env/fields.ts";
 import { expand } from "../env/expand.ts";
 import type { EnvVars } from "../env/environment.ts";
@@ -45,6 +53,7 @@ export class Volumes {
   readonly #blockDevices: BlockDevices;
   /** By Pod, since its volumes were last prepared. */
   readonly #mounted = new Map<string, MountedVolumes>();
+  readonly #preparing = new KeyedMutex();
 
   constructor(options: VolumesOptions) {
     this.#options = options;
@@ -59,7 +68,12 @@ export class Volumes {
     return path.join(this.#options.mountsRoot, uid);
   }
 
-  async prepare(pod: Pod, facts: PodFacts): Promise<MountedVolumes> {
+  /** One at a time for a Pod: of two that write the same files, the one that read its objects first would undo the other's. */
+  prepare(pod: Pod, facts: PodFacts): Promise<MountedVolumes> {
+    return this.#preparing.run(pod.metadata.uid!, () => this.#prepareAll(pod, facts));
+  }
+
+  async #prepareAll(pod: Pod, facts: PodFacts): Promise<MountedVolumes> {
     const volumes = pod.spec?.volumes ?? [];
     const prepared = await Promise.all(
       volumes.map(async (volume) => {
