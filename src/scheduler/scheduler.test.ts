@@ -77,7 +77,7 @@ test("says why nothing fits, in upstream's words, and tries again when something
     items.some(
       (event) =>
         event.reason === "FailedScheduling" &&
-        event.note === message &&
+        event.note?.startsWith(`${message} (berth: `) &&
         event.reportingController === "default-scheduler",
     ),
   );

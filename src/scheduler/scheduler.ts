@@ -18,6 +18,7 @@ import {
   type KubeClient,
   type Stored,
 } from "../client/index.ts";
+import { withAdvice } from "./advice.ts";
 import { Cluster } from "./cluster.ts";
 import { Chooser, type Diagnosis } from "./cycle.ts";
 import type { ClusterEvent, Plugin } from "./framework.ts";
@@ -321,7 +322,7 @@ export class Scheduler {
     if (diagnosis.nodeCount === 0) refusedBy.add("NodeResourcesFit");
     this.#queue.unschedulable(queued, refusedBy);
     const message = explainUnschedulable(diagnosis, preemption);
-    void this.#tellFailure(info, profile, "Unschedulable", message, nominated, signal);
+    void this.#tellFailure(info, profile, "Unschedulable", message, nominated, signal, withAdvice(message, diagnosis));
     for (const plugin of profile.plugins)
       plugin.postFilter?.(info, signal).catch((error: unknown) => {
         if (!hasCode(error, "conflict", "notFound") && !signal.aborted)
@@ -358,7 +359,7 @@ export class Scheduler {
     }
   }
 
-  /** The event, the PodScheduled condition and the nomination. */
+  /** The event, the PodScheduled condition and the nomination. `note` is what the event says; the condition has upstream's words alone. */
   async #tellFailure(
     info: PodInfo,
     profile: Prepared,
@@ -366,9 +367,10 @@ export class Scheduler {
     message: string,
     nominatedNodeName: string | undefined,
     signal: AbortSignal,
+    note = message,
   ): Promise<void> {
     const { pod } = info;
-    profile.events.event(pod, "Warning", "FailedScheduling", message, "Scheduling");
+    profile.events.event(pod, "Warning", "FailedScheduling", note, "Scheduling");
     const old = pod.status?.conditions?.find(({ type }) => type === "PodScheduled");
     const keepsNomination = nominatedNodeName === undefined || pod.status?.nominatedNodeName === nominatedNodeName;
     if (old?.status === "False" && old.reason === reason && old.message === message && keepsNomination) return;
