@@ -12,6 +12,8 @@ import { shell, startPods, type PodObject, type PodTests } from "../support/pods
 
 const ROUNDS = Number(process.env["BERTH_NODE_FAULT_ROUNDS"] ?? 2);
 const SEED = Number(process.env["BERTH_FAULT_SEED"] ?? 1);
+/** Each waits for a node to come and go. */
+const KILLS_OF_CHANGES = Math.ceil(ROUNDS / 2);
 const NODES = 3;
 const MOST = 5;
 const LONGEST_WAIT_MS = 600;
@@ -181,4 +183,75 @@ test(`${ROUNDS} kills, seed ${SEED}: Pods that stay are untouched, and nothing i
   }
   await k.kubectl("delete", "deployment", "stay", "churn");
   await settled(all, 0, "the end");
+});
+
+/** The numbers of the nodes of which something is on this machine, besides the machine itself. */
+async function traces(): Promise<string> {
+  const { dataDir, runtimeDir } = k.berth;
+  const numbers = [dataDir, runtimeDir].flatMap((folder) => [
+    ...list(folder).flatMap((name) => /^(?:cri|kubelet)-(\d+)$/.exec(name)?.[1] ?? []),
+    ...list(path.join(folder, "podnet")).filter((name) => /^\d+$/.test(name)),
+    ...list(path.join(folder, "nodes")).filter((name) => /^\d+$/.test(name)),
+  ]);
+  const { stdout } = await run("ip", ["-o", "link", "show", "type", "veth"]);
+  const wires = [...stdout.matchAll(new RegExp(`${prefixOfNames()}u(\\d+)`, "g"))].map(([, number]) => number!);
+  return [...new Set([...numbers, ...wires])]
+    .filter((number) => number !== "1")
+    .toSorted()
+    .join();
+}
+
+/** As `berth node ls` says, with the numbers of those that the cluster calls Ready. */
+async function rosterAndReady(): Promise<{ names: string[]; ready: string[] }> {
+  const { stdout } = await k.berth.berth("node", "ls", "--json");
+  const names = (JSON.parse(stdout) as { name: string }[]).map(({ name }) => name);
+  const { items } = JSON.parse(await k.kubectl("get", "nodes", "-o", "json")) as {
+    items: { metadata: { name: string }; status: { conditions: { type: string; status: string }[] } }[];
+  };
+  const isReady = (one: (typeof items)[number]) =>
+    one.status.conditions.some(({ type, status }) => type === "Ready" && status === "True");
+  return {
+    names: names.toSorted(),
+    ready: items
+      .filter(isReady)
+      .map(({ metadata }) => metadata.name)
+      .toSorted(),
+  };
+}
+
+test(`nodes are added and removed at once, and ${KILLS_OF_CHANGES} times the daemon is killed meanwhile: whole or gone`, async () => {
+  const random = seeded(SEED);
+  const node = (...words: string[]) => k.berth.berth("node", ...words);
+  const added = await Promise.all([node("add"), node("add")]);
+  assert.deepEqual(
+    added.map(({ code }) => code),
+    [0, 0],
+    added.map(({ stderr }) => stderr).join(),
+  );
+  const [first = "", second = ""] = added.map(({ stdout }) => stdout.trim());
+  assert.notEqual(first, second);
+  const removed = await Promise.all([node("remove", first), node("remove", first)]);
+  assert.equal(removed.filter(({ code }) => code === 0).length, 1);
+  assert.match(removed.map(({ stderr }) => stderr).join(""), /no local node is called/);
+  for (let round = 0; round < KILLS_OF_CHANGES; round++) {
+    const others = (await rosterAndReady()).names.slice(NODES);
+    const change = round % 2 === 0 ? node("remove", others.at(-1)!) : node("add");
+    await new Promise((resolve) => setTimeout(resolve, random() * LONGEST_WAIT_MS));
+    await k.berth.kill();
+    await change;
+    await k.berth.start();
+    const deadline = Date.now() + CONVERGE_MS;
+    for (;;) {
+      const { names, ready } = await rosterAndReady();
+      const there = await traces();
+      const numbers = (await nodes()).map(({ index }) => index).filter((index) => index > 1);
+      if (names.join() === ready.join() && there === numbers.toSorted((one, other) => one - other).join()) break;
+      if (Date.now() > deadline)
+        assert.fail(`round ${round} (seed ${SEED}): nodes ${names.join()}, Ready ${ready.join()}, traces of ${there}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    if (round % 2 === 0 && (await rosterAndReady()).names.length === NODES) assert.equal((await node("add")).code, 0);
+  }
+  for (const name of (await rosterAndReady()).names.slice(NODES)) assert.equal((await node("remove", name)).code, 0);
+  assert.equal(await traces(), "2,3");
 });

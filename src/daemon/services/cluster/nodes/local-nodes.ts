@@ -191,12 +191,12 @@ export class LocalNodes {
     });
   }
 
+  /** From the roster last: a removal that is cut short leaves a node, which the next start finds, and not a part of one. */
   async #forget(name: string): Promise<void> {
-    const node = this.#further.get(name);
+    await this.#further.get(name)?.destroy();
     this.#further.delete(name);
     this.#parts.roster.remove(name);
     this.#introduce();
-    await node?.destroy();
     if (this.#further.size > 0) return;
     this.#parts.link.close();
     this.#parts.underlay.close();
@@ -257,9 +257,12 @@ export class LocalNodes {
     return agent?.isOn ? agent.runtime : undefined;
   }
 
-  /** Of a node elsewhere that is on. */
-  kubelet(name: string): RemoteKubelet | undefined {
-    return this.#parts.roster.find(name)?.stopped ? undefined : this.#further.get(name)?.kubelet;
+  /** Nodes in other processes that are on. */
+  elsewhere(): { readonly name: string; readonly kubelet: RemoteKubelet }[] {
+    return this.#parts.roster.entries().flatMap(({ name, stopped }) => {
+      const kubelet = stopped ? undefined : this.#further.get(name)?.kubelet;
+      return kubelet ? [{ name, kubelet }] : [];
+    });
   }
 
   /** The machine's own figures are its first node's. */
