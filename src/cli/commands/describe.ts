@@ -1,11 +1,13 @@
-import { resources, type AnyObject } from "../../client/index.ts";
+import type { k8s } from "../../api/index.ts";
+import { apiVersionOf, resourcePath, resources } from "../../client/index.ts";
+import { describeAny } from "../kubernetes/describe/generic.ts";
+import { describePod } from "../kubernetes/describe/pod.ts";
 import { findResource } from "../kubernetes/discovery.ts";
 import { fetchTable, renderTable } from "../kubernetes/table.ts";
-import { resourcePath } from "../../client/index.ts";
 import { print } from "../output/terminal.ts";
-import { parseTargets, refIn, toYaml, withCluster, type ScopeFlags } from "./cluster.ts";
+import { parseTargets, refIn, withCluster, type ScopeFlags } from "./cluster.ts";
 
-/** Everything about objects: what they are, as YAML without the bookkeeping, and what happened to them. */
+/** Everything about objects: what they are, in kubectl's form, and what happened to them. */
 export async function describe(type: string, names: string[], flags: ScopeFlags): Promise<void> {
   await withCluster(async (session) => {
     for (const target of parseTargets(type, names)) {
@@ -17,21 +19,19 @@ export async function describe(type: string, names: string[], flags: ScopeFlags)
           ? (await client.list({ namespace })).items
           : [await client.get(refIn(session, resource, target.name, flags))];
       for (const object of objects) {
-        print(await toYaml(withoutBookkeeping({ kind: resource.kind, ...object })));
+        const whole = { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
+        const isPod = resource.group === "" && resource.plural === "pods";
+        print((isPod ? describePod(whole as k8s.Pod) : describeAny(whole)).toString());
         const events = await fetchTable(
           session.client,
           resourcePath(resources.coreEvents, object.metadata.namespace ?? "default"),
           { fieldSelector: `involvedObject.uid=${object.metadata.uid}` },
         );
-        print((events.rows?.length ?? 0) > 0 ? `events:\n${renderTable(events).replace(/^/gm, "  ")}` : "events: none");
+        print(
+          (events.rows?.length ?? 0) > 0 ? `Events:\n${renderTable(events).replace(/^/gm, "  ")}` : "Events:  <none>",
+        );
         print();
       }
     }
   });
-}
-
-function withoutBookkeeping(object: AnyObject): AnyObject {
-  const { managedFields: _fields, ...metadata } = object.metadata ?? {};
-  const { "kubectl.kubernetes.io/last-applied-configuration": _applied, ...annotations } = metadata.annotations ?? {};
-  return { ...object, metadata: { ...metadata, ...(metadata.annotations ? { annotations } : {}) } };
 }
