@@ -59,6 +59,10 @@ test("a Pod there runs an image of here, sees its ConfigMap and its changes, and
   assert.equal((await pods.try("exec", "far", "--", "sh", "-c", "exit 7")).code, 7);
   await pods.apply(words("changed"));
   await until("the new greeting", async () => (await curl(`http://${status.podIP}`)).stdout === "changed");
+  await until("figures of both", async () => {
+    const [ofNodes, ofPods] = await Promise.all([pods.try("top", "node", node), pods.try("top", "pod", "far")]);
+    return /\d+Mi/.test(ofNodes.stdout) && /\d+Mi/.test(ofPods.stdout);
+  });
   assert.match(await pods.kubectl("get", "--raw", `/api/v1/nodes/${node}/proxy/stats/summary`), /"name":"far"/);
 });
 
@@ -119,14 +123,8 @@ test("the cluster's daemon is killed: the node reaches the next one", async () =
 
 test("a join file that is none is refused; a node that is removed is gone", async () => {
   const file = path.join(pods.berth.directory, "no-join.json");
-  for (const [text, said] of [
-    ["{", /cannot be read as a join file/],
-    ["{}", /is no join file of this version/],
-    ['{"version":1}', /lacks node, index/],
-  ] as const) {
-    writeFileSync(file, text);
-    await assert.rejects(startBerth({ env: { BERTH_JOIN: file } }), said);
-  }
+  writeFileSync(file, "{}");
+  await assert.rejects(startBerth({ env: { BERTH_JOIN: file } }), /is no join file of this version/);
   await joined!.stop();
   joined = undefined;
   assert.equal((await pods.berth.berth("node", "remove", node)).code, 0);

@@ -1,3 +1,4 @@
+export { figuresElsewhere, figuresOf } from "./figures.ts";
 export { httpProxyEndpoints } from "./http-proxy/index.ts";
 export { metricsEndpoints } from "./metrics.ts";
 export { nodeProxyEndpoints } from "./node-proxy.ts";

@@ -1,18 +1,17 @@
-import type { cri, k8s, KubeObject } from "../../api/index.ts";
+import type { k8s, KubeObject } from "../../api/index.ts";
 import type { Call, Endpoint, EndpointTools } from "../../apiserver/index.ts";
 import { notFound, rfc3339, type Clock } from "../../base/index.ts";
-import { LABELS } from "../kubelet/index.ts";
-import { usageOf, type MeasuredNode } from "./node-usage.ts";
+import type { NodeFigures, PodFigures } from "./figures.ts";
 
 const GROUP = { group: "metrics.k8s.io", version: "v1beta1" };
 /** Over how long the CPU figures are; kubectl and the HPA only show it. */
 const WINDOW = "10s";
 
 /**
- * metrics.k8s.io/v1beta1, what `kubectl top` and the HorizontalPodAutoscaler ask: usage read from the runtime when asked, so that an idle
- * cluster measures nothing. https://github.com/kubernetes/metrics
+ * metrics.k8s.io/v1beta1, what `kubectl top` and the HorizontalPodAutoscaler ask: usage read from the nodes when asked, so that an idle
+ * cluster measures nothing. A node that does not answer is left out. https://github.com/kubernetes/metrics
  */
-export function metricsEndpoints(nodes: () => readonly MeasuredNode[], clock: Clock): Endpoint[] {
+export function metricsEndpoints(nodes: () => readonly NodeFigures[], clock: Clock): Endpoint[] {
   const endpoint = (
     resource: string,
     kind: string,
@@ -38,24 +37,20 @@ export function metricsEndpoints(nodes: () => readonly MeasuredNode[], clock: Cl
     },
   });
   return [
-    endpoint("nodes", "NodeMetrics", false, async () => Promise.all(nodes().map((node) => nodeMetrics(node, clock)))),
+    endpoint("nodes", "NodeMetrics", false, () => eachOf(nodes(), (node) => nodeMetrics(node, clock))),
     endpoint("pods", "PodMetrics", true, async (call, tools) => {
-      const [stats, labels] = await Promise.all([
-        Promise.all(nodes().map((node) => node.runtime.listPodSandboxStats())),
-        podLabels(call, tools),
-      ]);
-      return stats
-        .flat()
-        .filter(
-          (pod) =>
-            labels.has(`${pod.attributes.metadata.namespace}/${pod.attributes.metadata.name}`) &&
-            pod.containers.length > 0,
-        )
-        .map((pod) =>
-          podMetrics(pod, labels.get(`${pod.attributes.metadata.namespace}/${pod.attributes.metadata.name}`), clock),
-        );
+      const [figures, labels] = await Promise.all([eachOf(nodes(), (node) => node.pods()), podLabels(call, tools)]);
+      const chosen = figures.flat().filter((pod) => labels.has(keyOf(pod)) && pod.containers.length > 0);
+      return chosen.map((pod) => podMetrics(pod, labels.get(keyOf(pod)), clock));
     }),
   ];
+}
+
+const keyOf = ({ namespace, name }: PodFigures): string => `${namespace}/${name}`;
+
+async function eachOf<T>(nodes: readonly NodeFigures[], ask: (node: NodeFigures) => Promise<T>): Promise<T[]> {
+  const answers = await Promise.allSettled(nodes.map(ask));
+  return answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
 }
 
 /** The Pods that the request's selectors choose, with their labels: selection is the API server's own. */
@@ -75,8 +70,8 @@ async function podLabels(
   return new Map(list.items.map((pod) => [`${pod.metadata.namespace}/${pod.metadata.name}`, pod.metadata.labels]));
 }
 
-async function nodeMetrics(node: MeasuredNode, clock: Clock): Promise<KubeObject> {
-  const usage = await usageOf(node);
+async function nodeMetrics(node: NodeFigures, clock: Clock): Promise<KubeObject> {
+  const usage = await node.usage();
   return {
     apiVersion: "metrics.k8s.io/v1beta1",
     kind: "NodeMetrics",
@@ -88,11 +83,10 @@ async function nodeMetrics(node: MeasuredNode, clock: Clock): Promise<KubeObject
 }
 
 function podMetrics(
-  pod: cri.PodSandboxStats,
+  { name, namespace, time, containers }: PodFigures,
   labels: Readonly<Record<string, string>> | undefined,
   clock: Clock,
 ): KubeObject {
-  const { name, namespace } = pod.attributes.metadata;
   return {
     apiVersion: "metrics.k8s.io/v1beta1",
     kind: "PodMetrics",
@@ -102,11 +96,11 @@ function podMetrics(
       creationTimestamp: rfc3339(clock.nowMs()),
       ...(labels ? { labels: { ...labels } } : {}),
     },
-    timestamp: rfc3339(Math.floor(pod.cpu.timestamp / 1e6)),
+    timestamp: time,
     window: WINDOW,
-    containers: pod.containers.map((container) => ({
-      name: container.attributes.labels[LABELS.containerName] ?? container.attributes.metadata.name,
-      usage: quantities(container.cpu.usageNanoCores, container.memory.workingSetBytes),
+    containers: containers.map((container) => ({
+      name: container.name,
+      usage: quantities(container.nanoCores, container.memoryBytes),
     })),
   };
 }

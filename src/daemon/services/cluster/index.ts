@@ -1,5 +1,7 @@
 import path from "node:path";
 import {
+  figuresElsewhere,
+  figuresOf,
   httpProxyEndpoints,
   metricsEndpoints,
   nodeProxyEndpoints,
@@ -50,15 +52,18 @@ export function composeCluster(context: DaemonContext, machine: ThisMachine | un
   const store = storeService(context);
   const usage = new NodeUsageSampler({ clock: context.clock, folder: context.dataDir });
   const measured = () => (nodes?.running() ?? []).map((node) => ({ ...node, usage }));
+  const figures = () => [
+    ...measured().map(figuresOf),
+    ...(nodes?.elsewhere() ?? []).map(({ name, kubelet }) => figuresElsewhere(name, kubelet, context.clock)),
+  ];
   const servedBy = (name: string) => {
     const runtime = nodes?.runtime(name);
     if (runtime) return { runtime };
-    const kubelet = nodes?.kubelet(name);
-    return kubelet && { kubelet };
+    return nodes?.elsewhere().find((node) => node.name === name);
   };
   const api = apiServerService(context, store, settings, () => [
     ...podConnections(servedBy, context.clock),
-    ...metricsEndpoints(measured, context.clock),
+    ...metricsEndpoints(figures, context.clock),
     ...nodeProxyEndpoints(measured, servedBy, context.clock),
     ...httpProxyEndpoints(context.random),
   ]);
