@@ -7,6 +7,11 @@ import { invalidArgument, parseDurationMs } from "../../base/index.ts";
 export interface KubeletConfiguration {
   /** A folder (or file) of Pod manifests that run without anybody creating them. */
   readonly staticPodPath?: string | undefined;
+  /** A URL that answers such a Pod, or a list of them. */
+  readonly staticPodUrl?: string | undefined;
+  /** Sent when it is asked. */
+  readonly staticPodUrlHeaders: Readonly<Record<string, readonly string[]>>;
+  readonly httpCheckFrequencyMs: number;
   /** How often that folder is read besides what the file system tells. */
   readonly fileCheckFrequencyMs: number;
   /** How Pods end when the machine goes down: each from this priority on gets so long, the lowest first. Ascending. */
@@ -30,7 +35,7 @@ export interface ShutdownGroup {
 
 /** From here on a Pod is critical (`system-cluster-critical`). */
 const CRITICAL_PRIORITY = 2_000_000_000;
-const DEFAULT_FILE_CHECK_MS = 20_000;
+const DEFAULT_CHECK_MS = 20_000;
 /** Upstream does nothing at a shutdown unless told; here it is only ever asked for, so it has a sensible time. */
 const DEFAULT_SHUTDOWN_MS = 30_000;
 const DEFAULT_CRITICAL_MS = 10_000;
@@ -42,6 +47,9 @@ const KEYS: ReadonlySet<string> = new Set([
   "apiVersion",
   "kind",
   "staticPodPath",
+  "staticPodURL",
+  "staticPodURLHeader",
+  "httpCheckFrequency",
   "fileCheckFrequency",
   "shutdownGracePeriod",
   "shutdownGracePeriodCriticalPods",
@@ -74,7 +82,10 @@ export function kubeletConfiguration(raw: Raw = {}): KubeletConfiguration {
       throw invalidArgument(`kubelet configuration: evictionSoft has ${signal}, and evictionSoftGracePeriod has not`);
   return {
     staticPodPath: text(raw, "staticPodPath"),
-    fileCheckFrequencyMs: duration(raw, "fileCheckFrequency") || DEFAULT_FILE_CHECK_MS,
+    staticPodUrl: text(raw, "staticPodURL"),
+    staticPodUrlHeaders: headers(raw, "staticPodURLHeader"),
+    httpCheckFrequencyMs: duration(raw, "httpCheckFrequency") || DEFAULT_CHECK_MS,
+    fileCheckFrequencyMs: duration(raw, "fileCheckFrequency") || DEFAULT_CHECK_MS,
     shutdownGroups: shutdownGroups(raw),
     containerRuntimeEndpoint: text(raw, "containerRuntimeEndpoint"),
     imageServiceEndpoint: text(raw, "imageServiceEndpoint"),
@@ -125,6 +136,15 @@ function text(raw: Raw, key: string): string | undefined {
   if (value === undefined || value === "") return undefined;
   if (typeof value !== "string") throw invalidArgument(`kubelet configuration: ${key} must be a text`);
   return value;
+}
+
+function headers(raw: Raw, key: string): Record<string, string[]> {
+  const value = raw[key] ?? {};
+  const isWellFormed =
+    typeof value === "object" &&
+    Object.values(value).every((list) => Array.isArray(list) && list.every((one) => typeof one === "string"));
+  if (!isWellFormed) throw invalidArgument(`kubelet configuration: ${key} must be an object of lists of texts`);
+  return value as Record<string, string[]>;
 }
 
 function duration(raw: Raw, key: string): number | undefined {

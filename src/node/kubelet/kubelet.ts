@@ -16,7 +16,7 @@ import { DraDrivers } from "./dra/drivers.ts";
 import { admitPod } from "./pod/admission.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
 import { REFUSED_BY_SHUTDOWN, shutdownPods } from "./shutdown/shutdown.ts";
-import { ManifestFolder } from "./static-pods/manifest-folder.ts";
+import { hasStaticPods, ManifestSources } from "./static-pods/sources.ts";
 import { StaticPods } from "./static-pods/static-pods.ts";
 import type { Verdict } from "./pod/verdict.ts";
 import { PodWorker } from "./pod/worker.ts";
@@ -66,7 +66,7 @@ export class Kubelet {
   readonly #workers = new Map<string, PodWorker>();
   readonly #stop = new AbortController();
   readonly #staticPods: StaticPods | undefined;
-  #manifests: ManifestFolder | undefined;
+  #manifests: ManifestSources | undefined;
   #shuttingDown = false;
   readonly #usualFolder: UsualFolder;
   readonly #csiDrivers: CsiDrivers;
@@ -83,8 +83,7 @@ export class Kubelet {
   #upkeep: Upkeep | undefined;
 
   constructor(options: KubeletOptions) {
-    const { staticPodPath } = options.configuration;
-    this.#staticPods = staticPodPath === undefined ? undefined : new StaticPods(options);
+    this.#staticPods = hasStaticPods(options.configuration) ? new StaticPods(options) : undefined;
     this.#options = this.#staticPods ? { ...options, api: this.#staticPods.api } : options;
     const { runtimeDir } = options;
     this.#usualFolder = new UsualFolder(runtimeDir);
@@ -179,18 +178,9 @@ export class Kubelet {
 
   /** Before the first sweep, which takes away what nobody wants. */
   async #startStaticPods(): Promise<void> {
-    const { configuration, clock, log, nodeName } = this.#options;
-    const { staticPodPath, fileCheckFrequencyMs } = configuration;
     const staticPods = this.#staticPods;
-    if (!staticPods || staticPodPath === undefined) return;
-    this.#manifests = new ManifestFolder({
-      path: staticPodPath,
-      nodeName,
-      checkMs: fileCheckFrequencyMs,
-      clock,
-      log,
-      onPods: (pods) => staticPods.want(pods),
-    });
+    if (!staticPods) return;
+    this.#manifests = new ManifestSources({ ...this.#options, onPods: (pods) => staticPods.want(pods) });
     await this.#manifests.start();
   }
 

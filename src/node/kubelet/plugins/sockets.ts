@@ -1,9 +1,8 @@
-import { watch, type FSWatcher } from "node:fs";
 import { mkdir, readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import type { Clock, Timer } from "../../../base/index.ts";
+import type { Clock } from "../../../base/index.ts";
+import { FolderWatch } from "../folder-watch.ts";
 
-/** Looked at this often besides what the file system tells. */
 const CHECK_MS = 10_000;
 const SETTLE_MS = 50;
 const MAX_SOCKETS = 200;
@@ -18,37 +17,32 @@ export interface SocketFolderOptions {
 /** Follows the sockets in a folder, and in the folders right below it. */
 export class SocketFolder {
   readonly #options: SocketFolderOptions;
-  #watcher: FSWatcher | undefined;
-  #timer: Timer | undefined;
-  #stopped = false;
+  readonly #watch: FolderWatch;
 
   constructor(options: SocketFolderOptions) {
     this.#options = options;
+    const { folder, clock } = options;
+    this.#watch = new FolderWatch({
+      path: folder,
+      clock,
+      checkMs: CHECK_MS,
+      settleMs: SETTLE_MS,
+      look: () => this.#look(),
+    });
   }
 
   async start(): Promise<void> {
     await mkdir(this.#options.folder, { recursive: true, mode: 0o755 });
-    this.#watcher = watch(this.#options.folder, { persistent: false }, () => this.#next(SETTLE_MS));
-    this.#watcher.on("error", () => {});
-    await this.#look();
+    await this.#watch.start();
   }
 
   stop(): void {
-    this.#stopped = true;
-    this.#watcher?.close();
-    this.#timer?.cancel();
-  }
-
-  #next(delayMs: number): void {
-    this.#timer?.cancel();
-    if (!this.#stopped) this.#timer = this.#options.clock.after(delayMs, () => void this.#look());
+    this.#watch.stop();
   }
 
   async #look(): Promise<void> {
     const found = await socketsIn(this.#options.folder, 1).catch(() => new Map<string, string>());
-    if (this.#stopped) return;
-    this.#options.onSockets(found);
-    this.#next(CHECK_MS);
+    if (!this.#watch.stopped) this.#options.onSockets(found);
   }
 }
 

@@ -1,7 +1,7 @@
-import { watch, type FSWatcher } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
-import { invalidArgument, messageOf, rfc3339, type Clock, type Logger, type Timer } from "../../../base/index.ts";
+import { invalidArgument, messageOf, rfc3339, type Clock, type Logger } from "../../../base/index.ts";
+import { FolderWatch } from "../folder-watch.ts";
 import type { Pod } from "../pod/imports.ts";
 import { staticPod } from "./manifest.ts";
 
@@ -28,59 +28,25 @@ const SETTLE_MS = 100;
 export class ManifestFolder {
   readonly #options: ManifestFolderOptions;
   readonly #known = new Map<string, { text: string; pod: Pod | undefined }>();
-  #watcher: FSWatcher | undefined;
-  #timer: Timer | undefined;
-  #reading: Promise<void> = Promise.resolve();
-  #stopped = false;
+  readonly #watch: FolderWatch;
 
   constructor(options: ManifestFolderOptions) {
     this.#options = options;
+    const { path: root, clock, checkMs, log } = options;
+    const look = () =>
+      this.#read().catch((error: unknown) =>
+        log.warn("static Pods can't be read", { path: root, error: messageOf(error) }),
+      );
+    this.#watch = new FolderWatch({ path: root, clock, checkMs, settleMs: SETTLE_MS, look });
   }
 
   /** Resolves when the folder has been read once. */
-  async start(): Promise<void> {
-    await this.#check();
-    this.#next(this.#options.checkMs);
+  start(): Promise<void> {
+    return this.#watch.start();
   }
 
   stop(): void {
-    this.#stopped = true;
-    this.#watcher?.close();
-    this.#timer?.cancel();
-  }
-
-  #next(delayMs: number): void {
-    this.#timer?.cancel();
-    if (!this.#stopped) this.#timer = this.#options.clock.after(delayMs, () => void this.#round());
-  }
-
-  async #round(): Promise<void> {
-    await this.#check();
-    this.#next(this.#options.checkMs);
-  }
-
-  #check(): Promise<void> {
-    this.#watch();
-    this.#reading = this.#reading
-      .then(() => this.#read())
-      .catch((error: unknown) =>
-        this.#options.log.warn("static Pods can't be read", { path: this.#options.path, error: messageOf(error) }),
-      );
-    return this.#reading;
-  }
-
-  /** A folder that does not exist yet can't be watched; the next look tries again. */
-  #watch(): void {
-    if (this.#watcher || this.#stopped) return;
-    try {
-      this.#watcher = watch(this.#options.path, { persistent: false }, () => this.#next(SETTLE_MS));
-      this.#watcher.on("error", () => {
-        this.#watcher?.close();
-        this.#watcher = undefined;
-      });
-    } catch {
-      this.#watcher = undefined;
-    }
+    this.#watch.stop();
   }
 
   async #read(): Promise<void> {
@@ -93,13 +59,13 @@ export class ManifestFolder {
         const known = this.#known.get(file);
         if (known?.text === text) continue;
         this.#known.set(file, { text, pod: known?.pod });
-        const pod = await staticPod(text, file, nodeName, rfc3339(clock.nowMs()));
+        const pod = await staticPod(text, { kind: "file", at: file }, nodeName, rfc3339(clock.nowMs()));
         this.#known.set(file, { text, pod });
       } catch (error) {
         log.warn("a static Pod's manifest is left out", { file, error: messageOf(error) });
       }
     }
-    if (!this.#stopped) onPods([...this.#known.values()].flatMap(({ pod }) => (pod ? [pod] : [])));
+    if (!this.#watch.stopped) onPods([...this.#known.values()].flatMap(({ pod }) => (pod ? [pod] : [])));
   }
 
   async #files(): Promise<string[]> {

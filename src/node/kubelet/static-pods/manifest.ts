@@ -18,6 +18,12 @@ const AS_NODE: StrategyContext = {
   subresource: "",
   dryRun: false,
 };
+/** Where a manifest comes from: a file's path, or a URL. */
+export interface ManifestSource {
+  readonly kind: "file" | "http";
+  readonly at: string;
+}
+
 /** Made when the first manifest is read. */
 let podKind: Kind | undefined;
 
@@ -25,12 +31,13 @@ let podKind: Kind | undefined;
  * The Pod that a manifest's text describes, as this node runs it: `NAME-NODE`, with a uid made of the content, so that the same text is the same Pod after a
  * restart and a changed one is another. Throws invalidArgument with the file and what is wrong.
  */
-export async function staticPod(text: string, file: string, nodeName: string, seen: string): Promise<Pod> {
-  const pod = await decode(text, file);
+export async function staticPod(text: string, source: ManifestSource, nodeName: string, seen: string): Promise<Pod> {
+  const { kind: origin, at: file } = source;
+  const pod = (await decode(text, file)) as Pod;
   const { kind, apiVersion } = pod as { kind?: string; apiVersion?: string };
   if (kind !== "Pod" || apiVersion !== "v1") throw invalid(file, `it is ${apiVersion} ${kind}, not v1 Pod`);
   if (!pod.metadata?.name) throw invalid(file, "metadata.name is missing");
-  const uid = createHash("md5").update(`host:${nodeName}\nfile:${file}\n`).update(text).digest("hex");
+  const uid = createHash("md5").update(`host:${nodeName}\n${origin}:${file}\n`).update(text).digest("hex");
   const { annotations, labels, namespace } = pod.metadata;
   const fresh: Pod = {
     ...pod,
@@ -40,7 +47,7 @@ export async function staticPod(text: string, file: string, nodeName: string, se
       namespace: namespace || "default",
       uid,
       creationTimestamp: seen,
-      annotations: { ...annotations, [STATIC.source]: "file", [STATIC.hash]: uid, [STATIC.seen]: seen },
+      annotations: { ...annotations, [STATIC.source]: origin, [STATIC.hash]: uid, [STATIC.seen]: seen },
     },
     spec: {
       ...pod.spec!,
@@ -60,11 +67,18 @@ export async function staticPod(text: string, file: string, nodeName: string, se
   return fresh;
 }
 
-async function decode(text: string, file: string): Promise<Pod> {
+/** The manifests in a text that may also be a list of Pods: one text each. Throws invalidArgument. */
+export async function manifestsIn(text: string, at: string): Promise<string[]> {
+  const { kind, items } = (await decode(text, at)) as { kind?: string; items?: object[] };
+  if (!kind?.endsWith("List")) return [text];
+  return (items ?? []).map((item) => JSON.stringify({ apiVersion: "v1", kind: "Pod", ...item }));
+}
+
+async function decode(text: string, file: string): Promise<object> {
   const { load, JSON_SCHEMA } = await import("js-yaml");
   try {
     const value = load(text, { schema: JSON_SCHEMA });
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Pod;
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
   } catch (cause) {
     throw invalid(file, messageOf(cause).split("\n")[0]!);
   }

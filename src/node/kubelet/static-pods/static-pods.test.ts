@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
@@ -8,7 +10,9 @@ import { kubeletConfiguration } from "../configuration.ts";
 import { Kubelet } from "../kubelet.ts";
 import { FakeKubeletApi, fakeHost, silentLogger, until } from "../testing/fake-api.ts";
 import { FakeRuntime } from "../testing/fake-runtime.ts";
+import type { Pod } from "../pod/imports.ts";
 import { staticPod, STATIC } from "./manifest.ts";
+import { ManifestSources } from "./sources.ts";
 import { mirrored } from "./static-pods.ts";
 
 const manifest = (name: string, command = "run") =>
@@ -53,20 +57,25 @@ async function start(t: TestContext, api = new FakeKubeletApi()) {
 }
 
 test("a manifest becomes a Pod of the node, with defaults and a uid of its content", async () => {
-  const pod = await staticPod(manifest("web"), "/m/web.yaml", "node-1", "2026-01-01T00:00:00Z");
+  const pod = await staticPod(manifest("web"), { kind: "file", at: "/m/web.yaml" }, "node-1", "2026-01-01T00:00:00Z");
   assert.equal(pod.metadata.name, "web-node-1");
   assert.equal(pod.metadata.namespace, "default");
   assert.equal(pod.spec?.restartPolicy, "Always");
   assert.equal(pod.spec?.containers[0]?.imagePullPolicy, "IfNotPresent");
   assert.equal(pod.metadata.annotations?.[STATIC.hash], pod.metadata.uid);
-  const again = await staticPod(manifest("web"), "/m/web.yaml", "node-1", "2026-01-02T00:00:00Z");
+  const again = await staticPod(manifest("web"), { kind: "file", at: "/m/web.yaml" }, "node-1", "2026-01-02T00:00:00Z");
   assert.equal(again.metadata.uid, pod.metadata.uid);
-  const changed = await staticPod(manifest("web", "other"), "/m/web.yaml", "node-1", "2026-01-01T00:00:00Z");
+  const changed = await staticPod(
+    manifest("web", "other"),
+    { kind: "file", at: "/m/web.yaml" },
+    "node-1",
+    "2026-01-01T00:00:00Z",
+  );
   assert.notEqual(changed.metadata.uid, pod.metadata.uid);
 });
 
 test("a manifest that can't run says which file and why", async () => {
-  const read = (text: string) => staticPod(text, "/m/web.yaml", "node", "2026-01-01T00:00:00Z");
+  const read = (text: string) => staticPod(text, { kind: "file", at: "/m/web.yaml" }, "node", "2026-01-01T00:00:00Z");
   await assert.rejects(read("kind: Pod"), /\/m\/web\.yaml does not run: it is undefined Pod, not v1 Pod/);
   await assert.rejects(read("{"), /\/m\/web\.yaml does not run/);
   await assert.rejects(read("a: 1\nb"), /web\.yaml/);
@@ -136,4 +145,53 @@ test("a restart takes over what runs", async (t) => {
   await eventually(() => runtime.running().length === 1, "still running");
   assert.equal([...runtime.containers.keys()].join(), before);
   assert.equal(mirrors().length, 1);
+});
+
+test("Pods come from a URL too, one or a list of them, and stay while it fails", async (t) => {
+  let answer = { status: 200, text: manifest("one") };
+  const seen: string[] = [];
+  const server = createServer((request, response) => {
+    seen.push(String(request.headers["x-for"]));
+    response.writeHead(answer.status).end(answer.text);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const clock = new FakeClock();
+  let pods: readonly Pod[] = [];
+  const { port } = server.address() as AddressInfo;
+  const raw = { staticPodURL: `http://127.0.0.1:${port}/`, staticPodURLHeader: { "X-For": ["node"] } };
+  const dataDir = await mkdtemp(path.join(os.tmpdir(), "berth-static-"));
+  const make = () =>
+    new ManifestSources({
+      configuration: kubeletConfiguration(raw),
+      dataDir,
+      nodeName: "node",
+      clock,
+      log: silentLogger,
+      onPods: (list) => (pods = list),
+    });
+  const sources = make();
+  t.after(async () => {
+    sources.stop();
+    await rm(dataDir, { recursive: true, force: true });
+    server.closeAllConnections();
+    server.close();
+  });
+  const names = () => pods.map(({ metadata }) => metadata.name).join();
+  await sources.start();
+  assert.equal(names(), "one-node");
+  assert.equal(pods[0]?.metadata.annotations?.[STATIC.source], "http");
+  assert.equal(seen[0], "node");
+  const { apiVersion: _, kind: __, ...bare } = JSON.parse(manifest("two")) as Record<string, unknown>;
+  answer = { status: 200, text: JSON.stringify({ apiVersion: "v1", kind: "PodList", items: [bare] }) };
+  await until(clock, () => names() === "two-node", "the list", 20_000);
+  answer = { status: 500, text: "" };
+  const asked = seen.length;
+  await until(clock, () => seen.length > asked + 1, "failures", 20_000);
+  assert.equal(names(), "two-node");
+  sources.stop();
+  pods = [];
+  const next = make();
+  await next.start();
+  next.stop();
+  assert.equal(names(), "two-node", "a restart meanwhile ends nothing");
 });

@@ -122,10 +122,11 @@ function sharedCopies(informers: InformerFactory) {
 /** Static Pods, and another container runtime, are the machine's own. */
 function configurationOf(context: DaemonContext, ofTheMachine: boolean) {
   const evictionHard = process.env["BERTH_EVICTION_HARD"];
-  const { staticPodPath, containerRuntimeEndpoint, imageServiceEndpoint, ...common } = context.config.kubelet;
+  const { staticPodPath, staticPodURL, containerRuntimeEndpoint, imageServiceEndpoint, ...common } =
+    context.config.kubelet;
   return kubeletConfiguration({
     ...common,
-    ...(ofTheMachine && { staticPodPath, containerRuntimeEndpoint, imageServiceEndpoint }),
+    ...(ofTheMachine && { staticPodPath, staticPodURL, containerRuntimeEndpoint, imageServiceEndpoint }),
     ...(evictionHard === undefined ? {} : { evictionHard }),
   });
 }
