@@ -63,7 +63,12 @@ try {
   await sleep(5000);
   const rows = await compare(
     [
-      { name: "idle: memory (PSS)", unit: "MiB", rounds: 1, run: (contender) => pssOf(contender.processes()) },
+      {
+        name: "idle after a bootstrap and a save: memory (PSS)",
+        unit: "MiB",
+        rounds: 1,
+        run: (contender) => pssOf(contender.processes()),
+      },
       { name: "idle: share of a core", unit: "%", rounds: 1, run: idleCpu },
     ],
     daemons,

@@ -43,7 +43,7 @@ async function measure(kubernetes: boolean): Promise<void> {
     const cpu = ((cpuTicks(pid) - before) / TICKS_PER_SECOND / (IDLE_MS / 1000)) * 100;
     const pss = Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))?.[1]) / 1024;
     console.log(
-      `${kubernetes ? "with Kubernetes" : "engine only"}: up to first answer ${median.toFixed(0)} ms; idle ${pss.toFixed(0)} MiB PSS, ${cpu.toFixed(2)} % of a core`,
+      `${kubernetes ? "with Kubernetes" : "engine only"}: up to first answer ${median.toFixed(0)} ms; idle and fresh ${pss.toFixed(0)} MiB PSS, ${cpu.toFixed(2)} % of a core`,
     );
   } finally {
     await berth.stop();

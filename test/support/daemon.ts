@@ -9,10 +9,10 @@ import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { accessSync, chmodSync, constants, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { DAEMON_ARGV } from "../../src/cli/daemon-process.ts";
 import { patience } from "./patience.ts";
 
 export const root = path.resolve(import.meta.dirname, "../..");
-const DAEMON = path.join(root, "src/daemon/main.ts");
 /** Generous: a machine that is busy with other tests starts everything many times slower. */
 const READY_TIMEOUT_MS = patience(60_000);
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
@@ -87,6 +87,8 @@ export async function startBerth(options: StartOptions = {}): Promise<TestBerth>
     BERTH_CONFIG: path.join(directory, "daemon.json"),
     BERTH_LOG_LEVEL: "debug",
     BERTH_NO_INSTALL: "1",
+    // As the launcher sets it: what is measured is what users run.
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? path.join(root, "node_modules/.cache/berth"),
     BERTH_KUBERNETES: options.kubernetes ? "1" : "0",
     DOCKER_HOST: `unix://${dockerSocket}`,
     DOCKER_BUILDKIT: "0",
@@ -99,8 +101,8 @@ export async function startBerth(options: StartOptions = {}): Promise<TestBerth>
   let errors = "";
 
   const daemonArgv = (): [string, ...string[]] => {
-    const argv: [string, ...string[]] = [process.execPath, "--disable-warning=ExperimentalWarning", DAEMON];
-    return options.netns ? ["nsenter", `--net=${options.netns}`, ...argv] : argv;
+    const [program, ...args] = DAEMON_ARGV as [string, ...string[]];
+    return options.netns ? ["nsenter", `--net=${options.netns}`, program, ...args] : [program, ...args];
   };
   async function start(): Promise<void> {
     const [program, ...args] = daemonArgv();
