@@ -16,6 +16,7 @@ import {
   type Pod,
 } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
+import { FailedPodBackoff } from "./backoff.ts";
 import {
   daemonSpec,
   planPlacement,
@@ -28,8 +29,6 @@ import {
 } from "./plan.ts";
 
 const BURST = 250;
-/** Failed daemon pods are replaced no faster than this. */
-const FAILED_BACKOFF_MS = 1_000;
 
 /** https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/ */
 export const daemonSetController: Controller = {
@@ -52,11 +51,18 @@ export const daemonSetController: Controller = {
         if (!same) enqueueAll();
       },
     });
-    return { reconcile: (key, signal) => reconcile(context, expectations, key, signal) };
+    const backoff = new FailedPodBackoff();
+    return { reconcile: (key, signal) => reconcile(context, expectations, backoff, key, signal) };
   },
 };
 
-async function reconcile(context: ControllerContext, expectations: Expectations, key: string, signal: AbortSignal) {
+async function reconcile(
+  context: ControllerContext,
+  expectations: Expectations,
+  backoff: FailedPodBackoff,
+  key: string,
+  signal: AbortSignal,
+) {
   const set = context.informer(resources.daemonSets).get(key);
   if (!set) return expectations.forget(key);
   if (set.metadata.deletionTimestamp) return;
@@ -71,17 +77,35 @@ async function reconcile(context: ControllerContext, expectations: Expectations,
       ? set.spec.updateStrategy.rollingUpdate.maxSurge !== 0
       : false;
     const plan = planPlacement(nodes, surging);
-    for (const pod of plan.failed) {
-      const message = `Found failed daemon pod ${keyOf(pod)} on node ${pod.spec?.nodeName}, will try to kill it`;
-      context.events.event(set, "Warning", "FailedDaemonPod", message);
-      requeueAfterMs = FAILED_BACKOFF_MS;
+    const ended: Pod[] = [];
+    for (const pod of plan.ended) {
+      const isFailed = pod.status?.phase === "Failed";
+      const node = pod.spec?.nodeName;
+      const waitMs = isFailed
+        ? backoff.next(`${set.metadata.uid}/${set.status?.observedGeneration}/${node}`, nowMs)
+        : 0;
+      if (waitMs > 0) {
+        requeueAfterMs = Math.min(requeueAfterMs ?? waitMs, waitMs);
+        continue;
+      }
+      ended.push(pod);
+      const [type, reason, what] = isFailed
+        ? (["Warning", "FailedDaemonPod", "failed"] as const)
+        : (["Normal", "SucceededDaemonPod", "succeeded"] as const);
+      const then = isFailed ? "kill" : "delete";
+      context.events.event(
+        set,
+        type,
+        reason,
+        `Found ${what} daemon pod ${keyOf(pod)} on node ${node}, will try to ${then} it`,
+      );
     }
     const rolling =
-      plan.create.length + plan.remove.length + plan.failed.length === 0 &&
+      plan.create.length + plan.remove.length + plan.ended.length === 0 &&
       set.spec?.updateStrategy?.type !== "OnDelete";
     const change = rolling
       ? planUpdate(set, nodes, hash, nowMs)
-      : { create: plan.create, remove: [...plan.remove, ...plan.failed] };
+      : { create: plan.create, remove: [...plan.remove, ...ended] };
     await apply(context, expectations, key, set, change, hash, signal);
   }
   const status = statusOf(set, nodes, hash, nowMs);

@@ -51,8 +51,8 @@ export function tolerationsOf(template: k8s.PodSpec): k8s.Toleration[] {
 export interface DaemonPlan {
   readonly create: string[];
   readonly remove: Pod[];
-  /** Failed pods, removed with a word about it. */
-  readonly failed: Pod[];
+  /** Pods that have failed or succeeded, replaced with a word about it. */
+  readonly ended: Pod[];
 }
 export interface NodePods {
   readonly node: string;
@@ -64,7 +64,7 @@ const isLive = (pod: Pod) => !pod.metadata.deletionTimestamp;
 
 /** One pod on each node that should have one. */
 export function planPlacement(nodes: readonly NodePods[], surge: boolean): DaemonPlan {
-  const plan: DaemonPlan = { create: [], remove: [], failed: [] };
+  const plan: DaemonPlan = { create: [], remove: [], ended: [] };
   for (const { node, shouldRun, shouldStay, pods } of nodes) {
     const finished = pods.filter(
       (pod) => isLive(pod) && (pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded"),
@@ -74,7 +74,7 @@ export function planPlacement(nodes: readonly NodePods[], surge: boolean): Daemo
       plan.remove.push(...running, ...finished);
       continue;
     }
-    if (shouldStay) plan.failed.push(...finished);
+    if (shouldStay) plan.ended.push(...finished);
     if (shouldRun && pods.length === 0) plan.create.push(node);
     // More than one only while a surging update replaces one.
     if (running.length > 1 && !surge) plan.remove.push(...oldestFirst(running).slice(1));

@@ -3,7 +3,7 @@ import { table } from "../../output/table.ts";
 import { Lines, pairs } from "./lines.ts";
 
 /** What kubectl says of a Pod that somebody looks at to see why it does not run. */
-export function describePod({ metadata = {}, spec, status = {} }: k8s.Pod): Lines {
+export function describePod({ metadata, spec, status = {} }: k8s.Pod): Lines {
   const lines = new Lines()
     .add(0, "Name", metadata.name)
     .add(0, "Namespace", metadata.namespace)
@@ -100,7 +100,8 @@ function volumes(lines: Lines, all: readonly k8s.Volume[]): void {
     const [type = "", of] = Object.entries(kinds)[0] ?? [];
     lines.heading(1, name).add(2, "Type", type);
     for (const [field, value] of Object.entries((of ?? {}) as Record<string, unknown>))
-      if (typeof value !== "object") lines.add(2, field, String(value));
+      if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
+        lines.add(2, field, value);
   }
 }
 
