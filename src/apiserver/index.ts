@@ -5,7 +5,7 @@ export { createApiServer } from "./machinery/server.ts";
 export { builtinKinds } from "./resources/index.ts";
 export * from "./cluster.ts";
 export { durationMs } from "./authz/configuration.ts";
-export { createAudit, type AuditLevel, type AuditOptions, type AuditRule } from "./machinery/audit.ts";
+export { openAudit, type AuditBackends } from "./audit/index.ts";
 export { type FairnessOptions } from "./machinery/fairness/fairness.ts";
 export { ClientCertificates } from "./authn/client-certificates.ts";
 export { listen as listenApi } from "./machinery/http/listener.ts";

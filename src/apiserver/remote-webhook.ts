@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { request as httpsRequest, type RequestOptions } from "node:https";
 import path from "node:path";
 import { invalidArgument, messageOf, unavailable } from "../base/index.ts";
+import { readAnswer } from "./read-answer.ts";
 
 const { request: httpRequest } = process.getBuiltinModule("node:http");
 
@@ -12,6 +14,8 @@ const { request: httpRequest } = process.getBuiltinModule("node:http");
 export interface RemoteWebhook {
   /** The answer's JSON. Throws `unavailable` when there is none, after `timeoutMs` at the latest. */
   post(body: object, timeoutMs: number): Promise<Record<string, unknown>>;
+  /** For those that answer nothing of interest. `body` is JSON. Throws as `post` does. */
+  send(body: string, timeoutMs: number): Promise<void>;
 }
 
 interface NamedCluster {
@@ -62,7 +66,18 @@ export async function openRemoteWebhook(file: string): Promise<RemoteWebhook> {
     servername: cluster["tls-server-name"] as string | undefined,
     rejectUnauthorized: cluster["insecure-skip-tls-verify"] !== true,
   };
-  return { post: (body, timeoutMs) => post(new URL(server), options, body, timeoutMs) };
+  const ask = async <T>(body: string, timeoutMs: number, read: (answer: string) => T): Promise<T> => {
+    try {
+      return read(await post(new URL(server), options, body, timeoutMs));
+    } catch (cause) {
+      throw unavailable(`the webhook at ${new URL(server).href} failed: ${messageOf(cause)}`, { cause });
+    }
+  };
+  return {
+    post: (body, timeoutMs) =>
+      ask(JSON.stringify(body), timeoutMs, (text) => JSON.parse(text) as Record<string, unknown>),
+    send: (body, timeoutMs) => ask(body, timeoutMs, () => undefined),
+  };
 }
 
 function readText(file: string): string {
@@ -83,30 +98,14 @@ async function readFile(file: string): Promise<File> {
   }
 }
 
-function post(url: URL, options: RequestOptions, body: object, timeoutMs: number): Promise<Record<string, unknown>> {
-  const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>();
+async function post(url: URL, options: RequestOptions, body: string, timeoutMs: number): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const send = url.protocol === "https:" ? httpsRequest : httpRequest;
-  const sent = send(url, { ...options, signal: AbortSignal.timeout(timeoutMs) }, (answer) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    answer.on("data", (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > maxAnswerBytes) answer.destroy(new Error(`the answer is larger than ${maxAnswerBytes} bytes`));
-      else chunks.push(chunk);
-    });
-    answer.on("error", reject);
-    answer.on("end", () => {
-      if ((answer.statusCode ?? 0) >= 300) return reject(new Error(`it answered with status ${answer.statusCode}`));
-      try {
-        resolve(JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>);
-      } catch (error) {
-        reject(error as Error);
-      }
-    });
-  });
+  const sent = send(url, { ...options, signal: AbortSignal.timeout(timeoutMs) }, resolve);
   sent.on("error", reject);
-  sent.end(JSON.stringify(body));
-  return promise.catch((cause: unknown) => {
-    throw unavailable(`the webhook at ${url.href} failed: ${messageOf(cause)}`, { cause });
-  });
+  sent.end(body);
+  const answer = await promise;
+  const text = (await readAnswer(answer, maxAnswerBytes)).toString();
+  if ((answer.statusCode ?? 0) >= 300) throw new Error(`it answered with status ${answer.statusCode}`);
+  return text;
 }

@@ -1,9 +1,11 @@
+import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 
 import type { k8s } from "../api/index.ts";
 import { deadlineExceeded, messageOf, unavailable } from "../base/index.ts";
 import { resources } from "../client/index.ts";
 import type { ClusterState } from "./cluster-state.ts";
+import { readAnswer } from "./read-answer.ts";
 
 const maxAnswerBytes = 3 * 1024 * 1024;
 
@@ -61,8 +63,8 @@ export async function addressOf(
   return { host: host ?? "", port, serverName: `${name}.${namespace}.svc` };
 }
 
-function post(target: Target, body: string, caBundle: string | undefined, timeoutMs: number): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
+async function post(target: Target, body: string, caBundle: string | undefined, timeoutMs: number): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const sent = request(
     {
       host: target.host,
@@ -74,30 +76,20 @@ function post(target: Target, body: string, caBundle: string | undefined, timeou
       headers: { "content-type": "application/json", accept: "application/json", host: target.serverName },
       signal: AbortSignal.timeout(timeoutMs),
     },
-    (answer) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      answer.on("data", (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > maxAnswerBytes) answer.destroy(new Error(`the answer is larger than ${maxAnswerBytes} bytes`));
-        else chunks.push(chunk);
-      });
-      answer.on("error", reject);
-      answer.on("end", () => {
-        if (answer.statusCode === 200) resolve(Buffer.concat(chunks).toString());
-        else reject(new Error(`it answered with status ${answer.statusCode}`));
-      });
-    },
+    resolve,
   );
   sent.on("error", reject);
   sent.end(body);
-  return promise.catch((error: unknown) => {
-    const why = messageOf(error);
-    const timedOut = (error as Error).name === "TimeoutError" || (error as Error).name === "AbortError";
-    if (timedOut)
-      throw deadlineExceeded(`Post "${target.shown}?timeout=${timeoutMs / 1000}s": context deadline exceeded`, {
-        cause: error,
-      });
-    throw unavailable(`Post "${target.shown}?timeout=${timeoutMs / 1000}s": ${why}`, { cause: error });
-  });
+  const failed = `Post "${target.shown}?timeout=${timeoutMs / 1000}s"`;
+  try {
+    const answer = await promise;
+    const text = (await readAnswer(answer, maxAnswerBytes)).toString();
+    if (answer.statusCode !== 200) throw new Error(`it answered with status ${answer.statusCode}`);
+    return text;
+  } catch (error) {
+    const { name } = error as Error;
+    if (name === "TimeoutError" || name === "AbortError")
+      throw deadlineExceeded(`${failed}: context deadline exceeded`, { cause: error });
+    throw unavailable(`${failed}: ${messageOf(error)}`, { cause: error });
+  }
 }

@@ -4,6 +4,7 @@ import type { IncomingMessage } from "node:http";
 import type { ApiRequest, ApiResponse, k8s, UserInfo } from "../../api/index.ts";
 import { BerthError, messageOf } from "../../base/index.ts";
 import type { KeyPair } from "../certificates/authority.ts";
+import { readAnswer } from "../read-answer.ts";
 import type { ServiceAddress } from "../webhook-client.ts";
 
 /** Answers longer than this are streamed only, never kept. */
@@ -41,7 +42,7 @@ export async function forward(upstream: Upstream, request: ApiRequest, user: Use
   const status = answer.statusCode ?? 502;
   const isStream = request.query.has("watch") || request.query.has("follow");
   if (isStream) return { status, headers, chunks: answer };
-  return { status, headers, body: await readAll(answer) };
+  return { status, headers, body: await readAnswer(answer, maxBufferedBytes) };
 }
 
 function ask(upstream: Upstream, request: ApiRequest, user: UserInfo): Promise<IncomingMessage> {
@@ -127,16 +128,4 @@ function headersOf({ headers }: ApiRequest, user: UserInfo): Record<string, stri
   for (const [key, values] of Object.entries(user.extra ?? {}))
     kept[`x-remote-extra-${encodeURIComponent(key).toLowerCase()}`] = [...values];
   return kept;
-}
-
-async function readAll(answer: IncomingMessage): Promise<Uint8Array> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBufferedBytes)
-      throw new BerthError("unavailable", `the answer of the service is larger than ${maxBufferedBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

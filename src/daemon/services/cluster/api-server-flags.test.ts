@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { apiServerOptions, etcdOptions } from "./api-server-flags.ts";
+import { silentLogger } from "../../../base/index.ts";
+import { apiServerOptions, auditBackends, etcdOptions } from "./api-server-flags.ts";
 
 test("flags of the API server, by upstream's names", () => {
   assert.deepEqual(apiServerOptions({}), {
@@ -68,4 +69,18 @@ test("etcd instead of this machine's file", () => {
   assert.throws(tls({ "etcd-cafile": "/nowhere" }), /"etcd-cafile" in "api-server": ENOENT/);
   assert.throws(() => etcdOptions({ "etcd-servers": "a:2379" }), /"a:2379" is not a URL/);
   assert.throws(() => etcdOptions({ "etcd-cafile": self }), /needs "etcd-servers"/);
+});
+
+test("where audit events go", () => {
+  assert.deepEqual(auditBackends({}, silentLogger), { log: undefined, policyFile: undefined, webhook: undefined });
+  const flags = { "audit-policy-file": "/p", "audit-webhook-config-file": "/w", "audit-webhook-batch-max-wait": "5s" };
+  assert.deepEqual(auditBackends(flags, silentLogger), {
+    log: undefined,
+    policyFile: "/p",
+    webhook: { configFile: "/w", bufferSize: 10_000, maxBatchSize: 400, maxWaitMs: 5_000, backoffMs: 10_000 },
+  });
+  assert.throws(
+    () => auditBackends({ ...flags, "audit-webhook-batch-max-size": "many" }, silentLogger),
+    /"audit-webhook-batch-max-size" in "api-server" must be a number from 1 on/,
+  );
 });

@@ -1,5 +1,5 @@
 import { createWriteStream, readFileSync } from "node:fs";
-import { durationMs, type ClusterOptions } from "../../../apiserver/index.ts";
+import { durationMs, type AuditBackends, type ClusterOptions } from "../../../apiserver/index.ts";
 import { invalidArgument, messageOf, type Logger } from "../../../base/index.ts";
 import type { EtcdStoreOptions } from "../../../storage/index.ts";
 
@@ -22,6 +22,12 @@ const KNOWN = [
   "service-account-issuer",
   "disable-admission-plugins",
   "audit-log-path",
+  "audit-policy-file",
+  "audit-webhook-config-file",
+  "audit-webhook-batch-buffer-size",
+  "audit-webhook-batch-max-size",
+  "audit-webhook-batch-max-wait",
+  "audit-webhook-initial-backoff",
   "etcd-servers",
   "etcd-cafile",
   "etcd-certfile",
@@ -108,17 +114,15 @@ function versionOf(flags: ApiServerFlags, name: string): "v1" | "v1beta1" | unde
 function webhookTokensOf(flags: ApiServerFlags): ClusterOptions["webhookTokens"] {
   const configFile = flags["authentication-token-webhook-config-file"];
   if (configFile === undefined) return undefined;
-  const ttl = "authentication-token-webhook-cache-ttl";
   return {
     configFile,
     version: versionOf(flags, "authentication-token-webhook-version"),
-    cacheMs: durationMs(flags[ttl], ttl),
+    cacheMs: timeOf(flags, "authentication-token-webhook-cache-ttl"),
   };
 }
 
 function authorizationOf(flags: ApiServerFlags): ClusterOptions["authorization"] {
   const webhookFile = flags["authorization-webhook-config-file"];
-  const ttl = (name: string) => durationMs(flags[name], name);
   return {
     modes: flags["authorization-mode"]?.split(",").map((mode) => mode.trim()),
     configFile: flags["authorization-config"],
@@ -128,8 +132,8 @@ function authorizationOf(flags: ApiServerFlags): ClusterOptions["authorization"]
         : {
             configFile: webhookFile,
             version: versionOf(flags, "authorization-webhook-version"),
-            authorizedMs: ttl("authorization-webhook-cache-authorized-ttl"),
-            unauthorizedMs: ttl("authorization-webhook-cache-unauthorized-ttl"),
+            authorizedMs: timeOf(flags, "authorization-webhook-cache-authorized-ttl"),
+            unauthorizedMs: timeOf(flags, "authorization-webhook-cache-unauthorized-ttl"),
           },
   };
 }
@@ -154,8 +158,37 @@ function oidcOf(flags: ApiServerFlags): ClusterOptions["oidc"] {
   };
 }
 
+/** Where audit events go. Throws invalidArgument that names the flag. */
+export function auditBackends(flags: ApiServerFlags, log: Logger): AuditBackends {
+  const file = flags["audit-log-path"];
+  const configFile = flags["audit-webhook-config-file"];
+  return {
+    log: file === undefined ? undefined : auditWriter(file, log),
+    policyFile: flags["audit-policy-file"],
+    webhook:
+      configFile === undefined
+        ? undefined
+        : {
+            configFile,
+            bufferSize: countOf(flags, "audit-webhook-batch-buffer-size") ?? 10_000,
+            maxBatchSize: countOf(flags, "audit-webhook-batch-max-size") ?? 400,
+            maxWaitMs: timeOf(flags, "audit-webhook-batch-max-wait") ?? 30_000,
+            backoffMs: timeOf(flags, "audit-webhook-initial-backoff") ?? 10_000,
+          },
+  };
+}
+
+function countOf(flags: ApiServerFlags, name: string): number | undefined {
+  const value = flags[name];
+  if (value !== undefined && !/^[1-9]\d{0,6}$/.test(value))
+    throw invalidArgument(`configuration: "${name}" in "api-server" must be a number from 1 on, not "${value}"`);
+  return value === undefined ? undefined : Number(value);
+}
+
+const timeOf = (flags: ApiServerFlags, name: string) => durationMs(flags[name], name);
+
 /** Appends audit events to the file, which nobody else may read. A disk that is full is said once in the log. */
-export function auditWriter(file: string, log: Logger): (line: string) => void {
+function auditWriter(file: string, log: Logger): (line: string) => void {
   const stream = createWriteStream(file, { flags: "a", mode: 0o600 });
   stream.on("error", (error) => log.error("the audit log cannot be written", { file, error }));
   return (line) => {

@@ -6,7 +6,7 @@ import type { Logger } from "../../../base/index.ts";
 import type { Store } from "../../../storage/index.ts";
 import type { DaemonContext } from "../../context.ts";
 import type { Service } from "../../supervisor.ts";
-import { apiServerOptions, auditWriter } from "./api-server-flags.ts";
+import { apiServerOptions, auditBackends } from "./api-server-flags.ts";
 import type { ClusterSettings } from "./settings.ts";
 
 const PREFERRED_PORT = 6443;
@@ -22,18 +22,17 @@ export function apiServerService(
     name: "api-server",
     dependsOn: [store],
     async start(use) {
-      const { createAudit, openCluster } = await import("../../../apiserver/index.ts");
+      const { openAudit, openCluster } = await import("../../../apiserver/index.ts");
       const log = context.log.with({ service: "api-server" });
       const flags = context.config.apiServer ?? {};
       const chosen = apiServerOptions(flags);
-      const auditFile = flags["audit-log-path"];
-      const audit = auditFile === undefined ? undefined : createAudit({ write: auditWriter(auditFile, log) });
+      const auditing = await openAudit(auditBackends(flags, log), { clock: context.clock, log });
       const folder = path.join(context.dataDir, "cluster");
       const portFile = path.join(folder, "port");
       const open = (port: number) =>
         openCluster({
           ...chosen,
-          audit,
+          audit: auditing?.audit,
           store: use(store),
           clock: context.clock,
           random: context.random,
@@ -49,7 +48,11 @@ export function apiServerService(
       const api = await openOnFreePort(open, await rememberedPort(portFile), log);
       await writeFile(portFile, `${api.listener.port}\n`);
       await writePrivate(path.join(context.runtimeDir, "kubeconfig"), api.kubeconfig(settings.nodeName));
-      return { value: api, stop: () => api.close() };
+      const stop = async () => {
+        await api.close();
+        await auditing?.close();
+      };
+      return { value: api, stop };
     },
   };
 }
