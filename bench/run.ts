@@ -7,7 +7,7 @@ import path from "node:path";
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   docker: ["start", "containers", "exec", "runtime", "build", "images", "ports"],
-  vm: ["vm"],
+  vm: ["vm", "vm-throughput"],
 };
 
 const [group = "", ...options] = process.argv.slice(2);

@@ -108,6 +108,15 @@ test("a VirtualMachine is served, scheduled, restarted, copied and gone", async 
     assert.match(stderr, /mutually exclusive/);
   });
 
+  await t.test("who may see a namespace sees its machines, and who may change it makes none", async () => {
+    await kubectl("create rolebinding seer --clusterrole=view --user=seer");
+    await kubectl("create rolebinding maker --clusterrole=edit --user=maker");
+    const can = (what: string) => run(["auth", "can-i", ...what.split(" ")]);
+    await until("the role", async () => (await can("list virtualmachines.vm.berth.dev --as=seer")).code === 0);
+    await until("the role", async () => (await can("get virtualmachinebackups.vm.berth.dev --as=maker")).code === 0);
+    assert.equal((await can("create virtualmachines.vm.berth.dev --as=maker")).code, 1);
+  });
+
   await t.test("it runs on the Pod network behind its Service", async () => {
     await kubectl("apply -f -", machine);
     await kubectl("apply -f -", service);

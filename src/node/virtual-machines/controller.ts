@@ -14,6 +14,7 @@ import { vmDefinitions } from "./crds.ts";
 import type { VirtualMachineHost } from "./host.ts";
 import { MachineReconciler } from "./machines.ts";
 import { machineName } from "./plan.ts";
+import { vmRoles } from "./roles.ts";
 import { BackupReconciler, SnapshotReconciler } from "./snapshots.ts";
 import { definitions, instanceTypes, virtualMachines, vmBackups, vmSnapshots } from "./types.ts";
 
@@ -80,13 +81,8 @@ export class VirtualMachinesController {
   async #install(): Promise<void> {
     const { client } = this.#options;
     if (!(await this.#isServed(virtualMachines))) await this.#ctx.clock.sleep(FIRST_INSTALL_MS, this.#stop.signal);
-    for (const definition of vmDefinitions())
-      await client
-        .of(definitions)
-        .create(definition)
-        .catch((error: unknown) => {
-          if (!hasCode(error, "alreadyExists")) throw error;
-        });
+    for (const definition of vmDefinitions()) await client.of(definitions).create(definition).catch(unlessThere);
+    for (const role of vmRoles()) await client.of(resources.clusterRoles).create(role).catch(unlessThere);
     for (const resource of [virtualMachines, instanceTypes, vmSnapshots, vmBackups])
       await this.#whenServed(resource as Resource);
   }
@@ -157,4 +153,8 @@ export class VirtualMachinesController {
   get settled(): Promise<void> {
     return this.#running;
   }
+}
+
+function unlessThere(error: unknown): void {
+  if (!hasCode(error, "alreadyExists")) throw error;
 }
