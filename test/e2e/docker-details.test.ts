@@ -112,3 +112,36 @@ test("a chain of others that drops what is forwarded is told by info and status,
     execFileSync("nft", ["delete", "table", "inet", table]);
   }
 });
+
+test("a container knows that it is Docker's; what is looked up at its start may come after its creation", async () => {
+  const marks = "ls -a / | grep dockerenv; readlink /etc/mtab";
+  assert.equal(
+    await out("run", "--name", "marked", "--network=none", "busybox", "sh", "-c", marks),
+    ".dockerenv\n/proc/mounts",
+  );
+  assert.equal(await out("diff", "marked"), "");
+  await berth.docker("create", "--name", "early", "--network", "later", "busybox", "true");
+  const absent = await berth.dockerWith({}, "start", "early");
+  assert.match(absent.stderr, /network later not found/);
+  await berth.docker("network", "create", "later");
+  await berth.docker("start", "-a", "early");
+  for (const flag of ["--volumes-from=nobody", "--pid=container:nobody", "--link=nobody"]) {
+    const { stderr } = await berth.dockerWith({}, "run", "--rm", flag, "busybox", "true");
+    assert.match(stderr, /Error response from daemon: .*No such container: nobody/, "and not that the image is absent");
+  }
+  const update = await berth.dockerWith({}, "update", "--restart", "sometimes", "marked");
+  assert.match(update.stderr, /unknown policy 'sometimes'/);
+});
+
+test("cp of a running container's root leaves out what the kernel makes up in it", async () => {
+  await berth.docker("run", "-d", "--name", "whole", "--network=none", "--tmpfs=/scratch", "busybox", "sleep", "600");
+  const target = path.join(scratch, "whole");
+  mkdirSync(target);
+  await berth.docker("cp", "whole:/.", target);
+  assert.deepEqual(
+    ["proc", "sys", "scratch"].map((name) => readdirSync(path.join(target, name))),
+    [[], [], []],
+  );
+  assert.ok(readdirSync(path.join(target, "bin")).includes("busybox"));
+  await berth.docker("rm", "-f", "whole");
+});

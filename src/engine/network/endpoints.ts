@@ -21,10 +21,10 @@ export class Endpoints {
   add(sandbox: Sandbox, network: Network, spec: EndpointSpec): Endpoint {
     if (network.template) throw permissionDenied("cannot create endpoint on configuration-only network");
     const bare = bareEndpoint(randomHex(this.#ctx.random, 32), sandbox.spec, network, spec);
-    if (network.driver === "host" || network.driver === "null" || !sandbox.netnsPath) return bare;
     if (network.predefined && (spec.ipv4Address || spec.ipv6Address)) {
       throw failedPrecondition("user specified IP address is supported on user defined networks only");
     }
+    if (network.driver === "host" || network.driver === "null" || !sandbox.netnsPath) return bare;
     const { ipv4, ipv6, pool4, pool6 } = this.#registry.allocate(network, spec);
     try {
       const endpoint: Endpoint = {

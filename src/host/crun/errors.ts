@@ -19,6 +19,11 @@ export function runtimeError(message: string, command: string, action = "create"
   if (/executable file.*not found in \$PATH/i.test(text)) {
     return invalidArgument(`${prefix}${exec}executable file not found in $PATH: unknown`, options(EXIT_NOT_FOUND));
   }
+  const folder = /^chdir `(.*)`: No such file or directory/.exec(text)?.[1];
+  if (folder !== undefined) {
+    const failed = `chdir to cwd (${JSON.stringify(folder)}) set in config.json failed: no such file or directory`;
+    return invalidArgument(`${prefix}unable to start container process: ${failed}: unknown`, options(EXIT_NOT_FOUND));
+  }
   if (/exec|open executable|stat/i.test(text) && /No such file or directory/i.test(text)) {
     return invalidArgument(
       `${prefix}${exec}stat ${command}: no such file or directory: unknown`,

@@ -1,4 +1,4 @@
-import fs, { type Dirent, type ReadStream, type Stats } from "node:fs";
+import fs, { type Dirent, type ReadStream, type Stats, type StatsFs } from "node:fs";
 import { decodeName, encodeName } from "../../base/index.ts";
 
 interface ReadStreamOptions {
@@ -33,6 +33,8 @@ export const exactFs = {
     fs.copyFileSync(encodeName(from), encodeName(to), mode),
   copyFile: (from: string, to: string, mode: number): Promise<void> =>
     fs.promises.copyFile(encodeName(from), encodeName(to), mode),
+
+  statfs: (path: string): StatsFs => fs.statfsSync(encodeName(path)),
 
   readlink(path: string): string {
     const target = fs.readlinkSync(encodeName(path));

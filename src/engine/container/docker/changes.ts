@@ -1,8 +1,18 @@
 import type { Change } from "../../snapshot/index.ts";
 import type { DockerContainers } from "./service.ts";
 
-/** Mount points that the runtime made for us in the container's own layer. */
-const OURS = new Set(["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sbin/docker-init", "/dev", "/proc", "/sys"]);
+/** What we, and the runtime as mount points for us, made in the container's own layer. */
+const OURS = new Set([
+  "/.dockerenv",
+  "/etc/hostname",
+  "/etc/hosts",
+  "/etc/mtab",
+  "/etc/resolv.conf",
+  "/sbin/docker-init",
+  "/dev",
+  "/proc",
+  "/sys",
+]);
 
 /** `docker diff`: what the container changed, less the mount points of our files. */
 export async function changesOf(service: DockerContainers, ref: string): Promise<Change[]> {

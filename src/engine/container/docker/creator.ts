@@ -2,7 +2,8 @@ import { hostname } from "node:os";
 import { failedPrecondition, invalidArgument } from "../../../base/index.ts";
 import type { DockerContainerConfig, DockerCreateBody, DockerHostConfig } from "../../../api/index.ts";
 import { foreignPlatformWarning } from "../../image/index.ts";
-import { checkHostConfig, completeHostConfig, mergeConfig, newContainerId } from "./create.ts";
+import { checkHostConfig } from "./checks.ts";
+import { completeHostConfig, mergeConfig, newContainerId } from "./create.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { plannedEndpoints } from "./endpoints.ts";
 import { planMounts } from "./mounts.ts";
@@ -54,9 +55,13 @@ export class Creator {
     const args = [...listOf(config.Entrypoint), ...listOf(config.Cmd)];
     if (args.length === 0) throw invalidArgument("no command specified");
     const mode = hostConfig.NetworkMode ?? "bridge";
-    if (mode.startsWith("container:")) hostConfig.NetworkMode = `container:${this.store.get(mode.slice(10)).id}`;
+    // Who isn't there, and a network that isn't, may come until the start: it is refused then, as by dockerd.
+    const donor = mode.startsWith("container:") ? this.store.find(mode.slice("container:".length)) : undefined;
+    if (donor) hostConfig.NetworkMode = `container:${donor.id}`;
     const endpoints = plannedEndpoints(body, mode);
-    for (const name of Object.keys(endpoints)) if (name !== "host" && name !== "none") this.deps.networks.get(name);
+    for (const given of [hostConfig.PidMode, hostConfig.IpcMode])
+      if (given?.startsWith("container:")) this.#named(given.slice("container:".length));
+    for (const link of hostConfig.Links ?? []) this.#named(link.split(":")[0]!, "could not get container for ");
     const name = this.#takeName(options.name, id);
     let mounts: MountRecord[] = [];
     try {
@@ -98,7 +103,7 @@ export class Creator {
   #completeConfig(config: DockerContainerConfig, host: DockerHostConfig, id: string): DockerContainerConfig {
     const mode = host.NetworkMode ?? "";
     const joined = mode.startsWith("container:")
-      ? this.store.get(mode.slice("container:".length)).config.Hostname
+      ? this.store.find(mode.slice("container:".length))?.config.Hostname
       : undefined;
     const fallback = mode === "host" ? hostname() : id.slice(0, 12);
     const exposed = { ...config.ExposedPorts };
@@ -123,10 +128,19 @@ export class Creator {
   #volumesFrom(host: DockerHostConfig): MountRecord[] {
     return (host.VolumesFrom ?? []).flatMap((entry) => {
       const [ref = "", mode = ""] = entry.split(":");
-      return this.store
-        .get(ref)
-        .mounts.map((mount) => ({ ...mount, RW: mode === "ro" ? false : mount.RW, anonymous: false }));
+      return this.#named(ref).mounts.map((mount) => ({
+        ...mount,
+        RW: mode === "ro" ? false : mount.RW,
+        anonymous: false,
+      }));
     });
+  }
+
+  /** A container that the request names. As dockerd, not with notFound: clients take that for an image that they have to pull. */
+  #named(ref: string, what = ""): ContainerRecord {
+    const record = this.store.find(ref);
+    if (!record) throw invalidArgument(`${what && `${what}${ref}: `}No such container: ${ref}`);
+    return record;
   }
 
   /** Which image a mount means, decided once: a tag that moves later changes nothing. */

@@ -1,6 +1,6 @@
-import { chown, mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { chown, mkdir, readFile, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { conflict, invalidArgument, Undo } from "../../../base/index.ts";
+import { conflict, errnoOf, invalidArgument, Undo } from "../../../base/index.ts";
 import { bindMount, mountTmpfs, unmount } from "../../../host/index.ts";
 import type { Sandbox as NetworkSandbox } from "../../network/index.ts";
 import type { Isolation, RuntimeContainer, Sandbox } from "../runtime/index.ts";
@@ -156,6 +156,7 @@ export class Launcher {
     const sources = await this.#sources.open(record, rootfs);
     if (record.config.WorkingDir)
       await mkdir(await resolveInRoot(rootfs, record.config.WorkingDir), { recursive: true });
+    await markAsDocker(rootfs);
     if (!users) return sources;
     // What was made and copied until now belongs to its owners on disk; from here on the container's users are mapped.
     await snapshots.unmount(rootfs);
@@ -278,6 +279,20 @@ export class Launcher {
 }
 
 const NETWORK_FILES = ["hostname", "hosts", "resolv.conf"];
+
+/** What programs know a container of Docker by, and where older ones look for mounts. What the image has stays. */
+async function markAsDocker(rootfs: string): Promise<void> {
+  const etc = await resolveInRoot(rootfs, "/etc");
+  await mkdir(etc, { recursive: true });
+  await Promise.all([
+    writeFile(path.join(rootfs, ".dockerenv"), "", { flag: "wx", mode: 0o755 }).catch(ignoreTaken),
+    symlink("/proc/mounts", path.join(etc, "mtab")).catch(ignoreTaken),
+  ]);
+}
+
+function ignoreTaken(error: unknown): void {
+  if (errnoOf(error) !== "EEXIST") throw error;
+}
 
 /** Promise.all that leaves nothing running behind: waits for all, then throws the first error. */
 async function settled<T extends readonly unknown[]>(promises: { [K in keyof T]: Promise<T[K]> }): Promise<T> {

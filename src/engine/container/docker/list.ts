@@ -26,6 +26,8 @@ export const LIST_FILTERS = [
 
 const STATUSES = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
 
+const HEALTHS = ["none", "starting", "healthy", "unhealthy"];
+
 export interface ListOptions {
   readonly all?: boolean;
   readonly limit?: number;
@@ -61,6 +63,12 @@ async function predicate(
     if (!STATUSES.includes(status)) throw invalidArgument(`invalid filter 'status=${status}'`);
   for (const code of filters.get("exited") ?? [])
     if (!/^-?\d+$/.test(code)) throw invalidArgument(`invalid filter 'exited=${code}'`);
+  for (const health of filters.get("health") ?? [])
+    if (!HEALTHS.includes(health)) throw invalidArgument(`unrecognized filter value for health: ${health}`);
+  for (const name of ["expose", "publish"])
+    for (const port of filters.get(name) ?? [])
+      if (!/^\d{1,5}(-\d{1,5})?(\/(tcp|udp|sctp))?$/i.test(port))
+        throw invalidArgument(`invalid filter '${name}=${port}'`);
   any("id", (record, value) => record.id.startsWith(value) || safeMatch(value, record.id));
   any("name", (record, value) => safeMatch(value, record.name) || safeMatch(value, `/${record.name}`));
   any("status", (record, value) => record.state.status === value);

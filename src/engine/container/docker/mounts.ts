@@ -23,7 +23,7 @@ export function planMounts(
   for (const bind of host.Binds ?? []) add(parseBind(bind));
   for (const mount of host.Mounts ?? []) add(fromMount(mount));
   for (const [target, options] of Object.entries(host.Tmpfs ?? {})) {
-    add({ ...tmpfs(cleanTarget(target)), options: options.split(",").filter(Boolean) });
+    add({ ...tmpfs(cleanTarget(target)), options: checkTmpfs(options.split(",").filter(Boolean)) });
   }
   for (const target of Object.keys(config.Volumes ?? {})) {
     const destination = cleanTarget(target);
@@ -142,6 +142,17 @@ function volume(name: string, destination: string): MountRecord {
     Propagation: "",
   };
 }
+
+/** What tmpfs knows of mount(8)'s words and of its own. Throws invalidArgument. */
+function checkTmpfs(options: string[]): string[] {
+  const unknown = options.find((option) => !(option.includes("=") ? TMPFS_VALUE : TMPFS_WORD).test(option));
+  if (unknown !== undefined) throw invalidArgument(`invalid tmpfs option [${JSON.stringify(unknown)}]`);
+  return options;
+}
+
+const TMPFS_VALUE = /^(size|mode|uid|gid|nr_inodes|nr_blocks|mpol)=./;
+const TMPFS_WORD =
+  /^(defaults|r[ow]|(no)?(suid|dev|exec|atime|diratime|relatime|strictatime|mand)|a?sync|dirsync|remount|r?bind|r?(private|shared|slave|unbindable))$/;
 
 function tmpfs(destination: string): MountRecord {
   return { Type: "tmpfs", Source: "", Destination: destination, Mode: "", RW: true, Propagation: "" };

@@ -4,7 +4,9 @@ import { test } from "node:test";
 import { humanDuration } from "../../../base/index.ts";
 import { effectiveCapabilities } from "../spec/capabilities.ts";
 import { lookUpUser } from "../spec/user.ts";
+import type { DockerHostConfig } from "../../../api/index.ts";
 import { withoutMountPoints } from "./changes.ts";
+import { checkHostConfig } from "./checks.ts";
 import { completeHostConfig, mergeConfig } from "./create.ts";
 import { DetachFilter, parseDetachKeys } from "./detach.ts";
 import { plannedEndpoints } from "./endpoints.ts";
@@ -13,7 +15,7 @@ import { checkLogOptions } from "./log-files.ts";
 import { dockerTime, parseLogLine } from "./logs.ts";
 import { parseBind, planMounts } from "./mounts.ts";
 import { portBindings } from "./ports.ts";
-import { checkResources, ociResources } from "./resources.ts";
+import { checkResources, ociResources, parseSet } from "./resources.ts";
 import { parseSignal } from "./signals.ts";
 import { mergeEnv, securityOptions } from "./spec.ts";
 
@@ -130,6 +132,29 @@ test("detach keys are held back until they are broken or complete", () => {
   assert.deepEqual(filter.push(Buffer.from("b")), { data: Buffer.from("\x10b"), detached: false });
   assert.equal(filter.push(Buffer.from("\x10\x11")).detached, true);
   assert.throws(() => parseDetachKeys("ctrl-!"), /Unknown character/);
+});
+
+test("what no kernel or daemon takes is refused before anything is made, in Docker's words", () => {
+  const refused: [DockerHostConfig, RegExp][] = [
+    [{ CpusetCpus: "8191" }, /Requested CPUs are not available - requested 8191, available: 0/],
+    [{ CpusetCpus: "0-" }, /Invalid value 0- for cpuset cpus: invalid format: 0-/],
+    [{ CpusetMems: "8191" }, /Requested memory nodes are not available/],
+    [{ IpcMode: "foo" }, /invalid IPC mode: foo/],
+    [{ Isolation: "hyperv" }, /invalid isolation: "hyperv" - linux only supports 'default'/],
+    [{ OomScoreAdj: 1001 }, /range for oom score adj is \[-1000, 1000\]/],
+    [{ SecurityOpt: ["no-new-privileges=x"] }, /invalid --security-opt/],
+    [{ RestartPolicy: { Name: "foo" } }, /unknown policy 'foo'/],
+  ];
+  for (const [host, message] of refused) assert.throws(() => checkHostConfig({}, host, []), message);
+  checkHostConfig({}, { CpusetCpus: "0", IpcMode: "shareable", Isolation: "default", OomScoreAdj: -1000 }, []);
+  const health = (Healthcheck: object) => () => checkHostConfig({ Healthcheck }, {}, []);
+  assert.throws(health({ Interval: 1000 }), /Interval in Healthcheck cannot be less than 1ms/);
+  assert.throws(health({ Retries: -1 }), /Retries in Healthcheck cannot be negative/);
+  assert.deepEqual([...parseSet("0-2,7")!], [0, 1, 2, 7]);
+  assert.equal(parseSet("2-1"), undefined);
+  const tmpfs = (options: string) => planMounts({}, { Tmpfs: { "/x": options } })[0]!.options;
+  assert.deepEqual(tmpfs("size=1m,noexec,mode=700"), ["size=1m", "noexec", "mode=700"]);
+  assert.throws(() => tmpfs("size=1m,foo"), /invalid tmpfs option \["foo"\]/);
 });
 
 test("log options are read and refused as dockerd's json-file and local do", () => {

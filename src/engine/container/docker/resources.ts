@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { cpus } from "node:os";
 import { invalidArgument } from "../../../base/index.ts";
 import type {
@@ -34,6 +34,34 @@ export function checkResources(limits: DockerResources): void {
     throw invalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)");
   if (limits.BlkioWeight && (limits.BlkioWeight < 10 || limits.BlkioWeight > 1000))
     throw invalidArgument("Range of blkio weight is from 10 to 1000");
+  checkSet("CPUs", "cpus", limits.CpusetCpus, "/sys/devices/system/cpu/online");
+  checkSet("memory nodes", "mems", limits.CpusetMems, "/sys/devices/system/node/online");
+}
+
+/** `0-2,7`, all of it among what the kernel lists in `online`. */
+function checkSet(what: string, name: string, wanted: string | undefined, online: string): void {
+  if (!wanted) return;
+  const numbers = parseSet(wanted);
+  if (!numbers) throw invalidArgument(`Invalid value ${wanted} for cpuset ${name}: invalid format: ${wanted}`);
+  // A kernel without memory nodes has no such file, and the one node.
+  const available = existsSync(online) ? readFileSync(online, "utf8").trim() : "0";
+  const known = parseSet(available);
+  if (known && ![...numbers].every((number) => known.has(number)))
+    throw invalidArgument(`Requested ${what} are not available - requested ${wanted}, available: ${available}`);
+}
+
+/** More than any machine has. */
+const MAX_SET = 8192;
+
+/** The numbers of a list of ranges, as cpuset(7) has it; undefined for what is none. */
+export function parseSet(text: string): Set<number> | undefined {
+  const numbers = new Set<number>();
+  for (const range of text.split(",")) {
+    const [, first, last = first] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(range.trim()) ?? [];
+    if (first === undefined || Number(last) < Number(first) || Number(last) >= MAX_SET) return undefined;
+    for (let number = Number(first); number <= Number(last); number++) numbers.add(number);
+  }
+  return numbers;
 }
 
 /** Docker's limits as the OCI spec has them; device rules apart. */

@@ -2,6 +2,7 @@ import { conflict, invalidArgument } from "../../../base/index.ts";
 import type { DockerHostConfig } from "../../../api/index.ts";
 import { publish, type ContainerParts } from "./parts.ts";
 import type { ContainerRecord } from "./record.ts";
+import { checkRestart } from "./checks.ts";
 import { checkResources, ociResources } from "./resources.ts";
 
 /** `docker rename`. */
@@ -38,6 +39,7 @@ export async function updateContainer(
       throw conflict("Restart policy cannot be updated because AutoRemove is enabled for the container");
     }
     merged.RestartPolicy = RestartPolicy;
+    checkRestart(merged);
   }
   const running = live.find(record.id);
   if (running && Object.keys(resources).length > 0) await running.container.update(ociResources(merged));

@@ -182,7 +182,8 @@ export function securityOptions(options: readonly string[], host: SeccompFacts =
   const result: SecurityOptions = { noNewPrivileges: false, unmasked: false, seccomp: "default" };
   for (const option of options) {
     const [, name = "", value = ""] = /^([^=:]+)(?:[=:]([\s\S]*))?$/.exec(option) ?? [];
-    if (name === "no-new-privileges") result.noNewPrivileges = value !== "false";
+    if (name === "no-new-privileges" && ["", "true", "false"].includes(value))
+      result.noNewPrivileges = value !== "false";
     else if (name === "systempaths" && value === "unconfined") result.unmasked = true;
     else if (name === "seccomp") result.seccomp = seccompOption(value, host);
     else if (name !== "apparmor" && name !== "label" && name !== "writable-cgroups")

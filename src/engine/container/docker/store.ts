@@ -37,8 +37,15 @@ export class ContainerStore {
     return this.#byId.get(id);
   }
 
-  /** By full id, name (with or without slash), or unambiguous id prefix. Throws notFound in Docker's words. */
+  /** Throws notFound in Docker's words. */
   get(ref: string): ContainerRecord {
+    const found = this.find(ref);
+    if (!found) throw notFound(`No such container: ${ref}`);
+    return found;
+  }
+
+  /** By full id, name (with or without slash), or unambiguous id prefix. */
+  find(ref: string): ContainerRecord | undefined {
     const exact = this.#byId.get(ref) ?? this.#byId.get(this.#byName.get(ref.replace(/^\//, "")) ?? "");
     if (exact) return exact;
     if (/^[0-9a-f]{1,64}$/.test(ref)) {
@@ -46,7 +53,7 @@ export class ContainerStore {
       if (matches.length === 1) return matches[0]!;
       if (matches.length > 1) throw invalidArgument(`multiple IDs found with provided prefix: ${ref}`);
     }
-    throw notFound(`No such container: ${ref}`);
+    return undefined;
   }
 
   /** Takes a name for an id, at once, so that two creations never share one. Throws conflict with Docker's sentence. */

@@ -60,6 +60,9 @@ const S_IFREG = 0o100000;
 const S_IFDIR = 0o040000;
 const S_IFLNK = 0o120000;
 
+/** File systems that the kernel makes up, and what is in memory: as dockerd, they are no part of a copy of what lies around them. */
+const KERNELS = new Set([0x9fa0, 0x62656572, 0x27e0eb, 0x63677270, 0x1cd1, 0x19800202, 0x01021994]);
+
 /** Who nobody in a user namespace is. */
 const OVERFLOW_ID = 65_534;
 
@@ -133,7 +136,7 @@ function emit(chunk: Buffer): void {
 
 function readTree(top: string, name: string): void {
   const links = new Map<string, string>();
-  const visit = (file: string, as: string) => {
+  const visit = (file: string, as: string, above?: fs.Stats) => {
     const stat = exactFs.lstat(file);
     const type = tarType(stat.mode);
     // A socket has no place in an archive.
@@ -156,10 +159,10 @@ function readTree(top: string, name: string): void {
     };
     if (as !== "") emit(tarHeader(entry));
     if (entry.type === "file") emitContent(file, stat.size);
-    if (type === "directory") {
+    if (type === "directory" && !(above && stat.dev !== above.dev && isKernels(file))) {
       for (const child of exactFs.readdir(file).sort()) {
         try {
-          visit(path.join(file, child), as === "" ? child : `${as}/${child}`);
+          visit(path.join(file, child), as === "" ? child : `${as}/${child}`, stat);
         } catch (error) {
           // Gone meanwhile: the container runs.
           if (errnoOf(error) !== "ENOENT") throw error;
@@ -169,6 +172,11 @@ function readTree(top: string, name: string): void {
   };
   visit(top, name);
   emit(tarEnd());
+}
+
+/** proc, sysfs, cgroup, cgroup2, devpts, mqueue or tmpfs (statfs(2)). */
+function isKernels(directory: string): boolean {
+  return KERNELS.has(exactFs.statfs(directory).type);
 }
 
 /** Exactly as many bytes as the header said, whatever happens to the file meanwhile. */
