@@ -127,7 +127,17 @@ test("what may escalate is with those alone who may: secrets, exec, endpoints, r
 
 test("bindings: a controller's to its account, the node's to nobody, anonymous users learn what is public", () => {
   const bindings = new Map(bootstrapClusterRoleBindings().map((binding) => [binding.metadata!.name!, binding]));
-  assert.equal(bindings.size, 12 + Object.keys(controllerRuleCounts).length);
+  assert.equal(bindings.size, 15 + Object.keys(controllerRuleCounts).length);
+  assert.deepEqual(
+    ["bootstrap", "certificate-rotation"].map((what) => {
+      const { roleRef, subjects } = bindings.get(`berth:node-autoapprove-${what}`)!;
+      return [roleRef.name.split(":").at(-1), subjects![0]!.name];
+    }),
+    [
+      ["nodeclient", "system:bootstrappers"],
+      ["selfnodeclient", "system:nodes"],
+    ],
+  );
   assert.equal(bindings.get("system:node")!.subjects, undefined);
   assert.deepEqual(bindings.get("system:controller:ttl-controller")!.subjects, [
     { kind: "ServiceAccount", name: "ttl-controller", namespace: "kube-system" },

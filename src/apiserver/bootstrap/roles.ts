@@ -51,6 +51,14 @@ const group = (name: string): k8s.Subject => ({ kind: "Group", apiGroup: rbacGro
 const user = (name: string): k8s.Subject => ({ kind: "User", apiGroup: rbacGroup, name });
 const account = (name: string): k8s.Subject => ({ kind: "ServiceAccount", name, namespace: "kube-system" });
 
+const binding = (name: string, role: string, bound: readonly k8s.Subject[]): k8s.ClusterRoleBinding => ({
+  apiVersion: `${rbacGroup}/v1`,
+  kind: "ClusterRoleBinding",
+  metadata: meta(name),
+  roleRef: { apiGroup: rbacGroup, kind: "ClusterRole", name: role },
+  ...(bound.length > 0 ? { subjects: [...bound] } : {}),
+});
+
 export function bootstrapClusterRoleBindings(): k8s.ClusterRoleBinding[] {
   const subjects: Record<string, k8s.Subject[]> = {
     "cluster-admin": [group("system:masters")],
@@ -67,13 +75,15 @@ export function bootstrapClusterRoleBindings(): k8s.ClusterRoleBinding[] {
     "system:service-account-issuer-discovery": [group("system:serviceaccounts")],
   };
   for (const name of Object.keys(controllerRoleRules)) subjects[`system:controller:${name}`] = [account(name)];
-  return Object.entries(subjects).map(([name, bound]) => ({
-    apiVersion: `${rbacGroup}/v1`,
-    kind: "ClusterRoleBinding",
-    metadata: meta(name),
-    roleRef: { apiGroup: rbacGroup, kind: "ClusterRole", name },
-    ...(bound.length > 0 ? { subjects: bound } : {}),
-  }));
+  const upstream = Object.entries(subjects).map(([name, bound]) => binding(name, name, bound));
+  // As installers make them: who joins may ask for a node's certificate, and who joins or is a node gets one.
+  const requests = "system:certificates.k8s.io:certificatesigningrequests";
+  return [
+    ...upstream,
+    binding("berth:kubelet-bootstrap", "system:node-bootstrapper", [group("system:bootstrappers")]),
+    binding("berth:node-autoapprove-bootstrap", `${requests}:nodeclient`, [group("system:bootstrappers")]),
+    binding("berth:node-autoapprove-certificate-rotation", `${requests}:selfnodeclient`, [group("system:nodes")]),
+  ];
 }
 
 /** Roles that hold in kube-system or kube-public alone. */

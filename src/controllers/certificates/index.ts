@@ -1,6 +1,6 @@
 import type { k8s } from "../../api/index.ts";
 import { messageOf, rfc3339 } from "../../base/index.ts";
-import { resources, type Stored } from "../../client/index.ts";
+import { defineResource, resources, type Stored } from "../../client/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 
 type Request = Stored<k8s.CertificateSigningRequest>;
@@ -25,6 +25,33 @@ function onRequests(context: ControllerContext): void {
   context.informer(resources.certificateSigningRequests).onChange({ added: enqueue, updated: enqueue });
 }
 
+const accessReviews = defineResource<k8s.SubjectAccessReview>(
+  "authorization.k8s.io/v1",
+  "subjectaccessreviews",
+  "SubjectAccessReview",
+  false,
+);
+
+/** Whether who asks for a certificate may have one without anybody's looking at it: the authorizers say so. */
+async function mayHave(
+  { client }: ControllerContext,
+  { username, uid, groups, extra }: k8s.CertificateSigningRequestSpec,
+  subresource: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const group = "certificates.k8s.io";
+  const resourceAttributes = {
+    group,
+    resource: "certificatesigningrequests",
+    verb: "create",
+    subresource,
+    version: "*",
+  };
+  const spec = { user: username, uid, groups, extra, resourceAttributes };
+  const { status } = await client.of(accessReviews).create({ spec } as k8s.SubjectAccessReview, { signal });
+  return status?.allowed === true;
+}
+
 /** Approves the client certificates that kubelets ask for: a joining machine's first, and a node's renewal of its own. */
 export const certificateApprovingController: Controller = {
   name: "certificate-controller",
@@ -35,10 +62,8 @@ export const certificateApprovingController: Controller = {
       async reconcile(name, signal) {
         const request = context.informer(resources.certificateSigningRequests).get(name);
         if (!request || request.spec?.signerName !== KUBELET_CLIENT || request.status?.conditions?.length) return;
-        const { username = "", groups = [] } = request.spec;
-        const isNode = username.startsWith(NODE_USER) && groups.includes("system:nodes");
-        const isJoining = groups.includes("system:bootstrappers");
-        if (!isNode && !isJoining) return;
+        const isNode = request.spec.username?.startsWith(NODE_USER) && request.spec.groups?.includes("system:nodes");
+        if (!(await mayHave(context, request.spec, isNode ? "selfnodeclient" : "nodeclient", signal))) return;
         const message = isNode
           ? "Auto approving self kubelet client certificate after SubjectAccessReview."
           : "Auto approving kubelet client certificate after SubjectAccessReview.";
