@@ -7,6 +7,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { seededRandom } from "../../src/base/index.ts";
 import { run, startBerth } from "../support/daemon.ts";
 import { podTests, shell, type PodObject, type PodTests } from "../support/pods.ts";
 
@@ -47,17 +48,6 @@ after(async () => {
 async function made(folder: string): Promise<string> {
   await run("mkdir", ["-p", folder]);
   return folder;
-}
-
-/** mulberry32: small, and the same everywhere. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 const containers = () => path.join(k.berth.runtimeDir, "containers");
@@ -124,7 +114,8 @@ async function converged(): Promise<string | undefined> {
 }
 
 test(`${ROUNDS} faults, seed ${SEED}: everything converges, nothing is leaked`, async () => {
-  const random = seeded(SEED);
+  const seeded = seededRandom(SEED);
+  const random = () => seeded.float();
   const container = shell("main", "trap 'exit 0' TERM; while :; do sleep 0.2; done");
   await k.apply({
     apiVersion: "apps/v1",

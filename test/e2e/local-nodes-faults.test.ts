@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { instanceTag } from "../../src/base/index.ts";
+import { instanceTag, seededRandom } from "../../src/base/index.ts";
 import { run } from "../support/daemon.ts";
 import { shell, startPods, type PodObject, type PodTests } from "../support/pods.ts";
 
@@ -29,17 +29,6 @@ after(async () => {
   const { stdout } = await run("ip", ["link"]);
   assert.ok(!stdout.includes(prefixOfNames()), `links are left: ${stdout}`);
 });
-
-/** Small, and the same everywhere (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const list = (folder: string) => {
   try {
@@ -158,7 +147,8 @@ async function running(): Promise<Map<string, string>> {
 }
 
 test(`${ROUNDS} kills, seed ${SEED}: Pods that stay are untouched, and nothing is left of the others`, async () => {
-  const random = seeded(SEED);
+  const seeded = seededRandom(SEED);
+  const random = () => seeded.float();
   const below = (limit: number) => Math.floor(random() * limit);
   const all = await nodes();
   assert.equal(all.length, NODES);
@@ -220,7 +210,8 @@ async function rosterAndReady(): Promise<{ names: string[]; ready: string[] }> {
 }
 
 test(`nodes are added and removed at once, and ${KILLS_OF_CHANGES} times the daemon is killed meanwhile: whole or gone`, async () => {
-  const random = seeded(SEED);
+  const seeded = seededRandom(SEED);
+  const random = () => seeded.float();
   const node = (...words: string[]) => k.berth.berth("node", ...words);
   const added = await Promise.all([node("add"), node("add")]);
   assert.deepEqual(

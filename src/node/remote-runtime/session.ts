@@ -2,14 +2,9 @@ import { PassThrough, Writable, type Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import type { cri } from "../../api/index.ts";
 import { deadlineExceeded, internal, unavailable, type Clock } from "../../base/index.ts";
+import { CHANNEL } from "../streaming/index.ts";
 
 const PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
-const STDIN = 0;
-const STDOUT = 1;
-const STDERR = 2;
-const ERROR = 3;
-const RESIZE = 4;
-const CLOSE = 255;
 const OPEN_TIMEOUT_MS = 30_000;
 
 /** Opens the URL that a runtime's streaming server gave for Exec or Attach. */
@@ -20,9 +15,9 @@ export async function openSession(url: string, wants: cri.AttachRequest, clock: 
   exit.promise.catch(() => {});
   const socket = await open(url, PROTOCOLS, clock, (from, message) => {
     const body = message.subarray(1);
-    if (message[0] === STDOUT) write(from, stdout, body);
-    else if (message[0] === STDERR) write(from, stderr ?? stdout, body);
-    else if (message[0] === ERROR && body.length > 0) settle(body.toString(), exit);
+    if (message[0] === CHANNEL.stdout) write(from, stdout, body);
+    else if (message[0] === CHANNEL.stderr) write(from, stderr ?? stdout, body);
+    else if (message[0] === CHANNEL.error && body.length > 0) settle(body.toString(), exit);
   });
   socket.once("close", () => {
     stdout.end();
@@ -33,10 +28,11 @@ export async function openSession(url: string, wants: cri.AttachRequest, clock: 
     socket.send(Buffer.concat([Buffer.from([channel]), Buffer.from(data)]), { binary: true }, callback);
   const stdin = wants.stdin
     ? new Writable({
-        write: (chunk: Buffer, _encoding, callback) => send(STDIN, chunk, (error) => callback(error)),
+        write: (chunk: Buffer, _encoding, callback) => send(CHANNEL.stdin, chunk, (error) => callback(error)),
         final: (callback) => {
           // Before v5 the end of input can't be said, and the process waits on.
-          if (socket.protocol === PROTOCOLS[0]) socket.send(Buffer.from([CLOSE, STDIN]), { binary: true });
+          if (socket.protocol === PROTOCOLS[0])
+            socket.send(Buffer.from([CHANNEL.close, CHANNEL.stdin]), { binary: true });
           callback();
         },
       }).on("error", () => {})
@@ -46,7 +42,7 @@ export async function openSession(url: string, wants: cri.AttachRequest, clock: 
     stdout: wants.stdout ? stdout : void stdout.resume(),
     stderr: wants.stderr ? stderr : void stderr?.resume(),
     exit: exit.promise,
-    resize: async (columns, rows) => send(RESIZE, JSON.stringify({ Width: columns, Height: rows })),
+    resize: async (columns, rows) => send(CHANNEL.resize, JSON.stringify({ Width: columns, Height: rows })),
     close: () => socket.close(),
   };
 }

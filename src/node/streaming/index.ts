@@ -1,3 +1,4 @@
+export { CHANNEL } from "./channels.ts";
 export { readContainerLog, type LogOptions } from "./container-log.ts";
 export { serveLog } from "./log-stream.ts";
 export { servePortForward, type Dial } from "./port-forward.ts";

@@ -1,6 +1,7 @@
 import type { Duplex, Readable, Writable } from "node:stream";
 import type { cri } from "../../api/index.ts";
 import { messageOf, type Clock } from "../../base/index.ts";
+import { CHANNEL } from "./channels.ts";
 import { SpdyConnection, type SpdyStream } from "./spdy/connection.ts";
 import { acceptWebSocket, type Upgrade } from "./upgrade.ts";
 
@@ -171,13 +172,6 @@ function tellSize(json: string, listener: (columns: number, rows: number) => voi
   }
 }
 
-const STDIN = 0;
-const STDOUT = 1;
-const STDERR = 2;
-const ERROR = 3;
-const RESIZE = 4;
-const CLOSE = 255;
-
 async function webSocketChannels(upgrade: Upgrade, command: RemoteCommand): Promise<Channels> {
   const { PassThrough, Writable } = await import("node:stream");
   const socket = await acceptWebSocket(upgrade, WEBSOCKET_PROTOCOLS);
@@ -194,11 +188,11 @@ async function webSocketChannels(upgrade: Upgrade, command: RemoteCommand): Prom
         ? Buffer.concat([Buffer.from([(data[0] ?? 48) - 48]), Buffer.from(data.subarray(1).toString(), "base64")])
         : data;
     const body = message.subarray(1);
-    if (message[0] === STDIN && !stdin.write(body)) {
+    if (message[0] === CHANNEL.stdin && !stdin.write(body)) {
       socket.pause();
       stdin.once("drain", () => socket.resume());
-    } else if (message[0] === RESIZE) tellSize(body.toString(), resize);
-    else if (message[0] === CLOSE && body[0] === STDIN) stdin.end();
+    } else if (message[0] === CHANNEL.resize) tellSize(body.toString(), resize);
+    else if (message[0] === CHANNEL.close && body[0] === CHANNEL.stdin) stdin.end();
   });
   void closed.then(() => stdin.end());
   const send = (channel: number, data: Buffer, callback: (error?: Error) => void) => {
@@ -213,15 +207,15 @@ async function webSocketChannels(upgrade: Upgrade, command: RemoteCommand): Prom
     }).on("error", () => {});
   return {
     stdin: command.stdin ? stdin : undefined,
-    stdout: command.stdout ? output(STDOUT) : undefined,
-    stderr: command.stderr && !command.tty ? output(STDERR) : undefined,
+    stdout: command.stdout ? output(CHANNEL.stdout) : undefined,
+    stderr: command.stderr && !command.tty ? output(CHANNEL.stderr) : undefined,
     closed,
     onResize: (listener) => {
       resize = listener;
       if (size) listener(...size);
     },
     finish: async (status) => {
-      await new Promise<void>((resolve) => send(ERROR, Buffer.from(JSON.stringify(status)), () => resolve()));
+      await new Promise<void>((resolve) => send(CHANNEL.error, Buffer.from(JSON.stringify(status)), () => resolve()));
       socket.close(1000);
     },
   };
