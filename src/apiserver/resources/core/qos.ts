@@ -3,7 +3,9 @@ import { parseQuantityNano } from "../../../base/index.ts";
 
 /** https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/ */
 export function qosClassOf(spec: k8s.PodSpec | undefined): "Guaranteed" | "Burstable" | "BestEffort" {
-  const containers = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])];
+  // What is asked for the Pod as a whole counts instead of what its containers say.
+  const whole = Object.keys({ ...spec?.resources?.requests, ...spec?.resources?.limits }).length > 0;
+  const containers = whole ? [spec!] : [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])];
   const counted = containers.flatMap(({ resources }) => [
     ...Object.entries(resources?.requests ?? {}),
     ...Object.entries(resources?.limits ?? {}),
@@ -22,7 +24,7 @@ const nano = (value: string): bigint | undefined => {
 };
 const isZero = (value: string): boolean => nano(value) === 0n;
 
-function isGuaranteed({ resources }: k8s.Container): boolean {
+function isGuaranteed({ resources }: Pick<k8s.Container, "resources">): boolean {
   return ["cpu", "memory"].every((name) => {
     const limit = resources?.limits?.[name];
     if (limit === undefined || isZero(limit)) return false;

@@ -14,6 +14,7 @@ import {
   type Surroundings,
 } from "./containers.ts";
 import { validateDnsConfig, validateHostAliases } from "./names.ts";
+import { validatePodResources } from "./pod-resources.ts";
 import {
   validatePodClaims,
   validateReadinessGates,
@@ -58,6 +59,7 @@ export function validatePodSpec(
     ...validateInitContainers(spec, `${at}.initContainers`, around),
     ...validateEphemeralContainers(spec, `${at}.ephemeralContainers`, around),
     ...validateHostNetworkPorts(spec, `${at}.containers`, pod !== undefined),
+    ...validatePodResources(spec, at),
     ...validatePolicies(spec, at),
     ...validatePlacement(spec, at),
     ...validateNames(spec, at),
