@@ -133,7 +133,7 @@ test("mistakes are told with line, column, the line itself and the way out", asy
   const unknown = await refused("FROM busybox\nRUNN echo\n");
   assert.match(
     unknown.stderr,
-    /dockerfile parse error on line 2: unknown instruction: RUNN\nDockerfile:2:1\n\s+1 \| FROM busybox\n\s+2 \| RUNN echo\n\s+\| \^\^\^\^\nDid you mean RUN\?/,
+    /dockerfile parse error on line 2: unknown instruction: RUNN\nDockerfile:2:1\n\s+1 \| FROM busybox\n\s+2 \| RUNN echo\n\s+\| \^\^\^\^\nDid you mean RUN\?\n*$/,
   );
   assert.match(
     (await refused("FROM busybox\nCOPY --chwon=1 a b\n")).stderr,

@@ -37,7 +37,7 @@ export interface DockerfileErrorOptions {
   readonly cause?: unknown;
 }
 
-/** An invalidArgument that says where, shows the line, and knows the way out. */
+/** An invalidArgument whose message says where, shows the line, and tells the way out below it: so it has no `hint` of its own. */
 export function dockerfileError(
   source: Source,
   at: Position,
@@ -50,7 +50,6 @@ export function dockerfileError(
     `${source.name}:${at.line}:${at.column}\n${source.excerpt(at, options.length)}${hint}`;
   return invalidArgument(message, {
     details: { file: source.name, line: at.line, column: at.column },
-    ...(options.hint ? { hint: options.hint } : {}),
     ...(options.cause === undefined ? {} : { cause: options.cause }),
   });
 }

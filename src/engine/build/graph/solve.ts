@@ -161,7 +161,6 @@ class Solver {
     return new BerthError(error.code, text, {
       cause: error,
       details: { ...error.details, line, column },
-      ...(error.hint ? { hint: error.hint } : {}),
     });
   }
 
