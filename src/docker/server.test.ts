@@ -26,6 +26,20 @@ const routes: Route[] = [
     },
   },
   { method: "GET", path: "/lines/{failing}", handle: ({ params }) => jsonLines(lines(params["failing"]!)) },
+  {
+    method: "POST",
+    path: "/archive",
+    handle: async ({ query, body }) => {
+      let bytes = 0;
+      for await (const chunk of body) {
+        bytes += (chunk as Buffer).byteLength;
+        if (!query.bool("refused")) continue;
+        body.destroy();
+        throw conflict("no archive of ours");
+      }
+      return json({ bytes });
+    },
+  },
   { method: "GET", path: "/bytes", handle: () => stream(chunks(), "application/x-tar") },
   {
     method: "POST",
@@ -123,6 +137,14 @@ test("answers: empty ones, errors with their way out, streams", async () => {
   assert.equal(failed.status, 409);
   assert.deepEqual(JSON.parse(failed.text), { message: "already there (choose another name)" });
   assert.equal((await call("GET", "/bytes")).text.length, 100_001);
+});
+
+test("an archive is read whole, and one that is refused half read still hears why", async () => {
+  const archive = "x".repeat(8 << 20);
+  assert.deepEqual(JSON.parse((await call("POST", "/archive", archive)).text), { bytes: archive.length });
+  assert.deepEqual(JSON.parse((await call("POST", "/archive", "")).text), { bytes: 0 });
+  const refused = await call("POST", "/archive?refused=1", archive);
+  assert.deepEqual([refused.status, JSON.parse(refused.text)], [409, { message: "no archive of ours" }]);
 });
 
 test("a refusal before the body was read: the client may still send it, and the connection serves the next request", async () => {

@@ -7,6 +7,7 @@ import { canceled, codeOf, internal, invalidArgument, type Logger } from "../bas
 import bodies from "./bodies.generated.json" with { type: "json" };
 import { readJsonObject } from "./body.ts";
 import { errorResponse } from "./errors.ts";
+import { KeptBody } from "./kept-body.ts";
 import { Query } from "./query.ts";
 import type { DockerRequest, DockerResponse, Route } from "./route.ts";
 import { Router } from "./router.ts";
@@ -125,7 +126,7 @@ function toDockerRequest(request: IncomingMessage, located: Located, shape: Shap
     method: request.method ?? "GET",
     headers: request.headers,
     query: new Query(located.query),
-    body: request,
+    body: new KeptBody(request),
     json: readJson as DockerRequest["json"],
   };
 }

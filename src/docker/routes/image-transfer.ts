@@ -1,4 +1,3 @@
-import { Readable } from "node:stream";
 import { invalidArgument, PushQueue } from "../../base/index.ts";
 import {
   applyChanges,
@@ -70,11 +69,6 @@ function push(images: ImageService, request: DockerRequest) {
   );
 }
 
-/** The body, for a reader who may throw it away half read: the connection stays, since the client is still to hear why. */
-function kept(body: Readable): Readable {
-  return Readable.from(body.iterator({ destroyOnReturn: false }), { objectMode: false });
-}
-
 function load(images: ImageService, request: DockerRequest) {
   const { query, body, signal } = request;
   const platform = platformOf(request);
@@ -83,7 +77,7 @@ function load(images: ImageService, request: DockerRequest) {
     const onProgress: OnProgress = (message) => {
       if (!quiet || message.stream !== undefined) emit(message);
     };
-    await images.load(kept(body), { platform, onProgress, signal });
+    await images.load(body, { platform, onProgress, signal });
   };
   return jsonLines(progress(work));
 }
@@ -103,7 +97,7 @@ function importImage(images: ImageService, request: DockerRequest) {
   const tag = repository ? familiarName(parseReference(withTag(repository, query.text("tag")))) : undefined;
   const config = applyChanges({}, query.all("changes"));
   const work = async (emit: OnProgress) => {
-    const tar = from === "-" ? kept(body) : await images.fetchUrl(from, signal);
+    const tar = from === "-" ? body : await images.fetchUrl(from, signal);
     const message = query.text("message") || `Imported from ${from}`;
     const image = await images.import(tar, { tag, config, platform: platformOf(request), message, signal });
     emit({ status: image.id });
