@@ -64,8 +64,8 @@ interface List<T> {
 
 const node = async () => (JSON.parse(await k.kubectl("get", "nodes", "-o", "json")) as List<NodeObject>).items[0]!;
 
-function claimOf(name: string): object[] {
-  const common = { accessModes: ["ReadWriteOnce"], storageClassName: "" };
+function claimOf(name: string, volumeMode = "Filesystem"): object[] {
+  const common = { accessModes: ["ReadWriteOnce"], storageClassName: "", volumeMode };
   return [
     {
       apiVersion: "v1",
@@ -194,6 +194,19 @@ test("a claim's volume is attached, staged once, published for each Pod, expande
   assert.equal(names.at(-1), "NodeUnstageVolume");
   assert.deepEqual((await node()).status.volumesInUse ?? [], []);
   assert.equal(readFileSync(file, "utf8"), "kept\n", "the volume's files are the driver's");
+});
+
+test("a driver's volume of mode Block is a device in the container", async () => {
+  await k.kubectl("delete", "csidriver", CSI_DRIVER);
+  await k.apply(csiDriver({ attachRequired: false }), ...claimOf("blocks", "Block"));
+  const volumes = [{ name: "disk", persistentVolumeClaim: { claimName: "blocks" } }];
+  const container = { volumeDevices: [{ name: "disk", devicePath: "/dev/disk" }] };
+  await k.apply(podOf("blocks", "echo kept > /dev/disk && sync && head -c 5 /dev/disk", { volumes }, container));
+  assert.equal(await k.finished("blocks"), "kept\n");
+  await k.kubectl("delete", "pod", "blocks", "--now");
+  assert.equal(driver.calls.at(-1), "NodeUnstageVolume handle-blocks");
+  const file = path.join(driver.folder("handle-blocks"), "disk");
+  assert.equal(readFileSync(file, "utf8").slice(0, 5), "kept\n");
 });
 
 test("an inline volume outlives a killed daemon, and is given back by the next when its Pod went meanwhile", async () => {

@@ -1,9 +1,10 @@
 /** A CSI driver of the tests' own: volumes are directories that are bind-mounted. It says what it was asked. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { PLUGIN_PROTOS } from "../../src/api/index.ts";
+import { attachLoop, detachLoop } from "../../src/host/index.ts";
 import { serviceOf, type Wire } from "../../src/node/grpc/index.ts";
 import { run } from "./daemon.ts";
 
@@ -53,6 +54,18 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
   const unbind = async (target: string) => {
     if (mounted.delete(target)) await run("umount", [target]);
   };
+  const devices = new Map<string, string>();
+  /** A file as a device, on the target. */
+  const publishDevice = async (file: string, target: string) => {
+    writeFileSync(file, "");
+    truncateSync(file, 2 ** 20);
+    const device = attachLoop(file);
+    devices.set(target, device);
+    writeFileSync(target, "");
+    const { code, stderr } = await run("mount", ["--bind", device, target]);
+    if (code !== 0) throw new Error(stderr);
+    mounted.add(target);
+  };
   const rpc = (type: string) => ({ rpc: { type } });
   const methods: Record<string, Method> = {
     NodeGetInfo: async () => ({
@@ -64,8 +77,9 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
       capabilities: [rpc("STAGE_UNSTAGE_VOLUME"), rpc("EXPAND_VOLUME"), rpc("GET_VOLUME_STATS")],
     }),
     NodeGetVolumeStats: async () => ({ usage: [{ unit: "BYTES", total: 1000, used: 300, available: 700 }] }),
-    NodeStageVolume: async ({ volumeId, stagingTargetPath }) => {
+    NodeStageVolume: async ({ volumeId, stagingTargetPath, volumeCapability }) => {
       mkdirSync(folder(volumeId), { recursive: true });
+      if (volumeCapability.block) return {};
       await bind(folder(volumeId), stagingTargetPath);
       return {};
     },
@@ -75,6 +89,10 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
     },
     NodePublishVolume: async (request) => {
       publishes.push(request);
+      if (request["volumeCapability"].block) {
+        await publishDevice(path.join(folder(request["volumeId"]), "disk"), request["targetPath"]);
+        return {};
+      }
       const source = request["stagingTargetPath"] || folder(request["volumeId"]);
       mkdirSync(source, { recursive: true });
       await bind(source, request["targetPath"]);
@@ -82,7 +100,9 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
     },
     NodeUnpublishVolume: async ({ targetPath }) => {
       await unbind(targetPath);
-      rmdirSync(targetPath);
+      const device = devices.get(targetPath);
+      if (device !== undefined) detachLoop(device);
+      rmSync(targetPath, { recursive: true });
       return {};
     },
     NodeExpandVolume: async ({ capacityRange }) => ({ capacityBytes: capacityRange.requiredBytes }),
@@ -112,6 +132,7 @@ export async function startCsiDriver(kubeletDir: string, dataDir: string): Promi
       unregister();
       server.forceShutdown();
       for (const target of mounted) await run("umount", ["-l", target]);
+      for (const device of devices.values()) detachLoop(device);
     },
   };
   const info = {
