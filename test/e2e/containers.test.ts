@@ -1,7 +1,7 @@
 /** Docker's containers with the real docker CLI against a real daemon: run, exec, logs, cp, limits, restarts, and a killed daemon. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { startBerth, type TestBerth } from "../support/daemon.ts";
@@ -94,6 +94,14 @@ test("a privileged container and another runtime", async () => {
   assert.match(
     (await docker("run", "--rm", "--privileged", "busybox", "grep", "Seccomp:", "/proc/self/status")).stdout,
     /0/,
+  );
+  const seen = (await docker("run", "--rm", "--privileged", "busybox", "ls", "/dev")).stdout.split("\n");
+  const devices = readdirSync("/dev", { withFileTypes: true }).filter(
+    (entry) => entry.isCharacterDevice() && entry.name !== "console",
+  );
+  assert.deepEqual(
+    devices.map(({ name }) => name).filter((name) => !seen.includes(name)),
+    [],
   );
   assert.equal((await docker("run", "--rm", "--runtime", "runc", "busybox", "echo", "runc")).stdout, "runc\n");
   assert.match(

@@ -1,5 +1,6 @@
 export * from "./runtime/index.ts";
 export { baseSpec, type BaseSpec } from "./spec/defaults.ts";
+export { deviceNumbers, devicesAt, hostDevices } from "./spec/devices.ts";
 export { boundingSet, effectiveCapabilities } from "./spec/capabilities.ts";
 export { resolveUser, type ResolvedUser } from "./spec/user.ts";
 export { resolveInRoot } from "./paths.ts";

@@ -82,7 +82,7 @@ export class Containers {
       oomScoreAdjFloor: 0,
       available: this.#capabilities,
     });
-    await addDevices(spec, config, (message) =>
+    await addDevices(spec, config, sandbox.isolation, (message) =>
       this.#state.deps.context.log.warn("a CDI spec is left out", { message }),
     );
     const container = await sandbox.createContainer(

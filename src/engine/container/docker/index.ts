@@ -10,6 +10,5 @@ export { dockerTime, readLogs, type LogEntry, type LogQuery } from "./logs.ts";
 export { DetachFilter, parseDetachKeys } from "./detach.ts";
 export { initBinary } from "./init.ts";
 export { injectDevices, readCdiSpecs } from "./cdi.ts";
-export { deviceNumbers } from "./resources.ts";
 export { changesOf } from "./changes.ts";
 export { exportContainer, readArchive, statPath, writeArchive, type PathStat } from "./archive.ts";

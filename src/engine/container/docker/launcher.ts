@@ -12,7 +12,7 @@ import { endpointSpec } from "./endpoints.ts";
 import { requireInit } from "./init.ts";
 import { portBindings } from "./ports.ts";
 import { isRunning, type ContainerRecord } from "./record.ts";
-import { deviceNumbers } from "./resources.ts";
+import { deviceNumbers, hostDevices } from "../spec/devices.ts";
 import { MountSources } from "./sources.ts";
 import { dockerSpec, environment } from "./spec.ts";
 import type { ContainerStore } from "./store.ts";
@@ -59,6 +59,8 @@ export class Launcher {
       initPath: record.hostConfig.Init ? requireInit(this.#deps.defaults.initPath) : undefined,
       cgroupVersion: this.#deps.core.cgroups.mode === "unified" ? 2 : 1,
       procStatus: await readFile("/proc/self/status", "utf8"),
+      // Another kernel has devices of its own.
+      hostDevices: record.hostConfig.Privileged && record.hostConfig.Runtime !== VM_RUNTIME ? hostDevices() : [],
     });
     const devices = requestedDevices(record.hostConfig.DeviceRequests ?? []);
     if (devices.length > 0) {

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { cpus } from "node:os";
+import path from "node:path";
 import { invalidArgument } from "../../../base/index.ts";
 import type {
   DockerHostConfig,
@@ -9,6 +10,7 @@ import type {
   OciResources,
   OciThrottle,
 } from "../../../api/index.ts";
+import { deviceNumbers, devicesAt } from "../spec/devices.ts";
 
 const MIN_MEMORY_BYTES = 6 * 1024 * 1024;
 const CPU_PERIOD_US = 100_000;
@@ -113,52 +115,18 @@ function throttles(list: Array<{ Path: string; Rate: number }> | null | undefine
   return list.map(({ Path, Rate }) => ({ ...deviceNumbers(Path), rate: Rate }));
 }
 
-export interface DeviceNode {
-  readonly major: number;
-  readonly minor: number;
-  readonly type: "c" | "b";
-  /** Permission bits. */
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-}
-
-/** Of a device node of the host. Throws invalidArgument in Docker's words. */
-export function deviceNumbers(file: string): DeviceNode {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  if (!stat || !(stat.isCharacterDevice() || stat.isBlockDevice())) {
-    throw invalidArgument(
-      `error gathering device information while adding custom device "${file}": ${stat ? "not a device node" : "no such file or directory"}`,
-    );
-  }
-  const { rdev, uid, gid } = stat;
-  return {
-    // Linux' encoding of dev_t for user space.
-    major: ((rdev >> 8) & 0xfff) | 0,
-    minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
-    type: stat.isBlockDevice() ? "b" : "c",
-    mode: stat.mode & 0o777,
-    uid,
-    gid,
-  };
-}
-
 /** `--device` and `--device-cgroup-rule`. */
 export function ociDevices(host: DockerHostConfig): { devices: OciDevice[]; rules: OciDeviceRule[] } {
   const devices: OciDevice[] = [];
   const rules: OciDeviceRule[] = [];
   for (const device of host.Devices ?? []) {
-    const { major, minor, type, mode, uid, gid } = deviceNumbers(device.PathOnHost ?? "");
-    devices.push({
-      type,
-      path: device.PathInContainer || device.PathOnHost!,
-      major,
-      minor,
-      fileMode: mode,
-      uid,
-      gid,
-    });
-    rules.push({ allow: true, type, major, minor, access: device.CgroupPermissions || "rwm" });
+    const outside = device.PathOnHost ?? "";
+    const inside = device.PathInContainer || outside;
+    for (const node of devicesAt(outside)) {
+      devices.push({ ...node, path: path.join(inside, path.relative(outside, node.path)) });
+      const { type, major, minor } = node;
+      rules.push({ allow: true, type, major, minor, access: device.CgroupPermissions || "rwm" });
+    }
   }
   for (const rule of host.DeviceCgroupRules ?? []) {
     const match = /^([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})$/.exec(rule);

@@ -4,6 +4,7 @@ import { invalidArgument } from "../../../base/index.ts";
 import {
   MASKED_PATHS,
   READONLY_PATHS,
+  type OciDevice,
   type OciMount,
   type OciNamespaceType,
   type OciSeccomp,
@@ -36,6 +37,8 @@ export interface SpecInputs {
   readonly cgroupVersion: 1 | 2;
   /** Capabilities that this daemon has to give. */
   readonly procStatus: string;
+  /** What a privileged container finds in /dev. */
+  readonly hostDevices: readonly OciDevice[];
 }
 
 /** A record as an OCI spec. Warnings name what this host can't do and was left out. */
@@ -66,7 +69,7 @@ export function dockerSpec(record: ContainerRecord, inputs: SpecInputs): { spec:
     spec.linux.gidMappings = inputs.users.mappings.gids.map(ociMapping);
   }
   const { devices, rules } = ociDevices(host);
-  spec.linux.devices = devices;
+  spec.linux.devices = privileged ? [...inputs.hostDevices] : devices;
   spec.linux.resources = {
     ...ociResources(host),
     devices: privileged ? [{ allow: true, access: "rwm" }] : [...DEFAULT_DEVICE_RULES, ...rules],
