@@ -76,6 +76,11 @@ export const resources = {
   priorityClasses: defineResource<k8s.PriorityClass>("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", false),
   csiDrivers: defineResource<k8s.CSIDriver>("storage.k8s.io/v1", "csidrivers", "CSIDriver", false),
   csiNodes: defineResource<k8s.CSINode>("storage.k8s.io/v1", "csinodes", "CSINode", false),
+  csiStorageCapacities: defineResource<k8s.CSIStorageCapacity>(
+    "storage.k8s.io/v1",
+    "csistoragecapacities",
+    "CSIStorageCapacity",
+  ),
   storageClasses: defineResource<k8s.StorageClass>("storage.k8s.io/v1", "storageclasses", "StorageClass", false),
   volumeAttachments: defineResource<k8s.VolumeAttachment>(
     "storage.k8s.io/v1",

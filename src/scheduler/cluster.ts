@@ -73,6 +73,8 @@ export interface Listers {
   readonly storageClasses: Lister<k8s.StorageClass>;
   readonly budgets: Lister<k8s.PodDisruptionBudget>;
   readonly csiNodes: Lister<k8s.CSINode>;
+  readonly csiDrivers: Lister<k8s.CSIDriver>;
+  readonly storageCapacities: Lister<k8s.CSIStorageCapacity>;
   readonly deviceClasses: Lister<k8s.DeviceClass>;
   readonly resourceClaims: Lister<k8s.ResourceClaim>;
   readonly resourceSlices: Lister<k8s.ResourceSlice>;

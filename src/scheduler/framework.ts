@@ -42,6 +42,7 @@ export interface ClusterEvent {
     | "volume"
     | "storageClass"
     | "csiNode"
+    | "storageCapacity"
     | "service"
     | "namespace"
     /** Claims, classes and slices of dynamic resource allocation. */

@@ -6,7 +6,8 @@ import { nodeAffinity } from "./plugins/node-affinity.ts";
 import { imageLocality, nodeName, nodePorts, nodeUnschedulable, taintToleration } from "./plugins/node-basics.ts";
 import { nodeResourcesBalancedAllocation, nodeResourcesFit } from "./plugins/node-resources.ts";
 import { podTopologySpread } from "./plugins/pod-topology-spread.ts";
-import { nodeVolumeLimits, volumeBinding, volumeRestrictions, volumeZone } from "./plugins/volumes.ts";
+import { VolumeBinding } from "./plugins/volume-binding.ts";
+import { nodeVolumeLimits, volumeRestrictions, volumeZone } from "./plugins/volumes.ts";
 
 /** A scheduler by name: pods choose it with spec.schedulerName. */
 export interface Profile {
@@ -26,8 +27,11 @@ export interface SharedPlugins {
   readonly dynamicResources: Plugin;
 }
 
-export const sharedPlugins = (client: KubeClient, write: Parameters<typeof volumeBinding>[0]): SharedPlugins => ({
-  volumeBinding: volumeBinding(write),
+export const sharedPlugins = (
+  client: KubeClient,
+  write: ConstructorParameters<typeof VolumeBinding>[0],
+): SharedPlugins => ({
+  volumeBinding: new VolumeBinding(write),
   dynamicResources: new DynamicResources(client),
 });
 

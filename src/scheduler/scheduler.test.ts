@@ -309,3 +309,51 @@ test("devices: allocated and reserved before the pod is bound, held while they a
   assert.equal(await w.nodeOf("late"), "n2");
   await w.close();
 });
+
+test("a volume is held for the pod that it was chosen for; drivers that tell their capacity are believed", async () => {
+  const w = await world();
+  const storageClass = (name: string, provisioner: string) =>
+    w.client
+      .of(resources.storageClasses)
+      .create({ metadata: { name }, provisioner, volumeBindingMode: "WaitForFirstConsumer" });
+  const claim = (name: string, storageClassName: string) =>
+    w.client.of(resources.persistentVolumeClaims).create({
+      metadata: { name, namespace: "default" },
+      spec: { storageClassName, accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "5Gi" } } },
+    });
+  const using = (claimName: string) => ({ volumes: [{ name: "v", persistentVolumeClaim: { claimName } }] });
+  await storageClass("static", "kubernetes.io/no-provisioner");
+  await storageClass("csi", "csi.example.com");
+  await w.client.of(resources.persistentVolumes).create({
+    metadata: { name: "only" },
+    spec: { storageClassName: "static", accessModes: ["ReadWriteOnce"], capacity: { storage: "5Gi" } },
+  });
+  await w.client
+    .of(resources.csiDrivers)
+    .create({ metadata: { name: "csi.example.com" }, spec: { storageCapacity: true } });
+  const room = (name: string, capacity: string, zone: string) =>
+    w.client.of(resources.csiStorageCapacities).create({
+      metadata: { name, namespace: "default" },
+      storageClassName: "csi",
+      capacity,
+      nodeTopology: { matchLabels: { zone } },
+    });
+  await room("a", "1Gi", "a");
+  for (const name of ["one", "two"]) await claim(name, "static");
+  await claim("big", "csi");
+  await w.rest(500);
+  for (const [name, of] of [
+    ["p1", "one"],
+    ["p2", "two"],
+    ["p3", "big"],
+  ] as const)
+    await w.pod(name, using(of));
+  await w.node("n1", {}, { zone: "a" });
+  await w.rest(3000);
+  assert.equal([await w.nodeOf("p1"), await w.nodeOf("p2")].filter(Boolean).length, 1);
+  assert.match((await w.why("p3"))!, /1 node\(s\) did not have enough free storage/);
+  await room("more", "20Gi", "a");
+  await w.rest(20_000);
+  assert.equal(await w.nodeOf("p3"), "n1");
+  await w.close();
+});

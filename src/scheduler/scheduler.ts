@@ -90,6 +90,8 @@ export class Scheduler {
       storageClasses: informers.for(resources.storageClasses),
       budgets: informers.for(resources.podDisruptionBudgets),
       csiNodes: informers.for(resources.csiNodes),
+      csiDrivers: informers.for(resources.csiDrivers),
+      storageCapacities: informers.for(resources.csiStorageCapacities),
       deviceClasses: informers.for(resources.deviceClasses),
       resourceClaims: informers.for(resources.resourceClaims),
       resourceSlices: informers.for(resources.resourceSlices),
@@ -164,6 +166,7 @@ export class Scheduler {
     this.#relay("volume", resources.persistentVolumes);
     this.#relay("storageClass", resources.storageClasses);
     this.#relay("csiNode", resources.csiNodes);
+    this.#relay("storageCapacity", resources.csiStorageCapacities);
     this.#relay("device", resources.deviceClasses);
     this.#relay("device", resources.resourceSlices);
     this.#relay("device", resources.resourceClaims);
@@ -178,6 +181,7 @@ export class Scheduler {
       | "persistentVolumes"
       | "storageClasses"
       | "csiNodes"
+      | "csiStorageCapacities"
       | "deviceClasses"
       | "resourceSlices"
       | "resourceClaims"],
