@@ -73,8 +73,8 @@ export class ElsewhereNode implements NodeBeside {
     await this.#parts.machine?.cutPower();
   }
 
-  retire(): Promise<void> {
-    return this.powerOff();
+  async retire(): Promise<void> {
+    this.#parts.underlay.connect(this.#place, false);
   }
 
   async close(): Promise<void> {

@@ -28,6 +28,8 @@ export interface NodeMachineOptions {
 const IMAGE = "berth";
 const DISK_BYTES = 16 * 2 ** 30;
 const SHARE_TAG = "berth";
+/** A guest that does not answer loses what it had not written. */
+const SYNC_MS = 10_000;
 
 /** The virtual machine that a node is: berth's own image, with this berth's program and a join file in a folder that it may read. */
 export class NodeMachine {
@@ -89,8 +91,12 @@ export class NodeMachine {
     return ((await machine?.lastLines()) ?? []).map((line) => `  ${line}`).join("\n");
   }
 
+  /** The guest's disk is brought up to date first: image layers are not synced as they are written (docs/adr/0011). */
   async cutPower(): Promise<void> {
-    await this.#find(await this.#options.vms.open())?.stop(0);
+    const machine = this.#find(await this.#options.vms.open());
+    if (!machine?.live) return;
+    await machine.agent.exec(["/bin/sync"], { timeoutMs: SYNC_MS }).catch(() => {});
+    await machine.stop(0);
   }
 
   async remove(): Promise<void> {
