@@ -1,5 +1,6 @@
 /** The Pod network and the service proxy on the real kernel, with plain objects instead of an API server. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
@@ -45,6 +46,7 @@ async function put(
   spec: Record<string, unknown>,
   endpoints: readonly string[],
   status = {},
+  targetPort = 8080,
 ): Promise<void> {
   const metadata = { name, namespace: "default" };
   const sliceOf = (family: 4 | 6) => ({
@@ -52,7 +54,7 @@ async function put(
     addressType: `IPv${family}`,
     ports: ((spec["ports"] as { name?: string }[] | undefined) ?? [{}]).map(({ name }) => ({
       name,
-      port: 8080,
+      port: targetPort,
       protocol: "TCP",
     })),
     endpoints: endpoints
@@ -216,6 +218,57 @@ test(
     assert.equal(seen.size, 2);
   },
 );
+
+/** Accepts one connection, sends beside it a segment far beyond its window, and says whether what follows still arrives. */
+const STRAY = `
+import socket, struct, sys
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
+listener = socket.socket(); listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); listener.bind(("0.0.0.0", 9090)); listener.listen()
+print("ready", flush=True)
+connection, peer = listener.accept()
+connection.settimeout(10)
+connection.recv(5)
+own = connection.getsockname()
+def next_of(queue):
+    connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+    return struct.unpack("I", connection.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, 4))[0]
+connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+received, sent = next_of(1), next_of(2)
+connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, -1)
+def segment(checksum):
+    return struct.pack("!HHIIBBHHH", own[1], peer[1], (sent + 10000000) % 2**32, received, 5 << 4, 0x18, 1000, checksum, 0) + b"lost"
+pseudo = socket.inet_aton(own[0]) + socket.inet_aton(peer[0]) + struct.pack("!BBH", 0, 6, len(segment(0)))
+total = sum(struct.unpack("!%dH" % (len(pseudo + segment(0)) // 2), pseudo + segment(0)))
+while total >> 16: total = (total & 0xffff) + (total >> 16)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+raw.sendto(segment(~total & 0xffff), (peer[0], 0))
+connection.sendall(b"go on")
+try: print(connection.recv(5).decode() or "closed")
+except OSError as error: print(error)
+`;
+const CALM_CLIENT = `
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 80), 5); s.sendall(b"begin"); s.recv(5); time.sleep(0.5); s.sendall(b"still")
+`;
+
+test("a stray segment that the kernel cannot put to a connection does not end a client's connection to a Service", async () => {
+  const [client, server] = [pods[0]!, pods[1]!];
+  const ports = [{ port: 80, protocol: "TCP" }];
+  await put("web", { ports }, [server.ip], {}, 9090);
+  const listening = spawn("nsenter", [`--net=${server.netnsPath}`, "python3", "-c", STRAY]);
+  try {
+    let said = "";
+    listening.stdout.on("data", (data) => (said += String(data)));
+    listening.stderr.on("data", (data) => (said += String(data)));
+    const ended = new Promise((resolve) => listening.once("close", resolve));
+    while (said === "") await systemClock.sleep(10);
+    await runIn(client.netnsPath, ["python3", "-c", CALM_CLIENT, VIP]);
+    await ended;
+    assert.equal(said, "ready\nstill\n");
+  } finally {
+    listening.kill("SIGKILL");
+  }
+});
 
 interface IperfReport {
   readonly end?: { readonly sum_received?: { readonly bits_per_second: number } };

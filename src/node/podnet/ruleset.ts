@@ -13,7 +13,9 @@ export interface PodRules {
 /**
  * The Pod network's nftables table. Pods leave the cluster under the node's address and keep their own within it; connections from the host's loopback (a
  * NodePort or LoadBalancer port on localhost) come in under the node's address. What this node translates to a Pod of another one, for somebody who is no Pod of its
- * own, bears the node's address, so that the answer comes back through here. Ports of the node that lead to Pods (`hostPort`) are elements of maps.
+ * own, bears the node's address, so that the answer comes back through here. Ports of the node that lead to Pods (`hostPort`) are elements of maps. What the kernel
+ * cannot put to a connection it does not translate either: a late segment of a Service's endpoint would reach the client under the Pod's own address, and be
+ * answered with a reset (https://github.com/kubernetes/kubernetes/issues/74839).
  */
 export function podRuleset({ table, linkPrefix, own, cluster, overlay }: PodRules): string {
   const through = overlay ? overlayRules(overlay) : "";
@@ -46,6 +48,11 @@ ${through}		ip saddr @ranges4 ip daddr != @ranges4 oifname != "${linkPrefix}*" m
 	chain spoofed {
 		type filter hook prerouting priority -300; policy accept;
 		iifname "${linkPrefix}*" ip daddr 127.0.0.0/8 drop
+	}
+	chain untranslated {
+		type filter hook forward priority 0; policy accept;
+		iifname "${linkPrefix}*" ct state invalid drop
+		oifname "${linkPrefix}*" ct state invalid drop
 	}
 }
 `;
