@@ -8,6 +8,7 @@ import type { ContainerDeps } from "./deps.ts";
 import { plannedEndpoints } from "./endpoints.ts";
 import { planMounts } from "./mounts.ts";
 import { randomName } from "./names.ts";
+import { discardUnsupported } from "./resources.ts";
 import { VM_RUNTIME } from "./launcher.ts";
 import { portBindings } from "./ports.ts";
 import type { ContainerRecord, MountRecord } from "./record.ts";
@@ -48,6 +49,7 @@ export class Creator {
       ...core.runtimeNames(),
       ...(this.deps.isolations.has("vm") ? [VM_RUNTIME] : []),
     ]);
+    const discarded = discardUnsupported(hostConfig);
     if (mappingsOf(this.deps, hostConfig)) checkRemapped(hostConfig);
     portBindings(merged, hostConfig);
     const id = newContainerId(ctx.random);
@@ -82,7 +84,7 @@ export class Creator {
         stoppedByUser: false,
       };
       await this.store.add(record);
-      return { record, warnings: this.#createWarnings(hostConfig, foreign) };
+      return { record, warnings: [...discarded, ...this.#createWarnings(hostConfig, foreign)] };
     } catch (error) {
       this.store.releaseName(name);
       await snapshots.remove(id).catch(() => {});
@@ -92,7 +94,7 @@ export class Creator {
   }
 
   #createWarnings(host: DockerHostConfig, foreign: string | undefined): string[] {
-    const warnings: string[] = foreign === undefined ? [] : [foreign];
+    const warnings = foreign === undefined ? [] : [foreign];
     if (host.OomKillDisable && !host.Memory)
       warnings.push(
         "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.",

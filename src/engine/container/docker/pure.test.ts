@@ -15,7 +15,7 @@ import { checkLogOptions } from "./log-files.ts";
 import { dockerTime, parseLogLine } from "./logs.ts";
 import { parseBind, planMounts } from "./mounts.ts";
 import { portBindings } from "./ports.ts";
-import { checkResources, ociResources, parseSet } from "./resources.ts";
+import { checkResources, discardUnsupported, ociResources, parseSet } from "./resources.ts";
 import { parseSignal } from "./signals.ts";
 import { mergeEnv, securityOptions } from "./spec.ts";
 
@@ -236,4 +236,16 @@ test("durations in Docker's words", () => {
     "About an hour",
     "2 days",
   ]);
+});
+
+test("weights of block devices are discarded with a warning where the kernel has none", () => {
+  const limits = { BlkioWeight: 300, BlkioWeightDevice: [{ Path: "/dev/null", Weight: 200 }], Memory: 1 << 30 };
+  assert.deepEqual(discardUnsupported(limits, true), []);
+  assert.deepEqual(ociResources(limits).blockIO, { weight: 300, weightDevice: [{ major: 1, minor: 3, weight: 200 }] });
+  assert.match(
+    discardUnsupported(limits, false).join(),
+    /I\/O weight or .*discarded.*I\/O weight_device or .*discarded/,
+  );
+  assert.equal(ociResources(limits).blockIO?.weight, undefined);
+  assert.equal(limits.Memory, 1 << 30);
 });

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { cpus } from "node:os";
 import path from "node:path";
 import { invalidArgument } from "../../../base/index.ts";
@@ -66,6 +66,28 @@ export function parseSet(text: string): Set<number> | undefined {
   return numbers;
 }
 
+/** Takes out of `limits` what this kernel can't do, as dockerd does, and answers its warnings. */
+export function discardUnsupported(limits: DockerResources, weights = hasBlockWeights()): string[] {
+  if (weights) return [];
+  const warnings: string[] = [];
+  if (limits.BlkioWeight)
+    warnings.push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.");
+  if (limits.BlkioWeightDevice?.length)
+    warnings.push(
+      "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.",
+    );
+  if (warnings.length > 0) Object.assign(limits, { BlkioWeight: 0, BlkioWeightDevice: [] });
+  return warnings;
+}
+
+/** Whether the kernel's I/O scheduler knows weights: its file is in v1's root, and in v2's groups below it. */
+function hasBlockWeights(): boolean {
+  const groups = readdirSync("/sys/fs/cgroup", { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  return groups.some(({ name }) =>
+    ["io.weight", "blkio.weight"].some((file) => existsSync(`/sys/fs/cgroup/${name}/${file}`)),
+  );
+}
+
 /** Docker's limits as the OCI spec has them; device rules apart. */
 export function ociResources(limits: DockerResources): OciResources {
   const memory = limits.Memory || undefined;
@@ -93,6 +115,7 @@ export function ociResources(limits: DockerResources): OciResources {
   if (limits.PidsLimit && limits.PidsLimit > 0) resources.pids = { limit: limits.PidsLimit };
   const blockIO = {
     weight: limits.BlkioWeight || undefined,
+    weightDevice: limits.BlkioWeightDevice?.map(({ Path, Weight }) => ({ ...numbersOf(Path), weight: Weight })),
     throttleReadBpsDevice: throttles(limits.BlkioDeviceReadBps),
     throttleWriteBpsDevice: throttles(limits.BlkioDeviceWriteBps),
     throttleReadIOPSDevice: throttles(limits.BlkioDeviceReadIOps),
@@ -112,7 +135,12 @@ function hasSwapAccounting(): boolean {
 
 function throttles(list: Array<{ Path: string; Rate: number }> | null | undefined): OciThrottle[] | undefined {
   if (!list?.length) return undefined;
-  return list.map(({ Path, Rate }) => ({ ...deviceNumbers(Path), rate: Rate }));
+  return list.map(({ Path, Rate }) => ({ ...numbersOf(Path), rate: Rate }));
+}
+
+function numbersOf(file: string): { major: number; minor: number } {
+  const { major, minor } = deviceNumbers(file);
+  return { major, minor };
 }
 
 /** `--device` and `--device-cgroup-rule`. */

@@ -3,7 +3,7 @@ import type { DockerHostConfig } from "../../../api/index.ts";
 import { publish, type ContainerParts } from "./parts.ts";
 import type { ContainerRecord } from "./record.ts";
 import { checkRestart } from "./checks.ts";
-import { checkResources, ociResources } from "./resources.ts";
+import { checkResources, discardUnsupported, ociResources } from "./resources.ts";
 
 /** `docker rename`. */
 export async function renameContainer(parts: ContainerParts, record: ContainerRecord, name: string): Promise<void> {
@@ -34,6 +34,7 @@ export async function updateContainer(
   const merged: DockerHostConfig = { ...record.hostConfig, ...resources };
   if (resources.NanoCpus) Object.assign(merged, { CpuPeriod: 0, CpuQuota: 0 });
   checkResources(merged);
+  const warnings = discardUnsupported(merged);
   if (RestartPolicy?.Name) {
     if (record.hostConfig.AutoRemove && RestartPolicy.Name !== "no") {
       throw conflict("Restart policy cannot be updated because AutoRemove is enabled for the container");
@@ -46,5 +47,5 @@ export async function updateContainer(
   record.hostConfig = merged;
   await store.save(record);
   publish(deps, record, "update");
-  return [];
+  return warnings;
 }
