@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { UserInfo } from "../../api/index.ts";
 import { invalidArgument, messageOf, unauthenticated, type Clock } from "../../base/index.ts";
 import type { Authenticator } from "../machinery/pipeline.ts";
+import { checkExtraKeys } from "./extra-keys.ts";
 import { OidcUsers } from "./oidc.ts";
 
 /**
@@ -109,6 +110,10 @@ function mapper(provider: Provider, at: string, compile: Compile): (claims: Clai
   const nameOf = valueOf(username, `${here}.username`, compile);
   const groupsOf = groups?.claim || groups?.expression ? valueOf(groups, `${here}.groups`, compile) : () => [];
   const uidOf = uid?.claim || uid?.expression ? valueOf({ prefix: "", ...uid }, `${here}.uid`, compile) : () => [];
+  checkExtraKeys(
+    extra.map(({ key }) => key),
+    here,
+  );
   const extras = extra.map(({ key, valueExpression }, index) => ({
     key,
     evaluate: compile(valueExpression, `${here}.extra[${index}].valueExpression`),

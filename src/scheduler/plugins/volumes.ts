@@ -1,7 +1,6 @@
 import type { k8s } from "../../api/index.ts";
-import type { Stored } from "../../client/index.ts";
 import type { Cluster } from "../cluster.ts";
-import { refuse, type Plugin, type PreFilterRefusal } from "../framework.ts";
+import { refuse, type Plugin } from "../framework.ts";
 import type { NodeInfo } from "../node-info.ts";
 import type { PodInfo } from "../pod-info.ts";
 
