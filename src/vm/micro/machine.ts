@@ -62,8 +62,9 @@ export class Machine {
   ): Promise<RuntimeContainer> {
     await this.#makeRun();
     takeOver(this.#parts.netnsPath, network);
-    await this.#serveShare();
-    const machine = await this.#startMachine(guest, {
+    const share = this.#serveShare();
+    share.catch(() => {});
+    const machine = await this.#createMachine(guest, {
       ...this.#spec(guest, size),
       shareSocket: "/machine/run/share.sock",
       networks: [
@@ -71,6 +72,9 @@ export class Machine {
         ...network.links.map(({ macAddress }, index) => ({ kind: "tap" as const, name: tapOf(index), macAddress })),
       ],
     });
+    // QEMU expects the server of its files to listen.
+    await share;
+    await machine.start();
     await this.#answer(machine, signal);
     await this.#identify(request, network, network.links.length, signal);
     return machine;
@@ -165,8 +169,14 @@ export class Machine {
     };
   }
 
-  #startMachine(guest: GuestFilesOfHost, spec: MachineSpec): Promise<RuntimeContainer> {
-    return this.#startHost(MACHINE, {
+  async #startMachine(guest: GuestFilesOfHost, spec: MachineSpec): Promise<RuntimeContainer> {
+    const machine = await this.#createMachine(guest, spec);
+    await machine.start();
+    return machine;
+  }
+
+  #createMachine(guest: GuestFilesOfHost, spec: MachineSpec): Promise<RuntimeContainer> {
+    return this.#createHost(MACHINE, {
       args: machineArgv(spec),
       files: [
         ["/machine/kernel", guest.image],
@@ -206,7 +216,7 @@ export class Machine {
   /** virtiofsd over the folder in which root filesystems and volumes of the containers appear. */
   async #serveShare(): Promise<void> {
     await this.makeShare();
-    await this.#startHost(SHARE, {
+    const server = await this.#createHost(SHARE, {
       uid: 0,
       confinesItself: true,
       args: [
@@ -223,6 +233,7 @@ export class Machine {
         { destination: "/share", type: "bind", source: this.#share, options: ["rbind", "rslave", "rw"] },
       ],
     });
+    await server.start();
     const socket = path.join(this.#run, "share.sock");
     await this.#until(
       SHARE_MS,
@@ -235,8 +246,8 @@ export class Machine {
     );
   }
 
-  async #startHost(name: string, options: HostOptions): Promise<RuntimeContainer> {
-    const container = await this.#parts.inner.createContainer({
+  #createHost(name: string, options: HostOptions): Promise<RuntimeContainer> {
+    return this.#parts.inner.createContainer({
       id: `${this.#parts.inner.id}-${name}`,
       logPath: path.join(this.#parts.folder, `${name}.log`),
       logMaxBytes: CONSOLE_MAX_BYTES,
@@ -267,8 +278,6 @@ export class Machine {
         ],
       }),
     });
-    await container.start();
-    return container;
   }
 
   /** Waits for the agent. */
