@@ -25,6 +25,8 @@ test("defaults, then file, then environment, then flags", () => {
     "http://c",
   ]);
   assert.equal(loadConfig(env, { logLevel: "error" }).logLevel, "error");
+  const transfers = { "max-concurrent-downloads": 2, "max-concurrent-uploads": 0, "max-download-attempts": 7 };
+  assert.deepEqual(loadConfig(withFile(transfers)).docker.transfers, { downloads: 2, uploads: Infinity, attempts: 7 });
 });
 
 test("bad configuration names the file and the key", () => {

@@ -11,6 +11,7 @@ export interface DockerSettings {
   readonly dnsOptions: readonly string[];
   /** The default bridge: `bip` (address and prefix length), `mtu`, `icc`, `ip-masq`, and `ip`, where ports are published that name no address. */
   readonly bridge: NonNullable<EngineOptions["bridge"]>;
+  readonly transfers: NonNullable<EngineOptions["transfers"]>;
   /** Shown by `docker info`. */
   readonly labels: readonly string[];
   readonly debug: boolean;
@@ -21,6 +22,7 @@ export const NO_DOCKER_SETTINGS: DockerSettings = {
   dnsSearch: [],
   dnsOptions: [],
   bridge: {},
+  transfers: {},
   labels: [],
   debug: false,
 };
@@ -82,6 +84,11 @@ const forContainers =
   (read: (value: unknown, key: string) => ContainerDefaults): Reader =>
   (value, key, settings) => ({ containerDefaults: { ...settings.containerDefaults, ...read(value, key) } });
 
+/** A key about images on their way; 0 is no limit. */
+const forTransfers =
+  (read: (value: unknown, key: string) => DockerSettings["transfers"]): Reader =>
+  (value, key, settings) => ({ transfers: { ...settings.transfers, ...read(value, key) } });
+
 /** Accepted since existing files have it, without effect: it is so always, or concerns what berth has not. */
 const accepted =
   (check: (value: unknown, key: string) => unknown): Reader =>
@@ -132,9 +139,9 @@ export const DOCKER_KEYS: Readonly<Record<string, Reader>> = {
   "userland-proxy": accepted(truth),
   experimental: accepted(truth),
   features: accepted(objectOf),
-  "max-concurrent-downloads": accepted(count),
-  "max-concurrent-uploads": accepted(count),
-  "max-download-attempts": accepted(count),
+  "max-concurrent-downloads": forTransfers((value, key) => ({ downloads: count(value, key) || Infinity })),
+  "max-concurrent-uploads": forTransfers((value, key) => ({ uploads: count(value, key) || Infinity })),
+  "max-download-attempts": forTransfers((value, key) => ({ attempts: Math.max(1, count(value, key)) })),
 };
 
 /** `builtin`, `unconfined`, or the path of a profile, whose content is what counts. */

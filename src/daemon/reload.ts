@@ -25,7 +25,8 @@ export function reload(
     return;
   }
   const { registryMirrors, insecureRegistries, defaultRuntime, runtimes, docker, logLevel } = config;
-  engine.reconfigure({ registryMirrors, insecureRegistries, defaultRuntime, runtimes, labels: docker.labels });
+  const { labels, transfers } = docker;
+  engine.reconfigure({ registryMirrors, insecureRegistries, transfers, defaultRuntime, runtimes, labels });
   threshold.level = logLevel;
   log.info("the configuration was reloaded");
 }

@@ -185,11 +185,13 @@ function runtimesOf({ defaultRuntime, runtimes }: EngineOptions) {
   return { defaultRuntime, runtimes: Object.fromEntries(paths) };
 }
 
-function registryConfig({ registryMirrors, insecureRegistries, certsDir = "/etc/docker/certs.d" }: EngineOptions) {
+function registryConfig(options: EngineOptions) {
+  const { registryMirrors, insecureRegistries, certsDir = "/etc/docker/certs.d", transfers } = options;
   return {
     mirrors: { "docker.io": registryMirrors },
     insecureRegistries,
     certsDir,
+    transfers,
     env: globalThis.process.env,
   };
 }

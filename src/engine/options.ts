@@ -1,5 +1,6 @@
 import type { ContainerDefaults, Isolation } from "./container/index.ts";
 import type { BridgeSettings } from "./network/index.ts";
+import type { TransferLimits } from "./registry/index.ts";
 
 /** What the engine is told by the daemon's configuration. */
 export interface EngineOptions {
@@ -7,6 +8,7 @@ export interface EngineOptions {
   readonly insecureRegistries: readonly string[];
   /** Authorities and client certificates by registry, as in Docker's folder, which it is when left out. */
   readonly certsDir?: string;
+  readonly transfers?: Partial<TransferLimits>;
   readonly dns: readonly string[];
   readonly dnsSearch?: readonly string[];
   readonly dnsOptions?: readonly string[];
@@ -27,5 +29,5 @@ export interface EngineOptions {
 /** What dockerd, too, takes over from its configuration file on SIGHUP, as far as it concerns the engine. */
 export type ReloadableOptions = Pick<
   EngineOptions,
-  "registryMirrors" | "insecureRegistries" | "defaultRuntime" | "runtimes" | "labels"
+  "registryMirrors" | "insecureRegistries" | "transfers" | "defaultRuntime" | "runtimes" | "labels"
 >;

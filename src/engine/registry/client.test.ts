@@ -180,6 +180,12 @@ test("a failing server is asked again with growing pauses, then given up", async
   assert.equal(await open().session.hasBlob(descriptor.digest), true);
 });
 
+test("a request is tried as often as the configuration says", async () => {
+  answer = (_, response) => response.writeHead(503).end();
+  await assert.rejects(open({ config: { transfers: { attempts: 2 } } }).session.hasBlob(descriptor.digest));
+  assert.equal(seen.length, 2);
+});
+
 test("a limit on requests is said plainly", async () => {
   answer = (_, response) =>
     response

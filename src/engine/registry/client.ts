@@ -19,7 +19,7 @@ import { Authorizer, parseChallenge } from "./auth.ts";
 import { readBody, readJsonBody } from "./body.ts";
 import { endpointsOf, type Endpoint } from "./endpoints.ts";
 import { Transport, type HttpAnswer, type HttpBody, type HttpRequest } from "./transport.ts";
-import type { RegistryAuth, RegistryConfig } from "./types.ts";
+import type { RegistryAuth, RegistryConfig, TransferLimits } from "./types.ts";
 
 export interface Repository {
   /** `docker.io`. */
@@ -33,7 +33,8 @@ export interface FetchedManifest {
   readonly bytes: Buffer;
 }
 
-const ATTEMPTS = 5;
+/** dockerd's defaults of max-concurrent-downloads, max-concurrent-uploads and max-download-attempts. */
+const TRANSFER_LIMITS: TransferLimits = { downloads: 3, uploads: 5, attempts: 5 };
 const FIRST_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 10_000;
 const ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(", ");
@@ -89,6 +90,10 @@ export class RegistrySession {
     this.#actions = actions;
     const endpoints = endpointsOf(repository.domain, environment.config);
     this.#endpoints = actions === "pull" ? endpoints : endpoints.filter((endpoint) => !endpoint.mirror);
+  }
+
+  get limits(): TransferLimits {
+    return { ...TRANSFER_LIMITS, ...this.#environment.config.transfers };
   }
 
   /** By tag or digest; the bytes are verified. `notFound` when the registry doesn't have it. */
@@ -211,12 +216,16 @@ export class RegistrySession {
     answer.body.resume();
   }
 
-  #call(call: Call, attempts = ATTEMPTS): Promise<HttpAnswer> {
+  #call(call: Call, attempts = this.limits.attempts): Promise<HttpAnswer> {
     return this.#ask(call, (request) => this.#environment.transport.send(request), attempts);
   }
 
   /** Where to send: the first endpoint that gives an answer to this call decides for the session. */
-  async #ask<Body extends HttpBody>(call: Call, send: Send<Body>, attempts = ATTEMPTS): Promise<HttpAnswer<Body>> {
+  async #ask<Body extends HttpBody>(
+    call: Call,
+    send: Send<Body>,
+    attempts = this.limits.attempts,
+  ): Promise<HttpAnswer<Body>> {
     if (this.#chosen) return this.#askAt(this.#chosen, call, send, attempts);
     const failures: BerthError[] = [];
     for (const endpoint of this.#endpoints) {
@@ -337,7 +346,11 @@ export class RegistrySession {
     return invalidArgument(`registry ${domain} refused ${what} with HTTP ${answer.status}${said}`, { details });
   }
 
-  async #retrying<T>(attempt: () => Promise<T>, signal: AbortSignal | undefined, attempts = ATTEMPTS): Promise<T> {
+  async #retrying<T>(
+    attempt: () => Promise<T>,
+    signal: AbortSignal | undefined,
+    attempts = this.limits.attempts,
+  ): Promise<T> {
     const { clock, random } = this.#environment;
     for (let tried = 1; ; tried++) {
       try {

@@ -10,8 +10,6 @@ import { familiarName, familiarRepository, type Reference } from "../reference.t
 import type { OnProgress, TransferOptions } from "../types.ts";
 import { startDownload, type Download } from "./download.ts";
 
-/** As dockerd's max-concurrent-downloads. */
-const CONCURRENT_DOWNLOADS = 3;
 const MAX_CONFIG_BYTES = 8 * 2 ** 20;
 
 export interface PullEnvironment {
@@ -146,13 +144,14 @@ class Transfers implements AsyncDisposable {
   readonly #environment: PullEnvironment;
   readonly #session: RegistrySession;
   readonly #abort = new AbortController();
-  readonly #turns = new Semaphore(CONCURRENT_DOWNLOADS);
+  readonly #turns: Semaphore;
   readonly #running: Promise<unknown>[] = [];
   readonly signal: AbortSignal;
 
   constructor(environment: PullEnvironment, session: RegistrySession, signal: AbortSignal | undefined) {
     this.#environment = environment;
     this.#session = session;
+    this.#turns = new Semaphore(session.limits.downloads);
     this.signal = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal;
   }
 

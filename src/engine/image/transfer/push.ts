@@ -7,9 +7,6 @@ import { readGrowing, type ExportOptions, type Growing, type LayerBlob } from ".
 import { ProgressLine, shortId } from "../progress.ts";
 import type { TransferOptions } from "../types.ts";
 
-/** As dockerd's max-concurrent-uploads. */
-const CONCURRENT_UPLOADS = 5;
-
 /** One layer on its way out. */
 export interface LayerToPush {
   /** Names its line of progress. */
@@ -36,7 +33,7 @@ export async function pushLayers(
   layers: readonly LayerToPush[],
   options: TransferOptions,
 ): Promise<LayerBlob[]> {
-  const turns = new Semaphore(CONCURRENT_UPLOADS);
+  const turns = new Semaphore(environment.session.limits.uploads);
   const emit = options.onProgress ?? (() => {});
   const lines = layers.map((layer) => new ProgressLine(emit, environment.clock, shortId(layer.id)));
   for (const line of lines) line.step("Preparing");
