@@ -9,8 +9,9 @@ import {
 } from "../../client/index.ts";
 import type { k8s } from "../../api/index.ts";
 import type { Contents, Shape } from "./contents.ts";
-import { SNAPSHOT_GROUP, volumeSnapshotContents, volumeSnapshots } from "./snapshots/types.ts";
-import { LOCAL_PROVISIONER, PROVISIONED_BY } from "./storage-class.ts";
+import { ownPath } from "./own-volume.ts";
+import { isHandle, SNAPSHOT_GROUP, volumeSnapshotContents, volumeSnapshots } from "./snapshots/types.ts";
+import { LOCAL_PROVISIONER } from "./storage-class.ts";
 
 type Claim = Stored<k8s.PersistentVolumeClaim>;
 
@@ -19,6 +20,7 @@ export type DataSource = { readonly path: string } | "others";
 
 export interface DataSourceParts {
   readonly client: KubeClient;
+  readonly volumes: Contents;
   readonly snapshots: Contents;
 }
 
@@ -27,7 +29,7 @@ export interface DataSourceParts {
  * words of CSI's provisioner, when the source can't be used (yet).
  */
 export async function dataSourceOf(
-  { client, snapshots }: DataSourceParts,
+  parts: DataSourceParts,
   claim: Claim,
   wanted: Shape,
 ): Promise<DataSource | undefined> {
@@ -35,11 +37,12 @@ export async function dataSourceOf(
   if (!source) return undefined;
   const { name, kind } = source;
   const { namespace } = claim.metadata;
+  if (claim.spec?.dataSourceRef?.namespace && claim.spec.dataSourceRef.namespace !== namespace) return "others";
   try {
     if (kind === "PersistentVolumeClaim" && !source.apiGroup)
-      return { path: await cloned(client, { name, namespace }, wanted) };
+      return { path: await cloned(parts, { name, namespace }, wanted) };
     if (kind === "VolumeSnapshot" && source.apiGroup === SNAPSHOT_GROUP)
-      return { path: await restored(client, snapshots, { name, namespace }, wanted) };
+      return { path: await restored(parts, { name, namespace }, wanted) };
   } catch (error) {
     if (!hasCode(error, "failedPrecondition")) throw error;
     throw failedPrecondition(`error getting handle for DataSource Type ${kind} by Name ${name}: ${messageOf(error)}`, {
@@ -49,7 +52,7 @@ export async function dataSourceOf(
   return "others";
 }
 
-async function cloned(client: KubeClient, ref: ObjectRef, wanted: Shape): Promise<string> {
+async function cloned({ client, volumes }: DataSourceParts, ref: ObjectRef, wanted: Shape): Promise<string> {
   const from = await fromApi(
     client,
     resources.persistentVolumeClaims,
@@ -62,18 +65,18 @@ async function cloned(client: KubeClient, ref: ObjectRef, wanted: Shape): Promis
   if (from.status?.phase !== "Bound" || !volumeName)
     throw failedPrecondition(`the PVC ${ref.name} is not bound; it must be to be cloned`);
   const volume = await fromApi(client, resources.persistentVolumes, { name: volumeName }, `PV ${volumeName}`);
-  if (volume.metadata.annotations?.[PROVISIONED_BY] !== LOCAL_PROVISIONER || !volume.spec?.local)
-    throw failedPrecondition(`the source volume ${volumeName} is none of ${LOCAL_PROVISIONER}`);
-  checkMode(volume.spec.volumeMode, wanted);
-  const sizeBytes = parseQuantity(volume.spec.capacity?.["storage"] ?? "0");
+  const path = ownPath(volume, volumes);
+  if (path === undefined) throw failedPrecondition(`the source volume ${volumeName} is none of ${LOCAL_PROVISIONER}`);
+  checkMode(volume.spec?.volumeMode, wanted);
+  const sizeBytes = parseQuantity(volume.spec?.capacity?.["storage"] ?? "0");
   if (wanted.sizeBytes < sizeBytes)
     throw failedPrecondition(
       `error, new PVC request must be greater than or equal in size to the specified PVC data source, requested ${wanted.sizeBytes} but source is ${sizeBytes}`,
     );
-  return volume.spec.local.path;
+  return path;
 }
 
-async function restored(client: KubeClient, snapshots: Contents, ref: ObjectRef, wanted: Shape): Promise<string> {
+async function restored({ client, snapshots }: DataSourceParts, ref: ObjectRef, wanted: Shape): Promise<string> {
   const { name } = ref;
   const snapshot = await fromApi(client, volumeSnapshots, ref, `snapshot ${name}`);
   const { status, metadata } = snapshot;
@@ -97,7 +100,9 @@ async function restored(client: KubeClient, snapshots: Contents, ref: ObjectRef,
     throw failedPrecondition(
       `requested volume size ${wanted.sizeBytes} is less than the size ${sizeBytes} for the source snapshot ${name}`,
     );
-  return snapshots.path(content.status?.snapshotHandle ?? contentName);
+  const handle = content.status?.snapshotHandle ?? contentName;
+  if (!isHandle(handle)) throw failedPrecondition(`snapshot handle ${handle} is none of this driver's`);
+  return snapshots.path(handle);
 }
 
 function checkMode(mode: string | undefined, { block }: Shape): void {

@@ -4,6 +4,7 @@ import { keyOf, resources, type KubeClient, type Stored } from "../../client/ind
 import type { Controller, ControllerContext } from "../../controllers/index.ts";
 import type { Contents, Shape } from "./contents.ts";
 import { dataSourceOf } from "./data-source.ts";
+import { ownPath, VOLUME_PREFIX } from "./own-volume.ts";
 import { LOCAL_PROVISIONER, PROVISIONED_BY } from "./storage-class.ts";
 
 type Claim = Stored<k8s.PersistentVolumeClaim>;
@@ -24,7 +25,6 @@ const SELECTED_NODE = "volume.kubernetes.io/selected-node";
 const STORAGE_PROVISIONER = "volume.kubernetes.io/storage-provisioner";
 /** Where the volume's files are on the host, for people: on the volume and on its claim. */
 const HOST_PATH = "berth.dev/host-path";
-const VOLUME_PREFIX = "pvc-";
 /** What a claim is to be copied from says nothing when it is ready. */
 const RETRY_MS = 5_000;
 
@@ -124,7 +124,7 @@ async function fill(
     block: spec!.volumeMode === "Block",
     sizeBytes: parseQuantity(spec!.capacity!["storage"]!),
   };
-  const source = await dataSourceOf({ client, snapshots }, claim, shape);
+  const source = await dataSourceOf({ client, volumes: contents, snapshots }, claim, shape);
   if (source === "others") return false;
   if (source !== undefined) await contents.copy(metadata.name!, source.path, shape, signal);
   else await contents.make(metadata.name!, shape);
@@ -187,9 +187,7 @@ async function reclaim({ client, contents }: LocalVolumesOptions, volume: Volume
   const { metadata, spec, status } = volume;
   if (metadata.annotations?.[PROVISIONED_BY] !== LOCAL_PROVISIONER) return;
   if (status?.phase !== "Released" || spec?.persistentVolumeReclaimPolicy !== "Delete") return;
-  // The path in the object could have been changed by a user: only the provisioner's own naming is trusted.
-  if (metadata.name.startsWith(VOLUME_PREFIX) && spec.local?.path === contents.path(metadata.name))
-    await contents.remove(metadata.name);
+  if (ownPath(volume, contents) !== undefined) await contents.remove(metadata.name);
   try {
     await client.of(resources.persistentVolumes).delete(metadata, { signal });
   } catch (error) {

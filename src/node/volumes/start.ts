@@ -29,7 +29,7 @@ const FIRST_INSTALL_MS = 2_000;
 export async function installSnapshots(
   { clock, log }: InstanceContext,
   client: KubeClient,
-  contents: Contents,
+  { volumes, snapshots }: LocalContents,
   signal: AbortSignal,
 ): Promise<Controller | undefined> {
   try {
@@ -55,7 +55,7 @@ export async function installSnapshots(
       .catch((error: unknown) => {
         if (!hasCode(error, "alreadyExists")) throw error;
       });
-    return localSnapshotsController({ client, contents });
+    return localSnapshotsController({ client, volumes, contents: snapshots });
   } catch (error) {
     if (!signal.aborted) log.error("snapshots of volumes are not served", { error: messageOf(error) });
     return undefined;

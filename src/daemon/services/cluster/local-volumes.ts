@@ -27,7 +27,7 @@ export function localVolumesService(
         .catch((error: unknown) => {
           if (!hasCode(error, "alreadyExists")) throw error;
         });
-      const { volumes: contents, snapshots } = localContents(context.dataDir);
+      const contents = localContents(context.dataDir);
       // Directories of this machine are no directories of a node elsewhere.
       const isLocalNode = (name: string) => {
         const entry = roster.find(name);
@@ -42,10 +42,18 @@ export function localVolumesService(
       const { nodeName } = settings;
       const volumes = await startControllers({
         ...common,
-        controllers: [localVolumesController({ client, nodeName, isLocalNode, contents, snapshots })],
+        controllers: [
+          localVolumesController({
+            client,
+            nodeName,
+            isLocalNode,
+            contents: contents.volumes,
+            snapshots: contents.snapshots,
+          }),
+        ],
       });
       const stop = new AbortController();
-      const later = installSnapshots(common, client, snapshots, stop.signal).then(
+      const later = installSnapshots(common, client, contents, stop.signal).then(
         async (controller): Promise<Started<void> | undefined> =>
           controller && !stop.signal.aborted ? startControllers({ ...common, controllers: [controller] }) : undefined,
       );

@@ -128,7 +128,8 @@ export class DeviceManager implements PluginHandler {
     try {
       for await (const devices of plugin.devices(this.#stop.signal)) {
         if (!this.#inventory.update(resource, plugin, devices)) break;
-        await report();
+        // One that fails comes again by itself.
+        await report().catch(() => {});
       }
     } catch (error) {
       log.debug("a device plugin's stream ended", { resource, error: messageOf(error) });

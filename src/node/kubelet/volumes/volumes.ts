@@ -265,6 +265,7 @@ export class Volumes {
   async release(uid: string): Promise<void> {
     this.#mounted.delete(uid);
     const mounts = this.#mountFolder(uid);
+    if (!(await stat(mounts).catch(() => undefined))) return;
     // Pinned subpaths first: a driver can't unmount what they hold.
     for (const mount of await this.#options.host.mountsBelow(path.join(mounts, "subpaths")))
       await this.#options.host.unmount(mount);

@@ -3,9 +3,11 @@ import { keyOf, resources, type KubeClient, type ObjectRef, type Stored } from "
 import type { Controller, ControllerContext } from "../../../controllers/index.ts";
 import type { k8s } from "../../../api/index.ts";
 import type { Contents } from "../contents.ts";
-import { LOCAL_PROVISIONER, PROVISIONED_BY } from "../storage-class.ts";
+import { ownPath } from "../own-volume.ts";
+import { LOCAL_PROVISIONER } from "../storage-class.ts";
 import { DEFAULT_CLASS } from "./crds.ts";
 import {
+  isHandle,
   SNAPSHOT_GROUP,
   volumeSnapshotClasses,
   volumeSnapshotContents,
@@ -21,6 +23,8 @@ type Content = Stored<VolumeSnapshotContent>;
 export interface LocalSnapshotsOptions {
   /** Whose rights suffice for volumes and snapshots. */
   readonly client: KubeClient;
+  readonly volumes: Contents;
+  /** Taken from them. */
   readonly contents: Contents;
 }
 
@@ -98,7 +102,6 @@ class SnapshotSync {
     const snapshot = this.#context.informer(volumeSnapshots).get(`${namespace}/${name}`);
     if (snapshot?.metadata.uid === uid && !snapshot?.metadata.deletionTimestamp) return;
     const handle = status?.snapshotHandle ?? metadata.name;
-    // A handle comes from the API: only this provisioner's own naming is trusted.
     if (spec.deletionPolicy === "Delete" && isHandle(handle)) await this.#options.contents.remove(handle);
     await this.#release(volumeSnapshotContents, content, CONTENT_FINALIZER, signal);
   }
@@ -107,7 +110,7 @@ class SnapshotSync {
   async #create(snapshot: Snapshot, signal: AbortSignal): Promise<Content | undefined> {
     const snapshotClass = this.#classOf(snapshot);
     if (snapshotClass && snapshotClass.driver !== LOCAL_PROVISIONER) return undefined;
-    const volume = this.#volumeOf(snapshot);
+    const { volume, path } = this.#volumeOf(snapshot);
     if (!snapshotClass)
       throw failedPrecondition("Failed to set default snapshot class with error cannot find default snapshot class");
     await this.#protect(snapshot, signal);
@@ -121,7 +124,7 @@ class SnapshotSync {
     const sizeBytes = parseQuantity(volume.spec?.capacity?.["storage"] ?? "0");
     const shape = { block: volume.spec?.volumeMode === "Block", sizeBytes };
     try {
-      await this.#options.contents.copy(name, volume.spec!.local!.path, shape, signal);
+      await this.#options.contents.copy(name, path, shape, signal);
     } catch (error) {
       if (!hasCode(error, "failedPrecondition", "notFound")) throw error;
       throw failedPrecondition(
@@ -252,7 +255,7 @@ class SnapshotSync {
     return found;
   }
 
-  #volumeOf(snapshot: Snapshot): Stored<k8s.PersistentVolume> {
+  #volumeOf(snapshot: Snapshot): { volume: Stored<k8s.PersistentVolume>; path: string } {
     const { namespace } = snapshot.metadata;
     const name = snapshot.spec.source.persistentVolumeClaimName!;
     const failed = (why: string) => failedPrecondition(`Failed to create snapshot content with error ${why}`);
@@ -262,14 +265,13 @@ class SnapshotSync {
     const volume = this.#context.informer(resources.persistentVolumes).get(claim.spec?.volumeName ?? "");
     if (claim.status?.phase !== "Bound" || !volume)
       throw failed(`the PVC ${name} is not yet bound to a PV, will not attempt to take a snapshot`);
-    if (volume.metadata.annotations?.[PROVISIONED_BY] !== LOCAL_PROVISIONER || !volume.spec?.local)
-      throw failed(`snapshotting non-CSI volumes is not supported, snapshot:${keyOf(snapshot)}`);
-    return volume;
+    const path = ownPath(volume, this.#options.volumes);
+    if (path === undefined) throw failed(`snapshotting non-CSI volumes is not supported, snapshot:${keyOf(snapshot)}`);
+    return { volume, path };
   }
 }
 
 const contentName = (snapshot: Snapshot): string => `snapcontent-${snapshot.metadata.uid}`;
-const isHandle = (name: string): boolean => /^snapcontent-[0-9a-f-]+$/.test(name);
 const ref = ({ metadata: { name, namespace } }: Snapshot): ObjectRef => ({ name, namespace });
 
 function contentFor(

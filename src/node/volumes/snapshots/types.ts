@@ -51,6 +51,9 @@ export interface VolumeSnapshotContent extends Meta {
   };
 }
 
+/** How snapshots of local volumes are called on disk. Handles come from the API: only this provisioner's own naming is trusted. */
+export const isHandle = (name: string): boolean => /^snapcontent-[0-9a-f-]+$/.test(name);
+
 const VERSION = `${SNAPSHOT_GROUP}/v1`;
 export const volumeSnapshotClasses = defineResource<VolumeSnapshotClass>(
   VERSION,
