@@ -39,13 +39,13 @@ export class ReferencedObjects<T extends { metadata?: { name?: string; namespace
 
   onChange(handler: InformerHandler<T>): void {
     this.#handlers.push(handler);
-    for (const { informer } of this.#followed.values()) informer.onChange(handler);
+    for (const { informer } of this.#followed.values()) tellOf(informer, handler);
   }
 
   #follow(key: string): Followed<T> {
     const [namespace = "", name = ""] = key.split("/");
     const informer = new Informer(this.#context, this.#resource, { namespace, fieldSelector: `metadata.name=${name}` });
-    for (const handler of this.#handlers) informer.onChange(handler);
+    for (const handler of this.#handlers) tellOf(informer, handler);
     const followed = { informer, stop: new AbortController() };
     this.#followed.set(key, followed);
     void informer.run(followed.stop.signal);
@@ -60,4 +60,9 @@ export class ReferencedObjects<T extends { metadata?: { name?: string; namespace
       this.#followed.delete(key);
     }
   }
+}
+
+/** Its first appearance is a change too: whoever asked before has read it by itself, maybe an older one. */
+function tellOf<T extends object>(informer: Informer<T>, handler: InformerHandler<T>): void {
+  informer.onChange({ ...handler, added: (object) => handler.updated?.(object, object) });
 }

@@ -31,3 +31,11 @@ test("nodes have the lowest free number, and are there again at the next start",
     (error) => hasCode(error, "resourceExhausted"),
   );
 });
+
+test("what a node elsewhere is made of is there again at the next start", () => {
+  const own = path.join(folder, "elsewhere");
+  const size = { cpus: 2, memoryBytes: 2 ** 31 };
+  const entry = new Roster(own, "berth").add({ kind: "machine", size });
+  assert.deepEqual(new Roster(own, "berth").find("berth-2"), entry);
+  assert.deepEqual(entry.elsewhere, { kind: "machine", size });
+});
