@@ -161,7 +161,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       issuerDiscovery(tokens),
       metricsPages(metrics),
       flowControlDumps(flowControl),
-      aggregation.unavailable,
+      aggregation.unlisted,
       ...(options.fallbacks ?? []),
     ],
     metrics,

@@ -50,6 +50,8 @@ interface AggregationOptions {
 export class Aggregation {
   readonly #options: AggregationOptions;
   readonly #known = new Map<string, Stored<Service>>();
+  /** Servers that answer, by `group/version`. */
+  readonly #answering = new Map<string, Upstream>();
   #pair: KeyPair | undefined;
   #polling = false;
 
@@ -63,9 +65,14 @@ export class Aggregation {
     services.onChange({ added: seen, updated: seen, deleted: (service) => this.#withdraw(service) });
   }
 
-  /** For groups that are promised and not there: 503, rather than 404 as if nobody had ever heard of them. */
-  readonly unavailable: Fallback = ({ info }) => {
+  /**
+   * For what a server of others has not listed: it may answer all the same, as adapters of metrics do. For groups that are promised and not
+   * there 503, rather than 404 as if nobody had ever heard of them.
+   */
+  readonly unlisted: Fallback = ({ info, request, user }) => {
     const { group, version } = info;
+    const upstream = this.#answering.get(`${group}/${version}`);
+    if (upstream !== undefined && info.isResource) return forward(upstream, request, user);
     const promised = this.#known.values().some(({ spec }) => spec?.group === group && spec.version === version);
     if (!promised || !info.isResource) return undefined;
     throw statusError("unavailable", { message: "service unavailable" });
@@ -95,7 +102,12 @@ export class Aggregation {
   #withdraw({ metadata: { name } }: Stored<Service>): void {
     const { spec } = this.#known.get(name) ?? {};
     this.#known.delete(name);
-    if (spec) this.#options.server().kinds.setEndpointsOf(spec.group ?? "", spec.version ?? "", []);
+    if (spec) this.#stop(spec.group ?? "", spec.version ?? "");
+  }
+
+  #stop(group: string, version: string): void {
+    this.#answering.delete(`${group}/${version}`);
+    this.#options.server().kinds.setEndpointsOf(group, version, []);
   }
 
   async #poll(): Promise<void> {
@@ -120,6 +132,7 @@ export class Aggregation {
       if (!this.#known.has(service.metadata.name)) return;
       const endpoints = found.map((one) => endpointOf(group, version, one, upstream));
       server().kinds.setEndpointsOf(group, version, endpoints, documents);
+      this.#answering.set(`${group}/${version}`, upstream);
       await this.#report(service, "True", "Passed", "all checks passed");
     } catch (error) {
       await this.#unavailable(service, { reason: "FailedDiscoveryCheck", message: messageOf(error) }).catch(
@@ -131,7 +144,7 @@ export class Aggregation {
 
   #unavailable(service: Stored<Service>, { reason, message }: Unavailable): Promise<void> {
     const { group = "", version = "" } = service.spec ?? {};
-    this.#options.server().kinds.setEndpointsOf(group, version, []);
+    this.#stop(group, version);
     return this.#report(service, "False", reason, message);
   }
 
