@@ -19,7 +19,8 @@ export function conversionFor(
     async (objects: readonly KubeObject[]): Promise<readonly KubeObject[]> => {
       const apiVersion = `${group}/${target}`;
       const config = conversion?.strategy === "Webhook" ? conversion.webhook?.clientConfig : undefined;
-      if (config === undefined) return objects.map((object) => ({ ...object, apiVersion }));
+      if (config === undefined)
+        return objects.map((object) => (object.apiVersion === apiVersion ? object : { ...object, apiVersion }));
       return convertByWebhook(config, objects, apiVersion, call, newUid());
     };
   return { toStorage: to(stored), fromStorage: to(version) };

@@ -161,6 +161,29 @@ test("versions convert by name alone, or by a webhook that may not touch the res
   assert.equal(converted!.metadata.name, "x");
 });
 
+test("what was stored before another version was is converted too, in that version as well", async () => {
+  const versions = ["v1", "v2"].map((name) => ({ name, served: true, storage: name === "v2", schema: {} }));
+  const kindsWhen = (storedVersions: string[]) => {
+    const { metadata, spec } = definition({ versions });
+    const status = { acceptedNames: spec.names, storedVersions };
+    const moved = { metadata, spec, status };
+    return kindsOf(moved, (version) =>
+      conversionFor(
+        moved,
+        version,
+        () => Promise.reject(new Error("asked")),
+        () => "u",
+      ),
+    );
+  };
+  const stored = { apiVersion: "example.com/v1", kind: "CronTab", metadata: { name: "a" } };
+  const [, before] = kindsWhen(["v1", "v2"]);
+  const [shown] = await before!.conversion!.fromStorage([stored]);
+  assert.equal(shown!.apiVersion, "example.com/v2");
+  const [, after] = kindsWhen(["v2"]);
+  assert.equal(after!.conversion, undefined);
+});
+
 test("paths of columns: fields, indexes, filters, escaped dots", () => {
   const object = {
     metadata: { labels: { "a.b/c": "d" } },

@@ -77,8 +77,16 @@ class Keeper {
     );
   }
 
-  withdraw({ spec }: Definition): void {
-    for (const { name } of spec.versions) this.#options.server.kinds.remove(spec.group, name, spec.names.plural);
+  withdraw(definition: Definition): void {
+    this.#withdrawBut(new Set(), definition);
+  }
+
+  /** Versions that the definition has lost are in it no more: what is served is asked. */
+  #withdrawBut(served: ReadonlySet<string>, { spec }: Definition): void {
+    const { kinds } = this.#options.server;
+    for (const { group, version, plural, custom } of kinds.all())
+      if (custom && group === spec.group && plural === spec.names.plural && !served.has(version))
+        kinds.remove(group, version, plural);
   }
 
   async #reconcile(definition: Stored<Definition>): Promise<void> {
@@ -102,9 +110,7 @@ class Keeper {
     const { server, random, state } = this.#options;
     const call: Caller = (config, review) => callWebhook(state, config, review, conversionTimeoutMs);
     const kinds = kindsOf(definition, (version) => conversionFor(definition, version, call, () => randomUuid(random)));
-    const served = new Set(kinds.map(({ version }) => version));
-    for (const { name } of definition.spec.versions)
-      if (!served.has(name)) server.kinds.remove(definition.spec.group, name, definition.spec.names.plural);
+    this.#withdrawBut(new Set(kinds.map(({ version }) => version)), definition);
     server.kinds.add(kinds);
   }
 

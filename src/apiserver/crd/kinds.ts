@@ -20,6 +20,8 @@ export function kindsOf(definition: Definition, conversionTo: (version: string) 
   const { spec, status } = definition;
   const storageVersion = spec.versions.find(({ storage }) => storage)!.name;
   const names = status?.acceptedNames ?? spec.names;
+  /** Objects that were stored before another version became the stored one are still as they were. */
+  const isStoredAs = (name: string) => [storageVersion, ...(status?.storedVersions ?? [])].every((one) => one === name);
   return spec.versions
     .filter(({ served }) => served)
     .map((version) => ({
@@ -42,7 +44,7 @@ export function kindsOf(definition: Definition, conversionTo: (version: string) 
         deprecation: deprecationOf(definition, version),
       },
       storageVersion,
-      conversion: defaulting(version, version.name === storageVersion ? undefined : conversionTo(version.name)),
+      conversion: defaulting(version, isStoredAs(version.name) ? undefined : conversionTo(version.name)),
       custom: true,
     }));
 }

@@ -35,7 +35,7 @@ export async function createObject(core: Core, op: Operation, object: KubeObject
     oldObject: undefined,
     name: object.metadata.name ?? "",
   });
-  await mutate(core, admission);
+  await mutate(core, admission, kind);
   const final = admission.object!;
   const { generateName } = final.metadata;
   const generated = !final.metadata.name && Boolean(generateName);

@@ -1,10 +1,11 @@
-import type { Clock, Logger, Random } from "../../base/index.ts";
+import { internal, type Clock, type Logger, type Random } from "../../base/index.ts";
 import type { KubeObject } from "../../api/index.ts";
 import type { Store } from "../../storage/index.ts";
 import type { Feed } from "../watch/feed.ts";
 import type { Entry } from "../watch/entry.ts";
 import type { FieldError, Kind, StrategyContext } from "./kind.ts";
 import type { Admission, AdmissionOperation, AdmissionRequest, Call } from "./pipeline.ts";
+import { normalize } from "./normalize.ts";
 import type { RequestMetrics } from "./request-metrics.ts";
 import type { Registry } from "./registry.ts";
 import { apiVersionOf } from "./registry.ts";
@@ -185,8 +186,18 @@ export function admissionRequest(op: Operation, input: AdmissionInput): Admissio
   };
 }
 
-export async function mutate(core: Core, request: AdmissionRequest): Promise<void> {
-  for (const plugin of core.admission) if (plugin.mutate) await plugin.mutate(request);
+/** What a plugin puts in the object's place (a webhook its patch) is decoded and filled as a body is, where its kind is known. */
+export async function mutate(core: Core, request: AdmissionRequest, kind?: Kind): Promise<void> {
+  for (const plugin of core.admission) {
+    if (!plugin.mutate) continue;
+    const { object: before } = request;
+    await plugin.mutate(request);
+    const { object } = request;
+    if (!kind || !object || object === before) continue;
+    const { problem } = normalize(object, kind.schema, kind.custom === true);
+    if (problem !== undefined) throw internal(`admission made no ${kind.kind} of it: ${problem}`);
+    kind.strategy.fillDefaults?.(object);
+  }
 }
 
 export async function validateAdmission(core: Core, request: AdmissionRequest): Promise<void> {

@@ -118,7 +118,7 @@ async function prepare(
   }
   kind.strategy.fillDefaults?.(made);
   const admission = admissionRequest(op, { operation: "UPDATE", object: made, oldObject: old });
-  await mutate(core, admission);
+  await mutate(core, admission, kind);
   const next = admission.object!;
   stampVersion(next, kind);
   keepSystemFields(next.metadata, old.metadata);

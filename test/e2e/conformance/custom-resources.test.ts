@@ -256,3 +256,77 @@ test("selection of custom resources by the fields that their definition names", 
     watch.close();
   }
 });
+
+/** The type of a custom kind in OpenAPI's version 2, or undefined where it is not published. */
+async function published(version: string, plural: string, group = "conformance.example.com") {
+  const { definitions } = await api.ok("GET", "/openapi/v2");
+  return definitions[`${group.split(".").toReversed().join(".")}.${version}.${plural.toUpperCase()}`];
+}
+
+test("OpenAPI has what is defined: with a schema, without one, open at the root and further in", async () => {
+  const preserve = { "x-kubernetes-preserve-unknown-fields": true };
+  const bars = {
+    type: "array",
+    items: { type: "object", required: ["name"], properties: { name: { type: "string" } } },
+  };
+  const schema = {
+    type: "object",
+    description: "Foo CRD for Testing",
+    properties: { spec: { type: "object", description: "Specification of Foo", properties: { bars } } },
+  };
+  await define("published", schema);
+  const shown = await eventually("a type with its schema", () => published("v1", "published"));
+  assert.equal(shown.description, "Foo CRD for Testing");
+  assert.deepEqual(shown.properties.spec, schema.properties.spec);
+  assert.match(shown.properties.metadata.$ref, /ObjectMeta$/);
+  assert.deepEqual(shown["x-kubernetes-group-version-kind"], [
+    { group: "conformance.example.com", version: "v1", kind: "PUBLISHED" },
+  ]);
+  await define("empties", ANYTHING);
+  const open = await eventually("a type that knows nothing", () => published("v1", "empties"));
+  assert.deepEqual([open.type, open.properties?.spec], ["object", undefined]);
+  await define("embeddeds", { type: "object", properties: { spec: { type: "object", ...preserve, properties: {} } } });
+  const { properties } = await eventually("a type that is open further in", () => published("v1", "embeddeds"));
+  assert.equal(properties.spec["x-kubernetes-preserve-unknown-fields"], true);
+});
+
+test("OpenAPI follows definitions: several groups, several versions, renamed and withdrawn ones", async () => {
+  const schema = { openAPIV3Schema: { type: "object", properties: { size: { type: "integer" } } } };
+  const version = (name: string, storage: boolean, served = true) => ({ name, served, storage, schema });
+  const versions = [version("v2", true), version("v3", false)];
+  const { crd } = await define("movings", schema.openAPIV3Schema, { versions: [version("v1", true)] });
+  await define("stayings", schema.openAPIV3Schema);
+  await eventually(
+    "two kinds of one version",
+    async () => (await published("v1", "movings")) && (await published("v1", "stayings")),
+  );
+  const other = { group: "other.example.com", scope: "Cluster", names: { plural: "movings", kind: "MOVINGS" } };
+  await api.ok("POST", CRDS, {
+    body: { metadata: { name: "movings.other.example.com" }, spec: { ...other, versions } },
+  });
+  await eventually(
+    "another group with two versions",
+    async () => (await published("v2", "movings", other.group)) && (await published("v3", "movings", other.group)),
+  );
+  // Renamed: v1 goes, v4 comes.
+  const kept = version("v1", true);
+  await api.patch(crd, { spec: { versions: [kept, version("v4", false)] } });
+  await eventually("a new version", () => published("v4", "movings"));
+  await api.patch(crd, { spec: { versions: [kept, version("v5", false)] } });
+  await eventually(
+    "the renamed one",
+    async () => (await published("v5", "movings")) && !(await published("v4", "movings")),
+  );
+  assert.ok(await published("v1", "movings"));
+  // Withdrawn, and back again.
+  await api.patch(crd, { spec: { versions: [kept, version("v5", false, false)] } });
+  await eventually("no withdrawn version", async () => !(await published("v5", "movings")));
+  assert.ok(await published("v1", "stayings"));
+  await api.patch(crd, { spec: { versions: [kept, version("v5", false)] } });
+  await eventually("it again", () => published("v5", "movings"));
+  await api.ok("DELETE", crd);
+  await eventually(
+    "nothing of it",
+    async () => !(await published("v1", "movings")) && !(await published("v5", "movings")),
+  );
+});

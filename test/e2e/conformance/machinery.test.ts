@@ -1,13 +1,16 @@
 /** What upstream's conformance suite asks of the API machinery: chunks, tables, discovery, watches. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { openMemoryStore, type Store } from "../../../src/storage/index.ts";
 import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
 import { Api } from "./client.ts";
 
 let berth: TestCluster;
+let store: Store;
 let api: Api;
 before(async () => {
-  berth = await startTestCluster();
+  store = await openMemoryStore();
+  berth = await startTestCluster({ store });
   api = new Api(berth.kubeconfig);
 });
 after(async () => {
@@ -51,6 +54,31 @@ test("chunks: every page within its limit, of one revision, with what remains", 
     assert.equal(found, total);
   }
   assert.equal((await api.ok("GET", `${at}?limit=${total + 1}`)).items.length, total);
+});
+
+test("a token that is too old is refused with one for a rest of another revision", async () => {
+  const at = `${await namespace("compacted")}/podtemplates`;
+  const template = { spec: { containers: [container] } };
+  for (const name of ["a", "b", "c", "d", "e"]) await api.ok("POST", at, { body: { metadata: { name }, template } });
+  const first = await api.ok("GET", `${at}?limit=2`);
+  await api.ok("POST", at, { body: { metadata: { name: "cc" }, template } });
+  // What happens after five minutes.
+  await store.compact(await store.revision());
+  const { status, body } = await api.call("GET", `${at}?limit=2&continue=${encoded(first.metadata.continue)}`);
+  assert.deepEqual([status, body.reason], [410, "Expired"]);
+  const names: string[] = [];
+  let token: string = body.metadata.continue;
+  let revision: string | undefined;
+  while (token) {
+    const page = await api.ok("GET", `${at}?limit=2&continue=${encoded(token)}`);
+    names.push(...page.items.map((item: { metadata: { name: string } }) => item.metadata.name));
+    // From the second page on it is one revision again, which is newer than the first list's.
+    revision ??= page.metadata.resourceVersion;
+    assert.equal(page.metadata.resourceVersion, revision);
+    token = page.metadata.continue;
+  }
+  assert.deepEqual(names, ["c", "cc", "d", "e"]);
+  assert.ok(Number(revision) > Number(first.metadata.resourceVersion));
 });
 
 test("a Table of what has none is refused with 406", async () => {
