@@ -94,7 +94,7 @@ export async function openOnFreePort<T>(
   } catch (error) {
     const code = ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code;
     if (port === 0 || code !== "EADDRINUSE") throw error;
-    log.info("the API server's port was taken in this moment; another one is used", { port });
+    log.info("a port was taken in this moment; another one is used", { port });
     return open(0);
   }
 }
@@ -102,7 +102,7 @@ export async function openOnFreePort<T>(
 /** Asked before the cluster is opened, so that a port in use does not cost opening it twice. */
 async function freePort(preferred: number, log: Logger): Promise<number> {
   if (await isFree(preferred)) return preferred;
-  log.info("the API server's port is taken by somebody else; another one is used", { port: preferred });
+  log.info("a port is taken by somebody else; another one is used", { port: preferred });
   return 0;
 }
 

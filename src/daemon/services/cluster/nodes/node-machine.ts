@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { unavailable, type InstanceContext } from "../../../../base/index.ts";
 import type { Machine } from "../../../../vm/index.ts";
@@ -61,7 +61,6 @@ export class NodeMachine {
 
   async #create({ machines }: VmRooms, share: string): Promise<Machine> {
     const { name, size } = this.#options;
-    await chmod(this.#folder, 0o700);
     return machines.create({
       name,
       source: IMAGE,
@@ -100,9 +99,9 @@ export class NodeMachine {
   }
 
   async remove(): Promise<void> {
-    const { machines } = await this.#options.vms.open();
-    const machine = machines.all().find(({ record }) => record.name === this.#options.name);
-    if (machine) await machines.remove(machine, true);
+    const rooms = await this.#options.vms.open();
+    const machine = this.#find(rooms);
+    if (machine) await rooms.machines.remove(machine, true);
     await rm(this.#folder, { recursive: true, force: true });
   }
 }

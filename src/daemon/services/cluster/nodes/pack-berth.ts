@@ -17,7 +17,7 @@ export async function packBerth(folder: string): Promise<void> {
   const archive = path.join(folder, "berth.tar");
   // Headers of Node are half of its package.
   const left = ["--exclude=*.test.ts", "--exclude=node_modules/*/include"];
-  const node = ["--transform", `s|^${path.relative("/", process.execPath)}$|node|`, process.execPath];
+  const node = ["-C", path.dirname(process.execPath), path.basename(process.execPath)];
   const argv = ["/bin/tar", "-C", ROOT, "-cf", `${archive}.new`, ...left, ...paths, ...node];
   const { code, stderr } = await run(argv, { timeoutMs: PACK_MS });
   if (code !== 0) throw failedPrecondition(`berth cannot be packed for its node: ${stderr.trim()}`);
