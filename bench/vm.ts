@@ -76,14 +76,18 @@ async function bareBoots(folder: string): Promise<{ readonly best: string[]; rea
   };
 }
 
-/** A first machine is booted; what is saved after it is there when nothing is being made any more. */
-async function waitForTemplate(berth: Contender): Promise<void> {
-  client(berth, "run", "--rm", "--runtime", "vm", "busybox", "true");
-  const found = (pattern: string) => fs.globSync(path.join(CACHE, "templates/*", pattern)).length;
+/** A first machine is booted; what is saved after it is there when nothing is being made any more. Answers with what there is for machines with so many cards. */
+async function waitForTemplate(berth: Contender, networks: readonly string[] = []): Promise<string[]> {
+  client(berth, "run", "--rm", "--runtime", "vm", ...onNetworks(networks), "busybox", "true");
+  const found = (pattern: string) => fs.globSync(path.join(CACHE, "templates/*", pattern));
+  const saved = () => found(`[0-9]*-${networks.length || 1}/state`);
   const deadline = performance.now() + TEMPLATE_MS;
   do await sleep(1000);
-  while ((found("[0-9]*/state") === 0 || found(".new-*") > 0) && performance.now() < deadline);
+  while ((saved().length === 0 || found(".new-*").length > 0) && performance.now() < deadline);
+  return saved().map((state) => path.dirname(state));
 }
+
+const onNetworks = (names: readonly string[]): string[] => names.flatMap((name) => ["--network", name]);
 
 /** What each of some running microVMs takes: berth's own share, and what it runs. */
 async function memory(berth: Contender): Promise<Row[]> {
@@ -147,30 +151,18 @@ try {
     contenders,
     rounds,
   );
-  client(own, "network", "create", "one");
-  client(own, "network", "create", "two");
+  const networks = ["one", "two"];
+  for (const name of networks) client(own, "network", "create", name);
+  // Made once in a daemon's life: without it each machine is booted.
+  for (const folder of await waitForTemplate(own, networks)) fs.rmSync(folder, { recursive: true });
   const bare = await bareBoots(folder);
-  const cold = [
-    "docker",
-    "run",
-    "--rm",
-    "--runtime",
-    "vm",
-    "--network",
-    "one",
-    "--network",
-    "two",
-    "busybox",
-    "echo",
-    READY,
-  ];
+  const cold = ["docker", "run", "--rm", "--runtime", "vm", ...onNetworks(networks), "busybox", "echo", READY];
   const values: Record<"berth" | "hand" | "yardstick", number[]> = { berth: [], hand: [], yardstick: [] };
   for (let round = 0; round < Math.min(rounds, 5); round++) {
     values.berth.push(await untilSays(cold, READY, berth.env));
     values.hand.push(await untilSays(bare.best, READY, process.env, true));
     values.yardstick.push(await untilSays(bare.yardstick, READY, process.env, true));
   }
-  // Two networks: a machine with one is not booted but restored.
   rows.push(
     rowOf(
       "cold: first output, two networks",

@@ -105,7 +105,7 @@ async function prepareGuest(host: MicroHost, { clock, log }: InstanceContext): P
   const guest: MicroGuest = {
     ...files,
     accelerator,
-    templates: new Templates(folder, { clock, log }, (size, target) => saveTemplate(host, guest, size, target)),
+    templates: new Templates(folder, { clock, log }, (shape, target) => saveTemplate(host, guest, shape, target)),
   };
   return guest;
 }

@@ -9,24 +9,23 @@ import { QmpClient } from "../qmp/index.ts";
 import type { GuestAgent } from "./agent.ts";
 import { placeMemory, stopAndSave, takeState, withShortPath } from "./memory.ts";
 import type { GuestNetwork } from "../network/index.ts";
-import { CONTROL_MAC, CONTROL_TAP, takeOver, tapOf, TEMPLATE_MAC } from "./network.ts";
+import { CONTROL_MAC, CONTROL_TAP, takeOver, tapOf, templateMac } from "./network.ts";
 import { hostSpec, USR_MOUNT, VM_UID } from "./root.ts";
 import type { MicroHost } from "./sandbox.ts";
 import { EMPTY_MEMORY_SCRIPT, identityTasks } from "./setup.ts";
 import type { MachineSize } from "./spec.ts";
-import type { Template } from "./template.ts";
+import type { MachineShape, Template } from "./template.ts";
 
 export const MACHINE = "machine";
 export const SHARE = "share";
 /** A guest under emulation on a busy host takes its time. */
-const BOOT_MS = 30_000;
+const BOOT_MS = 60_000;
 const SHARE_MS = 10_000;
 const POLL_MS = 5;
 const CONSOLE_LINES = 20;
 const LAST_WORDS = 3;
 const CONSOLE_MAX_BYTES = 1024 * 1024;
 const SEED_BYTES = 64;
-const TEMPLATE_CARDS = 1;
 
 export interface MachineParts {
   readonly host: MicroHost;
@@ -94,7 +93,7 @@ export class Machine {
     takeOver(this.#parts.netnsPath, network);
     await placeMemory(template, this.#memoryFolder);
     const machine = await this.#startMachine(guest, {
-      ...this.#savedSpec(guest, template.size),
+      ...this.#savedSpec(guest, template.shape),
       incoming: true,
     });
     await using monitor = await this.#connect(machine);
@@ -121,7 +120,7 @@ export class Machine {
       id: "share",
     });
     await monitor.execute("cont");
-    await this.#identify(request, network, TEMPLATE_CARDS, signal);
+    await this.#identify(request, network, template.shape.cards, signal);
     return machine;
   }
 
@@ -132,11 +131,11 @@ export class Machine {
   }
 
   /** Boots a guest that belongs to nobody yet and saves it into a folder. */
-  async save(guest: GuestFilesOfHost, size: MachineSize, target: string): Promise<void> {
+  async save(guest: GuestFilesOfHost, shape: MachineShape, target: string): Promise<void> {
     await this.#makeRun();
-    takeOver(this.#parts.netnsPath, { links: [], routes: [] });
-    await placeMemory({ size }, this.#memoryFolder);
-    const machine = await this.#startMachine(guest, this.#savedSpec(guest, size));
+    takeOver(this.#parts.netnsPath, { links: [], routes: [] }, shape.cards);
+    await placeMemory({ shape }, this.#memoryFolder);
+    const machine = await this.#startMachine(guest, this.#savedSpec(guest, shape));
     await this.#answer(machine);
     await this.#parts.agent.run(EMPTY_MEMORY_SCRIPT);
     await using monitor = await this.#connect(machine);
@@ -157,14 +156,18 @@ export class Machine {
   }
 
   /** What a machine is made of that is saved, and so of whatever goes on from it: no file server, which cannot be saved, but a slot for it. */
-  #savedSpec(guest: GuestFilesOfHost, size: MachineSize): MachineSpec {
+  #savedSpec(guest: GuestFilesOfHost, shape: MachineShape): MachineSpec {
     return {
-      ...this.#spec(guest, size),
+      ...this.#spec(guest, shape),
       memoryFile: "/machine/memory/memory",
       slots: 1,
       networks: [
         { kind: "tap", name: CONTROL_TAP, macAddress: CONTROL_MAC },
-        { kind: "tap", name: tapOf(0), macAddress: TEMPLATE_MAC },
+        ...Array.from({ length: shape.cards }, (_none, number) => ({
+          kind: "tap" as const,
+          name: tapOf(number),
+          macAddress: templateMac(number),
+        })),
       ],
     };
   }

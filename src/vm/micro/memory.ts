@@ -17,10 +17,10 @@ const SAVE_MS = 30_000;
 
 /** Puts a saved machine's memory (or none) where QEMU finds it. Holes stay holes. */
 export async function placeMemory(
-  { folder, size }: { readonly folder?: string; readonly size: MachineSize },
+  { folder, shape }: { readonly folder?: string; readonly shape: MachineSize },
   target: string,
 ): Promise<void> {
-  const sizeBytes = Math.ceil(size.memoryBytes / MiB) * MiB;
+  const sizeBytes = Math.ceil(shape.memoryBytes / MiB) * MiB;
   await mkdir(target, { recursive: true, mode: 0o700 });
   mountTmpfs(target, { sizeBytes: sizeBytes + MiB, mode: 0o700 });
   const file = path.join(target, FILE);

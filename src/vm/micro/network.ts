@@ -11,7 +11,7 @@ export const CONTROL_MAC = "02:be:77:00:00:02";
 /** Machines know the other end of their control link by this (init.pl). */
 const CONTROL_HOST_MAC = "02:be:77:00:00:01";
 /** Of a saved machine's card; whoever goes on from it gives it another. */
-export const TEMPLATE_MAC = "02:be:77:00:00:10";
+export const templateMac = (number: number): string => `02:be:77:00:01:${number.toString(16).padStart(2, "0")}`;
 const RESOLVER_MAC = "02:be:77:00:00:53";
 const EMBEDDED_DNS = "127.0.0.11";
 /** The guest's first card; loopback and control link come before it. */
@@ -22,9 +22,9 @@ export const tapOf = (index: number): string => `tap${index}`;
 
 /**
  * Hands the sandbox' links over to the guest: behind each a bridge with a tap, addresses and hardware address left to the guest. What listens on the
- * sandbox' loopback for names is reached by an address of its own.
+ * sandbox' loopback for names is reached by an address of its own. A machine with more `cards` has taps that lead nowhere.
  */
-export function takeOver(netnsPath: string, network: GuestNetwork): void {
+export function takeOver(netnsPath: string, network: GuestNetwork, cards = 1): void {
   within(netnsPath, (netlink) => {
     createTap(CONTROL_TAP, VM_UID);
     const control = indexOf(netlink, CONTROL_TAP);
@@ -32,7 +32,7 @@ export function takeOver(netnsPath: string, network: GuestNetwork): void {
     netlink.changeLink(control, { macAddress: CONTROL_HOST_MAC, up: true });
     netlink.replaceNeighbour({ link: control, address: GUEST_ADDRESS, macAddress: CONTROL_MAC });
     netlink.changeLink(indexOf(netlink, "lo"), { up: true });
-    if (network.links.length === 0) createTap(tapOf(0), VM_UID);
+    for (let number = network.links.length; number < cards; number++) createTap(tapOf(number), VM_UID);
     const bridges = network.links.map((link, number) =>
       leadToTap(netlink, link, number, { bridgeMac: RESOLVER_MAC, tap: { name: tapOf(number), uid: VM_UID } }),
     );

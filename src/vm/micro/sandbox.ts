@@ -222,17 +222,17 @@ export class MicroSandbox implements Sandbox {
     const netnsPath = this.request.netnsPath!;
     const guest = await this.#host.guest();
     const network = readNetwork(netnsPath);
-    const size = machineSize(resources);
-    // A saved machine has one card.
-    const template = network.links.length <= 1 ? await guest.templates.find(size) : undefined;
+    // Without a network it has a card all the same, of which its containers see nothing.
+    const shape = { ...machineSize(resources), cards: Math.max(1, network.links.length) };
+    const template = await guest.templates.find(shape);
     const running = template
       ? await this.#machine.restore(guest, template, network, this.request, signal).catch(async (error: unknown) => {
           // The next one is booted.
           if (!signal?.aborted) await guest.templates.forget(template);
           throw error;
         })
-      : await this.#machine.boot(guest, size, network, this.request, signal);
-    if (!template) void guest.templates.learn(size);
+      : await this.#machine.boot(guest, shape, network, this.request, signal);
+    if (!template) void guest.templates.learn(shape);
     this.#watch(running);
     await writeFacts(this.#factsFile, { request: this.request, network, ready: true } satisfies MachineFacts);
   }

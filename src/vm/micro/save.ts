@@ -9,11 +9,11 @@ import { GuestAgent } from "./agent.ts";
 import { Machine } from "./machine.ts";
 import { machineFolder, type MicroGuest, type MicroHost } from "./sandbox.ts";
 import { EMPTY_MEMORY_SCRIPT } from "./setup.ts";
-import type { MachineSize } from "./spec.ts";
+import type { MachineShape } from "./template.ts";
 import { removeFolder } from "./view.ts";
 
 /** Boots a machine that belongs to nobody, in a network of its own, and saves it. Nothing of it is left. */
-export async function saveTemplate(host: MicroHost, guest: MicroGuest, size: MachineSize, target: string) {
+export async function saveTemplate(host: MicroHost, guest: MicroGuest, shape: MachineShape, target: string) {
   const id = `template-${randomUUID().slice(0, 8)}`;
   const folder = machineFolder(host, id);
   const netns = new LinuxNetns();
@@ -22,7 +22,7 @@ export async function saveTemplate(host: MicroHost, guest: MicroGuest, size: Mac
   try {
     netns.create(netnsPath);
     const agent = new GuestAgent(netnsPath);
-    await new Machine({ host, inner, folder, netnsPath, agent }).save(guest, size, target);
+    await new Machine({ host, inner, folder, netnsPath, agent }).save(guest, shape, target);
   } finally {
     const bundles = inner.containers().map((container) => host.core.layout.bundle(container.id));
     await inner.destroy();

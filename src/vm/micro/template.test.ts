@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const sizeOf = (mebibytes: number) => ({ memoryBytes: mebibytes * MiB, cpus: 1 });
+const sizeOf = (mebibytes: number, cards = 1) => ({ memoryBytes: mebibytes * MiB, cpus: 1, cards });
 const make = (save: SaveMachine) => new Templates(folder, { clock: systemClock, log: silentLogger }, save);
 const saves: SaveMachine = (_size, target) => writeFile(path.join(target, "state"), "");
 
@@ -26,7 +26,8 @@ test("a saved machine is found by its size, and made once however many ask", asy
   await Promise.all([templates.learn(sizeOf(100)), templates.learn(sizeOf(100))]);
   await templates.learn(sizeOf(100));
   assert.equal(made, 1);
-  assert.deepEqual((await templates.find(sizeOf(100)))?.size, sizeOf(100));
+  assert.deepEqual((await templates.find(sizeOf(100)))?.shape, sizeOf(100));
+  assert.equal(await templates.find(sizeOf(100, 2)), undefined);
   assert.equal(await templates.find(sizeOf(101)), undefined);
 });
 

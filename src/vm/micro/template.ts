@@ -5,21 +5,27 @@ import type { InstanceContext } from "../../base/index.ts";
 import { touch } from "../guest/index.ts";
 import type { MachineSize } from "./spec.ts";
 
-/** How many saved machines are kept: one for each size in use, the longest unused goes. */
+/** How many saved machines are kept: one for each shape in use, the longest unused goes. */
 const MAX_TEMPLATES = 4;
 /** Making one takes seconds; what is older was left by somebody who died of it. */
 const UNFINISHED_MS = 10 * 60_000;
 
+/** What machines have in common that go on from the same one. */
+export interface MachineShape extends MachineSize {
+  /** How many network cards. */
+  readonly cards: number;
+}
+
 /** A booted machine that waits for containers, as files: its memory (sparse) and its devices' state. */
 export interface Template {
   readonly folder: string;
-  readonly size: MachineSize;
+  readonly shape: MachineShape;
 }
 
-export type SaveMachine = (size: MachineSize, target: string) => Promise<void>;
+export type SaveMachine = (shape: MachineShape, target: string) => Promise<void>;
 
 /**
- * Saved machines, by what they are: guest, QEMU, accelerator and size. They are made in the background after a machine of their size was booted, and
+ * Saved machines, by what they are: guest, QEMU, accelerator, size and cards. They are made in the background after such a machine was booted, and
  * whoever makes one first, wins: instances share them.
  */
 export class Templates {
@@ -34,17 +40,17 @@ export class Templates {
     this.#save = save;
   }
 
-  async find(size: MachineSize): Promise<Template | undefined> {
-    const folder = path.join(this.#folder, nameOf(size));
+  async find(shape: MachineShape): Promise<Template | undefined> {
+    const folder = path.join(this.#folder, nameOf(shape));
     if (!(await stat(path.join(folder, "state")).catch(() => undefined))) return undefined;
     await touch(folder, this.#context.clock);
-    return { folder, size };
+    return { folder, shape };
   }
 
   /** Makes one when there is none yet; what goes wrong is only logged, and not tried again. */
-  learn(size: MachineSize): Promise<void> {
-    const name = nameOf(size);
-    const making = this.#making.get(name) ?? this.#make(size, path.join(this.#folder, name));
+  learn(shape: MachineShape): Promise<void> {
+    const name = nameOf(shape);
+    const making = this.#making.get(name) ?? this.#make(shape, path.join(this.#folder, name));
     this.#making.set(name, making);
     return making;
   }
@@ -60,12 +66,12 @@ export class Templates {
     await Promise.all(this.#making.values());
   }
 
-  async #make(size: MachineSize, target: string): Promise<void> {
+  async #make(shape: MachineShape, target: string): Promise<void> {
     const work = path.join(this.#folder, `.new-${randomUUID()}`);
     try {
-      if (await this.find(size)) return;
+      if (await this.find(shape)) return;
       await mkdir(work, { recursive: true, mode: 0o700 });
-      await this.#save(size, work);
+      await this.#save(shape, work);
       await this.#evict();
       await rename(work, target);
     } catch (error) {
@@ -94,4 +100,4 @@ export class Templates {
   }
 }
 
-const nameOf = ({ memoryBytes, cpus }: MachineSize): string => `${memoryBytes}-${cpus}`;
+const nameOf = ({ memoryBytes, cpus, cards }: MachineShape): string => `${memoryBytes}-${cpus}-${cards}`;
