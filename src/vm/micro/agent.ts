@@ -1,15 +1,15 @@
-import { internal, unavailable } from "../../base/index.ts";
 import type { Socket } from "node:net";
-import { dialTcp } from "../../host/index.ts";
-import { within } from "../network/index.ts";
+import { internal, MiB, unavailable } from "../../base/index.ts";
+import { dialTcp, LinuxNetns } from "../../host/index.ts";
 
 /** The control link: the host's end and the guest's, the same in every machine, since each has a network namespace of its own. */
 export const HOST_ADDRESS = "169.254.77.1";
 export const GUEST_ADDRESS = "169.254.77.2";
 const AGENT_PORT = 1;
 
-/** How long a guest may say nothing, be it that it cannot be reached or that a script takes its time. */
-const SILENCE_MS = 60_000;
+/** How long a guest may take, be it that it cannot be reached or that a script takes its time; and how much it may say. Who is root in it chooses both. */
+const ANSWER_MS = 60_000;
+const MAX_ANSWER_BYTES = MiB;
 
 export interface ScriptResult {
   readonly code: number;
@@ -47,10 +47,11 @@ export class GuestAgent {
   }
 
   async #ask(input: string, signal?: AbortSignal): Promise<ScriptResult> {
-    const limit = signal ? AbortSignal.any([signal, this.#gone.signal]) : this.#gone.signal;
-    const socket = within(this.#netnsPath, () => dialTcp(GUEST_ADDRESS, AGENT_PORT));
+    const late = AbortSignal.timeout(ANSWER_MS);
+    const limit = AbortSignal.any([late, this.#gone.signal, ...(signal ? [signal] : [])]);
+    const socket = new LinuxNetns().enter(this.#netnsPath, () => dialTcp(GUEST_ADDRESS, AGENT_PORT));
     // A connection that fails has no answer.
-    socket.on("error", () => {}).setTimeout(SILENCE_MS, () => socket.destroy());
+    socket.on("error", () => {});
     const stop = () => socket.destroy();
     limit.addEventListener("abort", stop, { once: true });
     if (limit.aborted) stop();
@@ -74,12 +75,17 @@ export class GuestAgent {
   }
 }
 
+/** All that comes until its end; what is longer than an answer may be is cut off. */
 function readAll(socket: Socket): Promise<string> {
   const chunks: Buffer[] = [];
+  let bytes = 0;
   const { promise, resolve } = Promise.withResolvers<string>();
-  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-  socket.on("close", () => resolve(Buffer.concat(chunks).toString()));
-  socket.on("end", () => resolve(Buffer.concat(chunks).toString()));
+  socket.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > MAX_ANSWER_BYTES) socket.destroy();
+  });
+  for (const end of ["end", "close"]) socket.on(end, () => resolve(Buffer.concat(chunks).toString()));
   return promise;
 }
 

@@ -65,10 +65,10 @@ function followsFromAddress({ destination, gateway, link }: GuestRoute, links: r
 /** A route's destination is reached: by its own link's addresses, else by a further route to the gateway alone. Pure. */
 export function routesFor(
   network: GuestNetwork,
-  indexOf: (link: string) => number,
+  index: (link: string) => number,
 ): Array<Partial<Route> & { destination: string }> {
   return network.routes.flatMap(({ destination, gateway, link }) => {
-    const route = { destination, link: indexOf(link) };
+    const route = { destination, link: index(link) };
     if (gateway === undefined) return [route];
     const addresses = network.links.find(({ name }) => name === link)?.addresses ?? [];
     const near = addresses.some((cidr) => new IpRange(cidr).offsetOf(gateway) !== undefined);
