@@ -3,6 +3,7 @@ import { messageOf } from "../../base/index.ts";
 import { Authorizer as CelAuthorizer } from "../../cel/index.ts";
 import type { Answer, Question } from "../../cel/index.ts";
 import { serviceAccountUser } from "../authn/service-account-tokens.ts";
+import { decide } from "../machinery/authorize.ts";
 import type { AdmissionRequest, Authorizer } from "../machinery/pipeline.ts";
 
 /**
@@ -81,11 +82,8 @@ export class Decisions {
       ...(question.labelSelector === undefined ? {} : { labelSelector: question.labelSelector }),
     };
     try {
-      for (const authorizer of this.#authorizers) {
-        const { allowed, denied, reason = "" } = await authorizer.authorize(attributes);
-        if (allowed || denied) return { allowed, reason };
-      }
-      return { allowed: false, reason: "" };
+      const { allowed, reason = "" } = await decide(this.#authorizers, attributes);
+      return { allowed, reason };
     } catch (error) {
       return { allowed: false, reason: "", error: messageOf(error) };
     }

@@ -1,5 +1,6 @@
 import type { BerthError } from "../../base/index.ts";
 import type { AdmissionRequest, AuthorizationAttributes, Authorizer } from "../machinery/pipeline.ts";
+import { decide } from "../machinery/authorize.ts";
 import { forbiddenError } from "../machinery/status.ts";
 
 /** What every plugin asks of a request. */
@@ -16,11 +17,7 @@ type Asked = Pick<AuthorizationAttributes, "user" | "verb" | "group" | "resource
 /** Whether the user may do something else than what is being asked for. */
 export async function isAllowed(authorizers: readonly Authorizer[], asked: Asked): Promise<boolean> {
   const rest = { isResource: true, path: "", version: "v1", subresource: "", tail: "" };
-  for (const authorizer of authorizers) {
-    const { allowed, denied } = await authorizer.authorize({ namespace: "", ...asked, ...rest });
-    if (allowed || denied) return allowed;
-  }
-  return false;
+  return (await decide(authorizers, { namespace: "", ...asked, ...rest })).allowed;
 }
 
 /** A refusal in upstream's words: `pods "x" is forbidden: why`. */

@@ -1,6 +1,7 @@
 import type { ApiRequest, k8s, KubeObject, UserInfo } from "../../api/index.ts";
 import { hasCode } from "../../base/index.ts";
 import type { RbacAuthorizer } from "../authz/index.ts";
+import { decide } from "../machinery/authorize.ts";
 import type { AuthorizationAttributes, Authenticator, Authorizer, Endpoint } from "../machinery/pipeline.ts";
 import { invalidError } from "../machinery/status.ts";
 import { answering, withStatus } from "./endpoint.ts";
@@ -34,7 +35,7 @@ export function reviewEndpoints(options: ReviewOptions): Endpoint[] {
         const spec = (object["spec"] ?? {}) as k8s.SubjectAccessReviewSpec;
         assertOneKind(spec, kind);
         const attributes = attributesOf(spec, userOf(spec, call.user));
-        return withStatus(object, await review(options.authorizers, attributes));
+        return withStatus(object, await decide(options.authorizers, attributes));
       },
     );
   const named = (spec: k8s.SubjectAccessReviewSpec): UserInfo => ({
@@ -78,20 +79,6 @@ function attributesOf(spec: k8s.SubjectAccessReviewSpec, user: UserInfo): Author
     name: resource?.name ?? "",
     tail: "",
   };
-}
-
-async function review(
-  authorizers: readonly Authorizer[],
-  attributes: AuthorizationAttributes,
-): Promise<k8s.SubjectAccessReviewStatus> {
-  const reasons: string[] = [];
-  for (const authorizer of authorizers) {
-    const { allowed, denied, reason } = await authorizer.authorize(attributes);
-    if (allowed) return reason === undefined ? { allowed } : { allowed, reason };
-    if (reason) reasons.push(reason);
-    if (denied) return { allowed: false, denied, reason: reasons.join(", ") };
-  }
-  return reasons.length === 0 ? { allowed: false } : { allowed: false, reason: reasons.join(", ") };
 }
 
 const rulesReview = (rbac: RbacAuthorizer): Endpoint =>

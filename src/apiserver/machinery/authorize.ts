@@ -1,6 +1,12 @@
 import { unauthenticated } from "../../base/index.ts";
 import type { ApiRequest, UserInfo } from "../../api/index.ts";
-import type { Authenticator, AuthorizationAttributes, Authorizer, RequestInfo } from "./pipeline.ts";
+import type {
+  Authenticator,
+  AuthorizationAttributes,
+  AuthorizationDecision,
+  Authorizer,
+  RequestInfo,
+} from "./pipeline.ts";
 import { badRequestError, forbiddenError, statusError } from "./status.ts";
 
 const ANONYMOUS: UserInfo = { name: "system:anonymous", groups: ["system:unauthenticated"] };
@@ -38,20 +44,29 @@ function nameSelected(fieldSelector = ""): string {
   return terms.find((name) => name !== undefined) ?? "";
 }
 
+/** What the chain says: the first that allows or denies decides; with no allowance, the reasons of all who were asked. */
+export async function decide(
+  authorizers: readonly Authorizer[],
+  attributes: AuthorizationAttributes,
+): Promise<AuthorizationDecision> {
+  const reasons: string[] = [];
+  for (const authorizer of authorizers) {
+    const { allowed, denied, reason } = await authorizer.authorize(attributes);
+    if (allowed) return reason === undefined ? { allowed } : { allowed, reason };
+    if (reason) reasons.push(reason);
+    if (denied) return { allowed: false, denied, reason: reasons.join(", ") };
+  }
+  return reasons.length === 0 ? { allowed: false } : { allowed: false, reason: reasons.join(", ") };
+}
+
 /** Throws Forbidden in upstream's words unless somebody allows it. */
 export async function authorize(
   authorizers: readonly Authorizer[],
   attributes: AuthorizationAttributes,
 ): Promise<void> {
   if (authorizers.length === 0) return;
-  const reasons: string[] = [];
-  for (const authorizer of authorizers) {
-    const decision = await authorizer.authorize(attributes);
-    if (decision.allowed) return;
-    if (decision.reason) reasons.push(decision.reason);
-    if (decision.denied) break;
-  }
-  throw forbidden(attributes, reasons.join(", "));
+  const { allowed, reason } = await decide(authorizers, attributes);
+  if (!allowed) throw forbidden(attributes, reason ?? "");
 }
 
 function forbidden(attributes: AuthorizationAttributes, reason: string) {
