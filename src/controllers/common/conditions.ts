@@ -21,6 +21,15 @@ export function withCondition<C extends ConditionLike>(
   return conditions!.map((each) => (each.type === condition.type ? next : each));
 }
 
+/** Says why a Pod is made to go, so that what replaces it need not count that as its failure. */
+export const disruptionTarget = (reason: string, message: string, nowMs: number): Required<ConditionLike> => ({
+  type: "DisruptionTarget",
+  status: "True",
+  reason,
+  message,
+  lastTransitionTime: rfc3339(nowMs),
+});
+
 export function withoutCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, type: string): C[] {
   return (conditions ?? []).filter((condition) => condition.type !== type);
 }

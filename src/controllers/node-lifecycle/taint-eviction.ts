@@ -1,7 +1,7 @@
 import type { k8s } from "../../api/index.ts";
-import { hasCode, rfc3339 } from "../../base/index.ts";
+import { hasCode } from "../../base/index.ts";
 import { keyOf, resources, type Stored } from "../../client/index.ts";
-import { podCondition, type Pod } from "../common/index.ts";
+import { disruptionTarget, podCondition, type Pod } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 import { evictionDelayMs } from "./plan.ts";
 import { podsOn } from "./pods.ts";
@@ -52,13 +52,8 @@ async function evict(context: ControllerContext, pod: Pod, signal: AbortSignal):
   const client = context.client.of(resources.pods);
   const { name, namespace, uid } = pod.metadata;
   context.events.event(pod, "Normal", "TaintManagerEviction", `Marking for deletion Pod ${namespace}/${name}`);
-  const condition = {
-    type: "DisruptionTarget",
-    status: "True",
-    reason: "DeletionByTaintManager",
-    message: "Taint manager: deleting due to NoExecute taint",
-    lastTransitionTime: rfc3339(context.clock.nowMs()),
-  };
+  const why = "Taint manager: deleting due to NoExecute taint";
+  const condition = disruptionTarget("DeletionByTaintManager", why, context.clock.nowMs());
   try {
     if (!podCondition(pod, "DisruptionTarget")) {
       const conditions = [...(pod.status?.conditions ?? []), condition];

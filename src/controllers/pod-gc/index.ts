@@ -1,7 +1,7 @@
 import type { k8s } from "../../api/index.ts";
-import { hasCode, rfc3339 } from "../../base/index.ts";
+import { hasCode } from "../../base/index.ts";
 import { resources } from "../../client/index.ts";
-import { isPodTerminal, type Pod } from "../common/index.ts";
+import { disruptionTarget, isPodTerminal, withoutCondition, type Pod } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 
 const PERIOD_MS = 20_000;
@@ -81,14 +81,8 @@ async function removeOrphan(context: ControllerContext, pod: Pod, signal: AbortS
     if (!hasCode(error, "notFound")) throw error;
   }
   if (!isPodTerminal(pod)) {
-    const condition = {
-      type: "DisruptionTarget",
-      status: "True",
-      reason: "DeletionByPodGC",
-      message: "PodGC: node no longer exists",
-      lastTransitionTime: rfc3339(context.clock.nowMs()),
-    };
-    const conditions = [...(pod.status?.conditions ?? []).filter(({ type }) => type !== condition.type), condition];
+    const condition = disruptionTarget("DeletionByPodGC", "PodGC: node no longer exists", context.clock.nowMs());
+    const conditions = [...withoutCondition(pod.status?.conditions, condition.type), condition];
     try {
       await context.client
         .of(resources.pods)

@@ -63,12 +63,9 @@ const kinds: readonly (readonly [keyof Spec, Check, string?])[] = [
   ["fc", sources.validateFc],
   ["flexVolume", sources.validateFlexVolume],
   ["azureFile", sources.validateAzureFile],
-  [
-    "vsphereVolume",
-    (source: k8s.VsphereVirtualDiskVolumeSource, at) => mustBeSet(`${at}.volumePath`, source.volumePath),
-  ],
-  ["photonPersistentDisk", (source: k8s.PhotonPersistentDiskVolumeSource, at) => mustBeSet(`${at}.pdID`, source.pdID)],
-  ["portworxVolume", (source: k8s.PortworxVolumeSource, at) => mustBeSet(`${at}.volumeID`, source.volumeID)],
+  ["vsphereVolume", sources.validateVsphere],
+  ["photonPersistentDisk", sources.validatePhoton],
+  ["portworxVolume", sources.validatePortworx],
   ["azureDisk", sources.validateAzureDisk],
   ["scaleIO", sources.validateScaleIo],
   [

@@ -76,6 +76,17 @@ function validateOwnerReferences(object: KubeObject): FieldError[] {
   return errors;
 }
 
+/** What label and node selectors have in common: operators of sets, and how many values they take. */
+export function validateSetOperator(operator: string | undefined, values: readonly string[], at: string): FieldError[] {
+  if (operator === "In" || operator === "NotIn")
+    return values.length > 0 ? [] : [required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'")];
+  if (operator === "Exists" || operator === "DoesNotExist")
+    return values.length === 0
+      ? []
+      : [forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")];
+  return [invalid(`${at}.operator`, operator ?? "", "not a valid selector operator")];
+}
+
 /** Upstream's ValidateLabelSelector. */
 export function validateLabelSelector(
   selector: { matchLabels?: Record<string, string>; matchExpressions?: readonly SelectorRequirement[] } | undefined,
@@ -85,15 +96,7 @@ export function validateLabelSelector(
   const errors = validateLabels(selector.matchLabels, `${field}.matchLabels`);
   for (const [index, { key, operator, values = [] }] of (selector.matchExpressions ?? []).entries()) {
     const at = `${field}.matchExpressions[${index}]`;
-    if (operator === "In" || operator === "NotIn") {
-      if (values.length === 0)
-        errors.push(required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
-    } else if (operator === "Exists" || operator === "DoesNotExist") {
-      if (values.length > 0)
-        errors.push(forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
-    } else {
-      errors.push(invalid(`${at}.operator`, operator, "not a valid selector operator"));
-    }
+    errors.push(...validateSetOperator(operator, values, at));
     errors.push(...isQualifiedName(key).map((detail) => invalid(`${at}.key`, key, detail)));
     for (const [position, value] of values.entries())
       errors.push(...isLabelValue(value).map((detail) => invalid(`${at}.values[${position}]`, value, detail)));

@@ -3,24 +3,15 @@ import type { FieldError } from "../../../machinery/kind.ts";
 import { each, named } from "../../shared/checks.ts";
 import { forbidden, invalid, required } from "../../shared/field-errors.ts";
 import { isDns1123Label, isDns1123Subdomain, isQualifiedName } from "../../shared/names.ts";
-import { validateLabelSelector } from "../../shared/object-meta.ts";
+import { validateLabelSelector, validateSetOperator } from "../../shared/object-meta.ts";
 
 /** Where a Pod may run beside what, and on which nodes. */
 
 function validateRequirement({ key, operator, values = [] }: k8s.NodeSelectorRequirement, at: string): FieldError[] {
-  const errors: FieldError[] = [];
-  if (operator === "In" || operator === "NotIn") {
-    if (values.length === 0)
-      errors.push(required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
-  } else if (operator === "Exists" || operator === "DoesNotExist") {
-    if (values.length > 0)
-      errors.push(forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
-  } else if (operator === "Gt" || operator === "Lt") {
-    if (values.length !== 1)
-      errors.push(required(`${at}.values`, "must be specified single value when `operator` is 'Lt' or 'Gt'"));
-  } else {
-    errors.push(invalid(`${at}.operator`, operator ?? "", "not a valid selector operator"));
-  }
+  const isOrder = operator === "Gt" || operator === "Lt";
+  const errors = isOrder ? [] : validateSetOperator(operator, values, at);
+  if (isOrder && values.length !== 1)
+    errors.push(required(`${at}.values`, "must be specified single value when `operator` is 'Lt' or 'Gt'"));
   return [...errors, ...named(`${at}.key`, key ?? "", isQualifiedName)];
 }
 

@@ -147,6 +147,13 @@ export function validateIscsi(
   return errors;
 }
 
+export const validateVsphere = ({ volumePath }: k8s.VsphereVirtualDiskVolumeSource, at: string): FieldError[] =>
+  mustBeSet(`${at}.volumePath`, volumePath);
+export const validatePhoton = ({ pdID }: k8s.PhotonPersistentDiskVolumeSource, at: string): FieldError[] =>
+  mustBeSet(`${at}.pdID`, pdID);
+export const validatePortworx = ({ volumeID }: k8s.PortworxVolumeSource, at: string): FieldError[] =>
+  mustBeSet(`${at}.volumeID`, volumeID);
+
 export const validateScaleIo = (
   source: { gateway: string; system: string; volumeName?: string },
   at: string,

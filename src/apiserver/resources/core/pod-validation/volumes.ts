@@ -50,12 +50,9 @@ const kinds: readonly (readonly [keyof k8s.Volume, Check, string?])[] = [
   ["flexVolume", sources.validateFlexVolume],
   ["configMap", validateConfigMapVolume],
   ["azureFile", sources.validateAzureFile],
-  [
-    "vsphereVolume",
-    (source: k8s.VsphereVirtualDiskVolumeSource, at) => mustBeSet(`${at}.volumePath`, source.volumePath),
-  ],
-  ["photonPersistentDisk", (source: k8s.PhotonPersistentDiskVolumeSource, at) => mustBeSet(`${at}.pdID`, source.pdID)],
-  ["portworxVolume", (source: k8s.PortworxVolumeSource, at) => mustBeSet(`${at}.volumeID`, source.volumeID)],
+  ["vsphereVolume", sources.validateVsphere],
+  ["photonPersistentDisk", sources.validatePhoton],
+  ["portworxVolume", sources.validatePortworx],
   ["azureDisk", sources.validateAzureDisk],
   [
     "storageos",
