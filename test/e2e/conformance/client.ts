@@ -29,11 +29,15 @@ export const JSON_PATCH = "application/json-patch+json";
 export const APPLY = "application/apply-patch+yaml";
 
 export class Api {
-  readonly #server: URL;
-  readonly tls: { ca: Buffer; cert: Buffer; key: Buffer };
+  #server!: URL;
+  tls!: { ca: Buffer; cert: Buffer; key: Buffer };
   readonly #agent = new https.Agent({ keepAlive: true, maxSockets: 16 });
 
-  constructor(kubeconfig: string) {
+  constructor(kubeconfig?: string) {
+    if (kubeconfig !== undefined) this.connect(kubeconfig);
+  }
+
+  connect(kubeconfig: string): void {
     const config = load(readFileSync(kubeconfig, "utf8")) as {
       clusters: Array<{ cluster: { server: string; "certificate-authority-data": string } }>;
       users: Array<{ user: { "client-certificate-data": string; "client-key-data": string } }>;

@@ -1,19 +1,10 @@
 /** What upstream's conformance suite asks of the garbage collector, of scales, and of Pods that their controllers take up and let go. */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
-import { Api, eventually } from "./client.ts";
+import { describe, test } from "node:test";
+import { eventually } from "./client.ts";
+import { clusterApi } from "./cluster.ts";
 
-let berth: TestCluster;
-let api: Api;
-before(async () => {
-  berth = await startTestCluster();
-  api = new Api(berth.kubeconfig);
-});
-after(async () => {
-  api?.close();
-  await berth?.close();
-});
+const api = clusterApi();
 
 const CORE = "/api/v1/namespaces/default";
 const APPS = "/apis/apps/v1/namespaces/default";

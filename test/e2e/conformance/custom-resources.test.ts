@@ -1,19 +1,10 @@
 /** What upstream's conformance suite asks of custom resources, discovery of them, and strict fields. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
-import { Api, APPLY, eventually, JSON_PATCH } from "./client.ts";
+import { test } from "node:test";
+import { APPLY, eventually, JSON_PATCH } from "./client.ts";
+import { clusterApi } from "./cluster.ts";
 
-let berth: TestCluster;
-let api: Api;
-before(async () => {
-  berth = await startTestCluster();
-  api = new Api(berth.kubeconfig);
-});
-after(async () => {
-  api?.close();
-  await berth?.close();
-});
+const api = clusterApi();
 
 const encoded = encodeURIComponent;
 

@@ -20,9 +20,11 @@ export interface KindCase {
 const container = { name: "main", image: "registry.k8s.io/pause:3.10" };
 const labels = { app: "none" };
 const template = { metadata: { labels }, spec: { containers: [container] } };
+const noPods = { replicas: 0, selector: { matchLabels: labels }, template };
 const jobTemplate = { metadata: { labels }, spec: { restartPolicy: "Never", containers: [container] } };
 const condition = (type: string) => ({ type, status: "True", reason: "E2E", message: "Set from e2e test" });
 const timedCondition = (type: string) => ({ ...condition(type), lastTransitionTime: "2026-01-02T03:04:05Z" });
+const statusPatched = { conditions: [timedCondition("StatusPatched")] };
 const loadBalancer = { ingress: [{ ip: "203.0.113.1" }] };
 const webhook = {
   name: "conformance.example.com",
@@ -103,14 +105,14 @@ export function kindCases(csr: string): KindCase[] {
       () => ({
         spec: { storageClassName: "none", accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
       }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
     ),
     spaced(
       core,
       "replicationcontrollers",
       "ReplicationController",
       () => ({ spec: { replicas: 0, selector: labels, template } }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
     ),
     spaced(
       core,
@@ -137,27 +139,9 @@ export function kindCases(csr: string): KindCase[] {
     whole(core, "nodes", "Node", () => ({ spec: { unschedulable: true } }), {
       conditions: [timedCondition("StatusPatched")],
     }),
-    spaced(
-      apps,
-      "deployments",
-      "Deployment",
-      () => ({ spec: { replicas: 0, selector: { matchLabels: labels }, template } }),
-      { conditions: [timedCondition("StatusPatched")] },
-    ),
-    spaced(
-      apps,
-      "replicasets",
-      "ReplicaSet",
-      () => ({ spec: { replicas: 0, selector: { matchLabels: labels }, template } }),
-      { conditions: [timedCondition("StatusPatched")] },
-    ),
-    spaced(
-      apps,
-      "statefulsets",
-      "StatefulSet",
-      () => ({ spec: { serviceName: "none", replicas: 0, selector: { matchLabels: labels }, template } }),
-      { conditions: [timedCondition("StatusPatched")] },
-    ),
+    spaced(apps, "deployments", "Deployment", () => ({ spec: noPods }), statusPatched),
+    spaced(apps, "replicasets", "ReplicaSet", () => ({ spec: noPods }), statusPatched),
+    spaced(apps, "statefulsets", "StatefulSet", () => ({ spec: { serviceName: "none", ...noPods } }), statusPatched),
     spaced(
       apps,
       "daemonsets",
@@ -168,7 +152,7 @@ export function kindCases(csr: string): KindCase[] {
           template: { ...template, spec: { ...template.spec, nodeSelector: { no: "where" } } },
         },
       }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
     ),
     spaced(apps, "controllerrevisions", "ControllerRevision", (index) => ({ revision: index + 1, data: { spec: {} } })),
     spaced(
@@ -219,7 +203,7 @@ export function kindCases(csr: string): KindCase[] {
       "poddisruptionbudgets",
       "PodDisruptionBudget",
       () => ({ spec: { minAvailable: 1, selector: { matchLabels: { no: "pod" } } } }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
       { contested: true },
     ),
     spaced("/apis/coordination.k8s.io/v1", "leases", "Lease", () => ({
@@ -267,7 +251,7 @@ export function kindCases(csr: string): KindCase[] {
       "servicecidrs",
       "ServiceCIDR",
       (index) => ({ spec: { cidrs: [`10.25${index}.0.0/24`] } }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
       { contested: true, leavesSlowly: true },
     ),
     whole(
@@ -337,7 +321,7 @@ export function kindCases(csr: string): KindCase[] {
           validations: [{ expression: "object.spec.replicas <= 100" }],
         },
       }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
       { contested: true },
     ),
     whole(admission, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", () => ({
@@ -364,7 +348,7 @@ export function kindCases(csr: string): KindCase[] {
           ],
         },
       }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
       { contested: true },
     ),
     whole(
@@ -374,7 +358,7 @@ export function kindCases(csr: string): KindCase[] {
       () => ({
         spec: { type: "Limited", limited: { nominalConcurrencyShares: 2, limitResponse: { type: "Reject" } } },
       }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
       { contested: true },
     ),
     spaced(rbac, "roles", "Role", () => ({ rules: [{ apiGroups: [""], resources: ["pods"], verbs: ["get"] }] })),
@@ -403,7 +387,7 @@ export function kindCases(csr: string): KindCase[] {
           service: { namespace: "default", name: "none" },
         },
       }),
-      { conditions: [timedCondition("StatusPatched")] },
+      statusPatched,
       { name: (index) => `v${index + 1}.conformance.example.com`, contested: true },
     ),
     spaced("/apis/resource.k8s.io/v1", "resourceclaims", "ResourceClaim", () => ({

@@ -4,23 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { after, before, test } from "node:test";
-import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
-import { Api, MERGE, STRATEGIC } from "./client.ts";
+import { test } from "node:test";
+import { type Api, MERGE, STRATEGIC } from "./client.ts";
+import { clusterApi } from "./cluster.ts";
 import { kindCases, type KindCase } from "./kinds.ts";
 
-let berth: TestCluster;
-let api: Api;
 const NAMESPACE = "lifecycles";
-
-before(async () => {
-  berth = await startTestCluster();
-  api = new Api(berth.kubeconfig);
-  await api.ok("POST", "/api/v1/namespaces", { body: { metadata: { name: NAMESPACE } } });
-});
-after(async () => {
-  api?.close();
-  await berth?.close();
+const api = clusterApi({
+  prepare: () => api.ok("POST", "/api/v1/namespaces", { body: { metadata: { name: NAMESPACE } } }),
 });
 
 const csr = execFileSync(

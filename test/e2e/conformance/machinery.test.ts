@@ -1,22 +1,11 @@
 /** What upstream's conformance suite asks of the API machinery: chunks, tables, discovery, watches. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { openMemoryStore, type Store } from "../../../src/storage/index.ts";
-import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
-import { Api } from "./client.ts";
+import { clusterApi } from "./cluster.ts";
 
-let berth: TestCluster;
 let store: Store;
-let api: Api;
-before(async () => {
-  store = await openMemoryStore();
-  berth = await startTestCluster({ store });
-  api = new Api(berth.kubeconfig);
-});
-after(async () => {
-  api?.close();
-  await berth?.close();
-});
+const api = clusterApi({ options: async () => ({ store: (store = await openMemoryStore()) }) });
 
 async function namespace(name: string): Promise<string> {
   await api.ok("POST", "/api/v1/namespaces", { body: { metadata: { name } } });

@@ -1,19 +1,10 @@
 /** What upstream's conformance suite asks of quotas, limits, namespaces and what is in each of them. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
-import { Api, eventually, MERGE } from "./client.ts";
+import { test } from "node:test";
+import { eventually, MERGE } from "./client.ts";
+import { clusterApi } from "./cluster.ts";
 
-let berth: TestCluster;
-let api: Api;
-before(async () => {
-  berth = await startTestCluster();
-  api = new Api(berth.kubeconfig);
-});
-after(async () => {
-  api?.close();
-  await berth?.close();
-});
+const api = clusterApi();
 
 async function namespace(name: string): Promise<string> {
   await api.ok("POST", "/api/v1/namespaces", { body: { metadata: { name } } });

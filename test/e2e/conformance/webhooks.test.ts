@@ -2,26 +2,23 @@
 import assert from "node:assert/strict";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
-import { after, before, describe, test } from "node:test";
+import { after, describe, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { CertificateAuthority } from "../../../src/apiserver/certificates/authority.ts";
-import { startTestCluster, type TestCluster } from "../../support/cluster.ts";
-import { Api, APPLY, eventually, JSON_PATCH, MERGE, type Answer } from "./client.ts";
+import { APPLY, eventually, JSON_PATCH, MERGE, type Answer } from "./client.ts";
+import { clusterApi } from "./cluster.ts";
 
 // oxlint-disable-next-line typescript/no-explicit-any -- objects of every kind
 type Anything = any;
 
-let berth: TestCluster;
-let api: Api;
+const api = clusterApi({ prepare: startHooks });
 let hooks: Server;
 let caBundle: string;
 const HOOK = { namespace: "hooks", name: "webhook" };
 const CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1";
 const CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
-before(async () => {
-  berth = await startTestCluster();
-  api = new Api(berth.kubeconfig);
+async function startHooks(): Promise<void> {
   const nowMs = Date.now();
   const authority = CertificateAuthority.create("hooks", nowMs);
   caBundle = Buffer.from(authority.pair.cert).toString("base64");
@@ -51,12 +48,10 @@ before(async () => {
   await api.ok("POST", "/api/v1/namespaces", { body: { metadata: { name: HOOK.namespace } } });
   const spec = { type: "ExternalName", externalName: "127.0.0.1" };
   await api.ok("POST", "/api/v1/namespaces/hooks/services", { body: { metadata: { name: HOOK.name }, spec } });
-});
-after(async () => {
-  api?.close();
+}
+after(() => {
   hooks?.closeAllConnections();
   hooks?.close();
-  await berth?.close();
 });
 
 const deny = (message: string) => ({ allowed: false, status: { message } });
