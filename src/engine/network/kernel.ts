@@ -1,6 +1,14 @@
 import { createHash } from "node:crypto";
 import { hasCode, kernelName } from "../../base/index.ts";
-import type { IpvlanMode, LinkSpec, MacvlanMode, Netlink, NetlinkHost, NetnsHost } from "../../host/index.ts";
+import {
+  setUpNamespace,
+  type IpvlanMode,
+  type LinkSpec,
+  type MacvlanMode,
+  type Netlink,
+  type NetlinkHost,
+  type NetnsHost,
+} from "../../host/index.ts";
 import { MTU_OPTION } from "./define.ts";
 import { endpointSysctls } from "./endpoint-sysctls.ts";
 import { gatewayMode } from "./options.ts";
@@ -102,20 +110,12 @@ export class NetworkKernel {
 
   /** A namespace with its loopback up. Loopback devices of new namespaces are down, and link-local IPv6 would wait for duplicates. */
   createNamespace(pin: string): void {
-    this.#netns.create(pin, () => this.#setUp());
+    this.#netns.create(pin, () => setUpNamespace(this.#netlink, this.#netns));
   }
 
   /** The same for a namespace that somebody else has made and pinned. */
   adoptNamespace(pin: string): void {
-    this.#netns.enter(pin, () => this.#setUp());
-  }
-
-  #setUp(): void {
-    using netlink = this.#netlink.open();
-    const loopback = netlink.link("lo");
-    if (loopback) netlink.changeLink(loopback.index, { up: true });
-    this.#netns.sysctl("net/ipv6/conf/default/accept_dad", 0, true);
-    this.#netns.sysctl("net/ipv6/conf/default/accept_ra", 0, true);
+    this.#netns.enter(pin, () => setUpNamespace(this.#netlink, this.#netns));
   }
 
   removeNamespace(pin: string): void {

@@ -1,1 +1,1 @@
-export { networkOfHost, networkWithin, type NetworkHosts } from "./network.ts";
+export { networkOfHost, networkWithin, setUpNamespace, type NetworkHosts } from "./network.ts";

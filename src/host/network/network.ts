@@ -59,3 +59,12 @@ export function networkWithin(pin: string, own: NetworkHosts = networkOfHost()):
     conntrack: { forget: (family, which) => here(() => own.conntrack.forget(family, which)) },
   };
 }
+
+/** How a namespace of a container or Pod begins: loopback is up, and IPv6 addresses are usable at once and come from nobody else. Works where it is called. */
+export function setUpNamespace(netlink: NetlinkHost, netns: NetnsHost): void {
+  using open = netlink.open();
+  const loopback = open.link("lo");
+  if (loopback) open.changeLink(loopback.index, { up: true });
+  netns.sysctl("net/ipv6/conf/default/accept_dad", 0, true);
+  netns.sysctl("net/ipv6/conf/default/accept_ra", 0, true);
+}

@@ -6,6 +6,7 @@ import {
   LinuxNetlinkHost,
   LinuxNetns,
   LinuxNft,
+  setUpNamespace,
   type NetlinkHost,
   type NetnsHost,
   type NftHost,
@@ -142,8 +143,8 @@ export class PodNet implements PodNetwork {
       try {
         if (makeNamespace) {
           await makeNamespace(netnsPath);
-          this.#netns.enter(netnsPath, () => this.#setUp());
-        } else this.#netns.create(netnsPath, () => this.#setUp());
+          this.#netns.enter(netnsPath, () => setUpNamespace(this.#netlink, this.#netns));
+        } else this.#netns.create(netnsPath, () => setUpNamespace(this.#netlink, this.#netns));
         this.#attach(id, netnsPath, ips, bandwidth);
         this.#openHostPorts(hostPorts);
       } catch (error) {
@@ -188,14 +189,6 @@ export class PodNet implements PodNetwork {
     if (anchor) netlink.deleteLink(anchor.index);
     this.#nft.deleteTable("inet", this.#table);
     this.#pools = [];
-  }
-
-  #setUp(): void {
-    using netlink = this.#netlink.open();
-    const loopback = netlink.link("lo");
-    if (loopback) netlink.changeLink(loopback.index, { up: true });
-    this.#netns.sysctl("net/ipv6/conf/default/accept_dad", 0, true);
-    this.#netns.sysctl("net/ipv6/conf/default/accept_ra", 0, true);
   }
 
   #attach(id: string, netnsPath: string, ips: readonly string[], bandwidth: Bandwidth): void {

@@ -1,4 +1,4 @@
-import { hasCode, messageOf, unavailable, type InstanceContext } from "../../base/index.ts";
+import { hasCode, messageOf, type InstanceContext } from "../../base/index.ts";
 import {
   createEventRecorder,
   keyOf,
@@ -10,18 +10,17 @@ import {
   type KubeClient,
   type Resource,
 } from "../../client/index.ts";
+import { installResources } from "../custom-resources.ts";
 import { vmDefinitions } from "./crds.ts";
 import type { VirtualMachineHost } from "./host.ts";
 import { MachineReconciler } from "./machines.ts";
 import { machineName } from "./plan.ts";
 import { vmRoles } from "./roles.ts";
 import { BackupReconciler, SnapshotReconciler } from "./snapshots.ts";
-import { definitions, instanceTypes, virtualMachines, vmBackups, vmSnapshots } from "./types.ts";
+import { instanceTypes, virtualMachines, vmBackups, vmSnapshots } from "./types.ts";
 
 /** A cluster that has just begun has better things to do than to define resources that few use. */
 const FIRST_INSTALL_MS = 1_500;
-const SERVED_POLL_MS = 100;
-const SERVED_TRIES = 300;
 /** One that shuts a guest down or copies a disk is busy for that long. */
 const WORKERS = 8;
 
@@ -80,29 +79,10 @@ export class VirtualMachinesController {
 
   async #install(): Promise<void> {
     const { client } = this.#options;
-    if (!(await this.#isServed(virtualMachines))) await this.#ctx.clock.sleep(FIRST_INSTALL_MS, this.#stop.signal);
-    for (const definition of vmDefinitions()) await client.of(definitions).create(definition).catch(unlessThere);
+    const served = [virtualMachines, instanceTypes, vmSnapshots, vmBackups] as readonly Resource[];
+    const wanted = { client, definitions: vmDefinitions(), resources: served, firstAfterMs: FIRST_INSTALL_MS };
+    await installResources({ ...wanted, clock: this.#ctx.clock }, this.#stop.signal);
     for (const role of vmRoles()) await client.of(resources.clusterRoles).create(role).catch(unlessThere);
-    for (const resource of [virtualMachines, instanceTypes, vmSnapshots, vmBackups])
-      await this.#whenServed(resource as Resource);
-  }
-
-  async #whenServed(resource: Resource): Promise<void> {
-    for (let tries = 0; tries < SERVED_TRIES; tries++) {
-      if (await this.#isServed(resource)) return;
-      await this.#ctx.clock.sleep(SERVED_POLL_MS, this.#stop.signal);
-    }
-    throw unavailable(`${resource.plural}.${resource.group} is defined and not served`);
-  }
-
-  async #isServed(resource: Resource): Promise<boolean> {
-    try {
-      await this.#options.client.of(resource).list({ limit: 1 });
-      return true;
-    } catch (error) {
-      if (!hasCode(error, "notFound")) throw error;
-      return false;
-    }
   }
 
   async #follow(): Promise<Readonly<Record<string, Reconciler>>> {

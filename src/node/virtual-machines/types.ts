@@ -132,12 +132,6 @@ export const vmBackups = defineResource<VirtualMachineBackup>(
   "virtualmachinebackups",
   "VirtualMachineBackup",
 );
-export const definitions = defineResource<k8s.CustomResourceDefinition>(
-  "apiextensions.k8s.io/v1",
-  "customresourcedefinitions",
-  "CustomResourceDefinition",
-  false,
-);
 
 /** Keeps an object until its machine, snapshot or backup is gone from the host. */
 export const FINALIZER = `${GROUP}/machine`;

@@ -1,12 +1,4 @@
-import {
-  hasCode,
-  IpRange,
-  kernelName,
-  messageOf,
-  randomInt,
-  unavailable,
-  type InstanceContext,
-} from "../../../base/index.ts";
+import { hasCode, IpRange, kernelName, messageOf, randomInt, type InstanceContext } from "../../../base/index.ts";
 import {
   keyOf,
   resources,
@@ -18,6 +10,7 @@ import {
 } from "../../../client/index.ts";
 import type { k8s } from "../../../api/index.ts";
 import { LinuxNetlinkHost, type NetlinkHost } from "../../../host/index.ts";
+import { installResources } from "../../custom-resources.ts";
 import { SettledWork } from "../../settled-work.ts";
 import { Backends } from "../backends.ts";
 import type { Asked, IngressListener } from "../listener.ts";
@@ -32,7 +25,6 @@ import { GatewayStatus } from "./status.ts";
 import { targetOf } from "./target.ts";
 import { loadPatterns } from "./patterns.ts";
 import {
-  definitions,
   gatewayClasses,
   gateways,
   grpcRoutes,
@@ -48,8 +40,6 @@ const CLASS_NAME = "berth";
 const SETTLE_MS = 10;
 /** A cluster that has just begun has better things to do than to define resources that few use. */
 const FIRST_INSTALL_MS = 1_000;
-const SERVED_POLL_MS = 100;
-const SERVED_TRIES = 300;
 
 export interface GatewayOptions {
   /** Makes definitions and writes status: the administrator's. */
@@ -110,46 +100,21 @@ export class GatewayController {
 
   async #install(): Promise<void> {
     const { client, informers } = this.#options;
-    const existing = (error: unknown) => {
-      if (!hasCode(error, "alreadyExists")) throw error;
-    };
-    if (!(await this.#isServed(gateways))) await this.#ctx.clock.sleep(FIRST_INSTALL_MS, this.#stop.signal);
-    for (const definition of gatewayDefinitions()) await client.of(definitions).create(definition).catch(existing);
-    await this.#whenServed(gatewayClasses);
-    await this.#whenServed(gateways);
-    await this.#whenServed(httpRoutes);
-    await this.#whenServed(grpcRoutes);
-    await this.#whenServed(referenceGrants);
+    const served = [gatewayClasses, gateways, httpRoutes, grpcRoutes, referenceGrants] as readonly Resource[];
+    const wanted = { client, definitions: gatewayDefinitions(), resources: served, firstAfterMs: FIRST_INSTALL_MS };
+    await installResources({ ...wanted, clock: this.#ctx.clock }, this.#stop.signal);
     await client
       .of(gatewayClasses)
       .create({ metadata: { name: CLASS_NAME }, spec: { controllerName: GATEWAY_CONTROLLER } })
-      .catch(existing);
-    const followed = [gatewayClasses, gateways, httpRoutes, grpcRoutes, referenceGrants].map((one) =>
-      informers.for<object>(one as never),
-    );
+      .catch((error: unknown) => {
+        if (!hasCode(error, "alreadyExists")) throw error;
+      });
+    const followed = served.map((one) => informers.for(one));
     informers.start(this.#stop.signal);
     await Promise.all(followed.map((informer) => informer.whenSynced()));
     const touch = () => this.#work.touch();
     for (const informer of followed) informer.onChange({ added: touch, updated: touch, deleted: touch });
     await this.#work.now();
-  }
-
-  async #whenServed<T extends object>(resource: Resource<T>): Promise<void> {
-    for (let tries = 0; tries < SERVED_TRIES; tries++) {
-      if (await this.#isServed(resource)) return;
-      await this.#ctx.clock.sleep(SERVED_POLL_MS, this.#stop.signal);
-    }
-    throw unavailable(`${resource.plural}.${resource.group} is defined and not served`);
-  }
-
-  async #isServed<T extends object>(resource: Resource<T>): Promise<boolean> {
-    try {
-      await this.#options.client.of(resource).list({ limit: 1 });
-      return true;
-    } catch (error) {
-      if (!hasCode(error, "notFound")) throw error;
-      return false;
-    }
   }
 
   async #reconcile(): Promise<void> {

@@ -134,10 +134,3 @@ export const gateways = defineResource<Gateway>(`${GROUP}/v1`, "gateways", "Gate
 export const httpRoutes = defineResource<HttpRoute>(`${GROUP}/v1`, "httproutes", "HTTPRoute");
 export const grpcRoutes = defineResource<GrpcRoute>(`${GROUP}/v1`, "grpcroutes", "GRPCRoute");
 export const referenceGrants = defineResource<ReferenceGrant>(`${GROUP}/v1beta1`, "referencegrants", "ReferenceGrant");
-
-export const definitions = defineResource<k8s.CustomResourceDefinition>(
-  "apiextensions.k8s.io/v1",
-  "customresourcedefinitions",
-  "CustomResourceDefinition",
-  false,
-);
