@@ -14,6 +14,7 @@ import { DeviceManager } from "./devices/manager.ts";
 import { ResourceClaims } from "./dra/claims.ts";
 import { DraDrivers } from "./dra/drivers.ts";
 import { admitPod } from "./pod/admission.ts";
+import { hasEnded } from "./pod/containers.ts";
 import type { Container, cri, Pod } from "./pod/imports.ts";
 import { REFUSED_BY_SHUTDOWN, shutdownPods } from "./shutdown/shutdown.ts";
 import { hasStaticPods, ManifestSources } from "./static-pods/sources.ts";
@@ -310,7 +311,8 @@ export class Kubelet {
   #sourceChanged(kind: "ConfigMap" | "Secret", namespace: string, name: string): void {
     for (const worker of this.#workers.values()) {
       const { pod } = worker;
-      if (pod.metadata.namespace === namespace && refersTo(pod, kind, name))
+      // One that has ended has nothing mounted any more.
+      if (!hasEnded(pod) && pod.metadata.namespace === namespace && refersTo(pod, kind, name))
         void this.#context!.volumes
           .prepare(pod, {
             podIps: [pod.status?.podIP ?? ""],

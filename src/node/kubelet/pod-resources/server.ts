@@ -4,7 +4,7 @@ import type { DeviceManager, ReportedDevices } from "../devices/manager.ts";
 import type { ResourceClaims } from "../dra/claims.ts";
 import type { KubeletHost } from "../kubelet-api.ts";
 import type { Pod } from "../pod/imports.ts";
-import { allContainers } from "../pod/containers.ts";
+import { allContainers, hasEnded } from "../pod/containers.ts";
 
 export interface PodResourcesOptions {
   readonly host: Pick<KubeletHost, "listen">;
@@ -23,7 +23,7 @@ const SERVICE = { proto: PLUGIN_PROTOS.podresources, name: "v1.PodResourcesListe
 export async function servePodResources(options: PodResourcesOptions): Promise<{ close(): Promise<void> }> {
   const { host, socket, pods, devices } = options;
   const podResources = (pod: Pod) => resourcesOf(pod, options);
-  const active = () => pods().filter(({ status }) => status?.phase !== "Succeeded" && status?.phase !== "Failed");
+  const active = () => pods().filter((pod) => !hasEnded(pod));
   return host.listen(socket, async () => {
     const { grpcServer } = await import("../../grpc/index.ts");
     return grpcServer(SERVICE, {

@@ -1,3 +1,4 @@
+import { hasEnded } from "./containers.ts";
 import { parseMilli, parseQuantity } from "./imports.ts";
 import type { Pod } from "./imports.ts";
 import type { Verdict } from "./verdict.ts";
@@ -29,12 +30,7 @@ function podRequests(pod: Pod): { cpuMilli: number; memoryBytes: number } {
 
 /** The kubelet's own check when a Pod arrives, whoever bound it: room, host ports. Undefined: admitted. */
 export function admitPod(pod: Pod, others: readonly Pod[], room: NodeRoom): Verdict | undefined {
-  const active = others.filter(
-    (other) =>
-      other.metadata.uid !== pod.metadata.uid &&
-      other.status?.phase !== "Succeeded" &&
-      other.status?.phase !== "Failed",
-  );
+  const active = others.filter((other) => other.metadata.uid !== pod.metadata.uid && !hasEnded(other));
   if (active.length + 1 > room.pods)
     return {
       reason: "OutOfpods",

@@ -4,6 +4,11 @@ import type { Container, Pod } from "./imports.ts";
 /** `sidecar` is an init container with restartPolicy Always. */
 export type ContainerRole = "init" | "sidecar" | "main" | "ephemeral";
 
+/** No container of it will run any more. */
+export function hasEnded({ status }: Pod): boolean {
+  return status?.phase === "Succeeded" || status?.phase === "Failed";
+}
+
 export function restartableInit(container: Container): boolean {
   return container.restartPolicy === "Always";
 }

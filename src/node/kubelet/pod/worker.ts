@@ -11,7 +11,7 @@ import { usernsOptions } from "../userns/id-ranges.ts";
 import type { MountedVolumes } from "../volumes/volumes.ts";
 import { Backoff } from "./backoff.ts";
 import { checkBackoff } from "./crash-backoff.ts";
-import { allContainers } from "./containers.ts";
+import { allContainers, hasEnded } from "./containers.ts";
 import type { cri, Pod } from "./imports.ts";
 import { collectDead, observe } from "./observe.ts";
 import { latest, plan, type Observed, type Step } from "./plan.ts";
@@ -162,7 +162,7 @@ export class PodWorker {
       if (this.#failure) context.event(pod, undefined, "Warning", this.#failure.reason, this.#failure.message);
     }
     this.#admitted = true;
-    if (this.#failure || pod.status?.phase === "Failed" || pod.status?.phase === "Succeeded") {
+    if (this.#failure || hasEnded(pod)) {
       await this.#stop(observed);
       await this.#report(pod, await observe(context.runtime, this.uid), true);
       await context.volumes.release(this.uid);

@@ -262,7 +262,11 @@ export class Volumes {
   }
 
   /** Gives back what is mounted for a Pod that has ended; what it has on disk stays until it is deleted. Idempotent. */
-  async release(uid: string): Promise<void> {
+  release(uid: string): Promise<void> {
+    return this.#preparing.run(uid, () => this.#unmountAll(uid));
+  }
+
+  async #unmountAll(uid: string): Promise<void> {
     this.#mounted.delete(uid);
     const mounts = this.#mountFolder(uid);
     if (!(await stat(mounts).catch(() => undefined))) return;
