@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { run, startBerth, type TestBerth } from "../support/daemon.ts";
+import { patience } from "../support/patience.ts";
 import { podOf, startPods, type PodTests } from "../support/pods.ts";
 
 const SERVE =
@@ -34,7 +35,7 @@ const isReady = (one: { status?: { conditions?: { type: string; status: string }
   one.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") ?? false;
 
 async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + patience(60_000);
   while (!(await holds())) {
     assert.ok(Date.now() < deadline, `${what} did not come true`);
     await new Promise((resolve) => setTimeout(resolve, 100));
