@@ -1,4 +1,5 @@
 import type { k8s } from "../../api/index.ts";
+import { hasFormat } from "../../cel/formats/index.ts";
 import { patternOf } from "../../cel/pattern/index.ts";
 import type { FieldError } from "../machinery/kind.ts";
 import {
@@ -10,7 +11,6 @@ import {
   tooLong,
   tooMany,
 } from "../resources/shared/field-errors.ts";
-import { hasFormat } from "./formats.ts";
 
 type Props = k8s.JSONSchemaProps;
 

@@ -1,4 +1,5 @@
 import { isDns1035Label, isDns1123Label, isDns1123Subdomain, isLabelValue, isQualifiedName } from "../../api/index.ts";
+import { hasFormat } from "../formats/index.ts";
 import type { formatNames } from "../declarations.ts";
 
 /** A check of texts by name, in the words of those who make such names. */
@@ -13,12 +14,9 @@ export class NamedFormat {
 }
 
 const matching =
-  (holds: (text: string) => boolean, problem: string) =>
+  (format: string, problem: string) =>
   (text: string): string[] =>
-    holds(text) ? [] : [problem];
-
-const uuid = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
-const dateTime = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
+    hasFormat(text, format) ? [] : [problem];
 
 const checks: Readonly<Record<(typeof formatNames)[number], (text: string) => string[]>> = {
   dns1123Label: (text) => isDns1123Label(text),
@@ -31,10 +29,10 @@ const checks: Readonly<Record<(typeof formatNames)[number], (text: string) => st
   labelValue: isLabelValue,
   uri: (text) =>
     URL.canParse(text) || text.startsWith("/") ? [] : [`parse ${JSON.stringify(text)}: invalid URI for request`],
-  uuid: matching((text) => uuid.test(text), "does not match the UUID format"),
-  byte: matching((text) => /^[A-Za-z0-9+/]*={0,2}$/.test(text) && text.length % 4 === 0, "invalid base64"),
-  date: matching((text) => /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text)), "invalid date"),
-  datetime: matching((text) => dateTime.test(text) && !Number.isNaN(Date.parse(text)), "invalid datetime"),
+  uuid: matching("uuid", "does not match the UUID format"),
+  byte: matching("byte", "invalid base64"),
+  date: matching("date", "invalid date"),
+  datetime: matching("datetime", "invalid datetime"),
 };
 
 const known = new Map(Object.entries(checks).map(([name, problems]) => [name, new NamedFormat(name, problems)]));

@@ -3,7 +3,7 @@ import { isIPv4, isIPv6 } from "node:net";
 const uuid = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 const duration = /^[-+]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d|w)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d|w))*$/;
 
-/** The string formats that custom resources are held to; a format not here is not checked, upstream as here. */
+/** The formats of texts that schemas and expressions name; one that is not here is not checked, upstream as here. */
 const checks: Readonly<Record<string, (value: string) => boolean>> = {
   byte: (value) => /^[A-Za-z0-9+/]*={0,2}$/.test(value) && value.length % 4 === 0,
   cidr: isCidr,
