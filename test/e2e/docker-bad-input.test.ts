@@ -1,9 +1,11 @@
 /** What users, archives, registries and disks do wrong, with the real docker CLI: a clear error, Docker's status code, and nothing left. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
-import net from "node:net";
+import net, { type AddressInfo } from "node:net";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -302,6 +304,43 @@ async function expectNothingHalf(small: TestBerth): Promise<void> {
   await small.docker("version");
 }
 
+/** A layer that doesn't fit: said so. That nothing of it stays is seen by who looks at the disk. */
+async function expectNoPull(small: TestBerth, layer: Buffer): Promise<void> {
+  const digestOf = (bytes: Buffer) => `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  const describe = (bytes: Buffer, type: string) => ({
+    mediaType: `application/vnd.oci.image.${type}`,
+    digest: digestOf(bytes),
+    size: bytes.byteLength,
+  });
+  const platform = { architecture: process.arch === "arm64" ? "arm64" : "amd64", os: "linux" };
+  const config = Buffer.from(
+    JSON.stringify({ ...platform, rootfs: { type: "layers", diff_ids: [digestOf(layer)] }, config: {} }),
+  );
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config: describe(config, "config.v1+json"),
+    layers: [describe(layer, "layer.v1.tar")],
+  };
+  const registry = http.createServer(({ url = "" }, response) => {
+    if (url.includes("/manifests/"))
+      response.writeHead(200, { "content-type": manifest.mediaType }).end(JSON.stringify(manifest));
+    else if (url.endsWith(digestOf(config))) response.end(config);
+    else if (url.endsWith(digestOf(layer))) response.end(layer);
+    else response.writeHead(404).end();
+  });
+  registry.listen(0, "127.0.0.1");
+  await once(registry, "listening");
+  try {
+    const pulled = await small.dockerWith({}, "pull", `127.0.0.1:${(registry.address() as AddressInfo).port}/big:1`);
+    assert.notEqual(pulled.code, 0);
+    assert.match(pulled.stderr, /no space left on device/i);
+  } finally {
+    registry.closeAllConnections();
+    registry.close();
+  }
+}
+
 test("a full disk: an error that says so, and everything works again when there is room", async () => {
   const disk = path.join(work, "disk");
   fs.mkdirSync(disk);
@@ -320,6 +359,7 @@ test("a full disk: an error that says so, and everything works again when there 
     assert.match(failed.stdout + failed.stderr, /no space left on device/i);
     const imported = await small.dockerWith({}, "import", path.join(folder, "data"), "x:1");
     assert.notEqual(imported.code, 0);
+    await expectNoPull(small, execFileSync("tar", ["-C", folder, "-c", "data"], { maxBuffer: 100_000_000 }));
     // Room for what is to be removed on the full disk.
     fs.writeFileSync(path.join(disk, "spare"), Buffer.alloc(1_000_000));
     const filler = await small.dockerWith(

@@ -28,6 +28,7 @@ export interface Upload {
   readonly name: string;
   /** Bytes written so far. */
   readonly offset: number;
+  /** The chunk's memory is the caller's again when the promise resolves. */
   append(chunk: Uint8Array): Promise<void>;
   /** Verifies, makes durable, and publishes the blob. Publishing content that is already there is fine. */
   commit(expected?: { digest?: Digest; sizeBytes?: number }): Promise<BlobInfo>;

@@ -2,6 +2,7 @@ import net from "node:net";
 import tls from "node:tls";
 import { invalidArgument, unavailable, type BerthError } from "../../base/index.ts";
 import { Intake } from "./intake.ts";
+import type { HttpBody } from "./transport.ts";
 
 const http = process.getBuiltinModule("node:http");
 
@@ -19,12 +20,7 @@ export interface Received {
   readonly status: number;
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: Pieces;
-}
-
-/** A body in memory that is used again: a piece is good until the next one is asked for. Must be read to its end or destroyed. */
-export interface Pieces extends AsyncIterable<Buffer> {
-  destroy(): void;
+  readonly body: HttpBody;
 }
 
 const MAX_LINE_BYTES = 1 << 14;

@@ -19,7 +19,7 @@ export interface HttpRequest {
   readonly insecure?: boolean;
 }
 
-/** What is said of a body before anybody knows how it is read. Must be read to its end or destroyed. */
+/** A piece is good until the next one is asked for, since its memory may be used again. Must be read to its end or destroyed. */
 export interface HttpBody extends AsyncIterable<Uint8Array> {
   destroy(): void;
 }

@@ -67,7 +67,8 @@ async function fetchAll(
       }
     }
   } catch (error) {
-    await upload.suspend();
+    // What filled the disk is no start of a later attempt.
+    await (hasCode(error, "resourceExhausted") ? upload.abandon() : upload.suspend());
     throw error;
   }
   await upload.commit({ digest: descriptor.digest, sizeBytes: descriptor.size });
@@ -84,8 +85,7 @@ async function fetchOnce(
   // A server that can't resume sends everything again: what we have is skipped.
   let skip = upload.offset - from;
   try {
-    for await (const raw of body) {
-      let chunk = raw as Buffer;
+    for await (let chunk of body) {
       if (skip > 0) {
         const dropped = Math.min(skip, chunk.byteLength);
         skip -= dropped;
