@@ -1,6 +1,7 @@
 /**
  * Measures the API server over HTTP with a durable store: `node bench/apiserver.ts [memory|sqlite]`.
  * The server runs in a process of its own; this process is all the clients. Prints one JSON line per measure.
+ * With BENCH_NO_METRICS=1 nothing is counted for /metrics.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
