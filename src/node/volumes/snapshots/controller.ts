@@ -28,7 +28,8 @@ export interface LocalSnapshotsOptions {
   readonly contents: Contents;
 }
 
-const SNAPSHOT_FINALIZER = "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection";
+/** Of its own: upstream's is on the snapshots of other drivers, which their controller keeps. */
+const SNAPSHOT_FINALIZER = "berth.dev/local-snapshot";
 const CONTENT_FINALIZER = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
 const RETRY_MS = 5_000;
 
