@@ -41,17 +41,22 @@ export function metered<T>(base: number, work: () => T): { readonly value: T; re
 
 /** What several expressions share. */
 export class Budget {
-  #left: number;
+  readonly #limit: number;
+  #taken = 0;
 
-  constructor(left: number) {
-    this.#left = left;
+  constructor(limit = Infinity) {
+    this.#limit = limit;
+  }
+
+  get taken(): number {
+    return this.#taken;
   }
 
   get isSpent(): boolean {
-    return this.#left < 0;
+    return this.#taken > this.#limit;
   }
 
   take(cost: number): void {
-    this.#left -= cost;
+    this.#taken += cost;
   }
 }

@@ -1,6 +1,5 @@
 import type { k8s, KubeObject } from "../../api/index.ts";
-import { celMessage, compileCel, toCel } from "../../cel/index.ts";
-import type { Budget } from "../../cel/index.ts";
+import { Budget, celMessage, compileCel, toCel } from "../../cel/index.ts";
 import type { AdmissionRequest, Authorizer } from "../machinery/pipeline.ts";
 import { Decisions } from "./decisions.ts";
 import type { Matched } from "./equivalents.ts";
@@ -55,10 +54,14 @@ export class Expressions {
     };
     assertLeft();
     let value: unknown;
+    // Runs that ended at a question to the authorizers cost nothing: upstream waits in the middle of one.
+    let cost = new Budget();
     try {
-      value = await this.#decisions.settle(() => compileCel(expression)(this.#known, budget));
+      value = await this.#decisions.settle(() => compileCel(expression)(this.#known, (cost = new Budget())));
     } catch (error) {
       throw new Error(`expression '${expression}' resulted in error: ${celMessage(error)}`, { cause: error });
+    } finally {
+      budget?.take(cost.taken);
     }
     assertLeft();
     return value;

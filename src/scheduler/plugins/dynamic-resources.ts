@@ -127,10 +127,17 @@ export class DynamicResources implements Plugin {
   }
 
   reserve(info: PodInfo, node: NodeInfo): void {
-    if (this.#cycle?.uid !== info.uid) return;
-    const results = this.#cycle.perNode.get(node.name) ?? [];
-    for (const [at, claim] of this.#cycle.missing.entries())
+    const cycle = this.#endCycle(info);
+    const results = cycle?.perNode.get(node.name) ?? [];
+    for (const [at, claim] of (cycle?.missing ?? []).entries())
       this.#pending.set(claim.metadata.uid, { pod: info.uid, key: keyOf(claim), allocation: results[at]! });
+  }
+
+  /** What this cycle has found out about the Pod; a later one begins anew. */
+  #endCycle({ uid }: PodInfo): Cycle | undefined {
+    const cycle = this.#cycle?.uid === uid ? this.#cycle : undefined;
+    this.#cycle = undefined;
+    return cycle;
   }
 
   unreserve(info: PodInfo): void {
@@ -183,8 +190,8 @@ export class DynamicResources implements Plugin {
 
   /** A claim whose devices are elsewhere and that nobody else uses is given back: it may be allocated where the Pod fits. */
   async postFilter(info: PodInfo, signal: AbortSignal): Promise<void> {
-    if (this.#cycle?.uid !== info.uid) return;
-    const [claim] = [...this.#cycle.elsewhere].filter(({ status }) =>
+    const cycle = this.#endCycle(info);
+    const [claim] = [...(cycle?.elsewhere ?? [])].filter(({ status }) =>
       (status?.reservedFor ?? []).every(({ uid }) => uid === info.uid),
     );
     if (claim === undefined) return;
