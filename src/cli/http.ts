@@ -118,13 +118,14 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
 async function toError(response: IncomingMessage): Promise<Error> {
   const text = await readText(response);
   let message = text;
+  let hint: string | undefined;
   try {
-    message = (JSON.parse(text) as { message: string }).message;
+    ({ message, hint } = JSON.parse(text) as { message: string; hint?: string });
   } catch {
     // Not Docker's error body: show it as it is.
   }
   const code = CODES[response.statusCode!];
-  return code ? new BerthError(code, message) : internal(message);
+  return code ? new BerthError(code, message, { hint }) : internal(message, { hint });
 }
 
 export async function readText(source: AsyncIterable<unknown>): Promise<string> {

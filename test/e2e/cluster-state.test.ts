@@ -41,6 +41,10 @@ test("a backup of a running cluster brings its state back", async () => {
   const file = path.join(berth.directory, "backups", "monday.db");
   assert.equal(await out(berth, "cluster", "backup", file), file);
   assert.equal(statSync(file).mode & 0o777, 0o600);
+  assert.match(
+    (await berth.berth("cluster", "backup", berth.directory)).stderr,
+    /is a folder\n +name a file for the backup: /,
+  );
   await note(berth, "second");
   assert.match((await berth.berth("cluster", "restore", file)).stderr, /is up: a cluster's state can't be replaced/);
   await berth.down();

@@ -1,7 +1,7 @@
 import { chmodSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import path from "node:path";
-import { codeOf, messageOf, notFound, type ErrorCode } from "../../base/index.ts";
+import { BerthError, codeOf, messageOf, notFound, type ErrorCode } from "../../base/index.ts";
 import { listenUnix } from "../listen.ts";
 import type { Service, ServiceStatus } from "../supervisor.ts";
 import type { DaemonContext } from "../context.ts";
@@ -71,6 +71,8 @@ async function answer(context: DaemonContext, request: IncomingMessage, response
     response.end(JSON.stringify((await handler({ method: request.method ?? "GET", path, query })) ?? {}));
   } catch (error) {
     response.statusCode = STATUS[codeOf(error)] ?? 500;
-    response.end(JSON.stringify({ message: messageOf(error) }));
+    response.end(
+      JSON.stringify({ message: messageOf(error), hint: error instanceof BerthError ? error.hint : undefined }),
+    );
   }
 }
