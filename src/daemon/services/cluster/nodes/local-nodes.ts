@@ -169,6 +169,8 @@ export class LocalNodes {
       return entry;
     } catch (error) {
       await this.#forget(entry.name);
+      // It may have come as far as to register.
+      await this.#deleteObjects(entry.name);
       throw error;
     }
   }
