@@ -90,11 +90,10 @@ test("a download that breaks goes on where it broke", async () => {
   const store = await content();
   const stops = [100_000, 200_000, Infinity];
   answer = (request, response) => serveRange(request, response, stops.shift()!);
-  const { session, clock } = open();
+  const { session } = open();
   const download = await startDownload(descriptor, {
     content: store,
     session,
-    clock,
     signal: new AbortController().signal,
   });
   await download.done;
@@ -109,13 +108,12 @@ test("what a canceled download left is used by the next one", async () => {
     response.writeHead(200, { "content-length": String(blob.byteLength) });
     response.write(blob.subarray(0, 50_000));
   };
-  const { session, clock } = open();
+  const { session } = open();
   const abort = new AbortController();
   const arrived = Promise.withResolvers<void>();
   const first = await startDownload(descriptor, {
     content: store,
     session,
-    clock,
     signal: abort.signal,
     onBytes: (bytes) => bytes >= 50_000 && arrived.resolve(),
   });
@@ -126,7 +124,6 @@ test("what a canceled download left is used by the next one", async () => {
   const again = await startDownload(descriptor, {
     content: store,
     session,
-    clock,
     signal: new AbortController().signal,
   });
   await again.done;
@@ -157,11 +154,10 @@ test("a blob is sent while nobody knows its digest yet, and closed with it", asy
 test("content with another digest is refused and not kept", async () => {
   const store = await content();
   answer = (request, response) => serveRange(request, response, Infinity, Buffer.alloc(blob.byteLength, "wrong"));
-  const { session, clock } = open();
+  const { session } = open();
   const download = await startDownload(descriptor, {
     content: store,
     session,
-    clock,
     signal: new AbortController().signal,
   });
   await assert.rejects(download.done, /has digest/);

@@ -1,5 +1,5 @@
 import type { OciDescriptor } from "../../../api/index.ts";
-import { hasCode, unavailable, type Clock } from "../../../base/index.ts";
+import { hasCode, unavailable } from "../../../base/index.ts";
 import type { FileContentStore, FileUpload } from "../../content/index.ts";
 import type { RegistrySession } from "../../registry/index.ts";
 import { GrowingFile, type ApplyOptions } from "../../snapshot/index.ts";
@@ -14,7 +14,6 @@ export interface Download {
 export interface DownloadOptions {
   readonly content: FileContentStore;
   readonly session: RegistrySession;
-  readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onBytes?: (current: number) => void;
 }

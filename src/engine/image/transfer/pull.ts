@@ -172,7 +172,6 @@ class Transfers implements AsyncDisposable {
     const download = await startDownload(layer, {
       content: this.#environment.content,
       session: this.#session,
-      clock: this.#environment.clock,
       signal: this.signal,
       onBytes: (current) => line.bytes("Downloading", current, layer.size),
     });

@@ -1,4 +1,4 @@
-import type { OciDescriptor } from "../../../api/index.ts";
+import { MEDIA, type OciDescriptor } from "../../../api/index.ts";
 import { conflict } from "../../../base/index.ts";
 import type { ExportOptions } from "../../snapshot/index.ts";
 import { knownManifest, writeManifest, type MadeManifest } from "../create.ts";
@@ -52,7 +52,7 @@ export async function pushIndexParts(
 export async function indexDescriptor(library: Library, digest: string): Promise<OciDescriptor> {
   const bytes = await library.parts.content.read(digest);
   const { mediaType } = parseIndex(bytes);
-  return { mediaType: mediaType ?? "application/vnd.oci.image.index.v1+json", digest, size: bytes.byteLength };
+  return { mediaType: mediaType ?? MEDIA.ociIndex, digest, size: bytes.byteLength };
 }
 
 /**
