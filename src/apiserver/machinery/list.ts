@@ -67,7 +67,7 @@ async function listAt(core: Core, kind: Kind, options: ListOptions, place: Place
   try {
     // The cache may know a revision that the store has forgotten: such a list has expired, as upstream's, unless nothing has changed since.
     if (cache.since(revision)?.length !== 0) await core.store.get(cache.prefix, { revision });
-    const known = cache.at(revision, prefix, from);
+    const known = cacheOf(core, kind).at(revision, prefix, from);
     if (known) return await page(kind, options, { ...known, root: cache.prefix, revision });
     const limit = options.matches || options.limit === 0 ? undefined : options.limit + 1;
     const { kvs, count } = await core.store.range(prefix, { revision, from, limit });
