@@ -90,7 +90,7 @@ async function byHand(folder: string, port: number, received: Promise<number>): 
     ...(await kernelModules(kernel, ["virtio_pci", "virtio_blk", "virtio_net", "virtiofs"])),
   ]);
   const disk = path.join(folder, "hand.qcow2");
-  await ended(spawn("qemu-img", ["create", "-q", "-f", "qcow2", disk, "256M"], { stdio: "inherit" }));
+  await ended(spawn("/usr/bin/qemu-img", ["create", "-q", "-f", "qcow2", disk, "256M"], { stdio: "inherit" }));
   const shared = path.join(folder, "hand");
   fs.mkdirSync(shared, { recursive: true });
   const socket = path.join(folder, "hand.sock");

@@ -1,6 +1,7 @@
 import { chown, stat } from "node:fs/promises";
 import path from "node:path";
 import { deadlineExceeded, failedPrecondition } from "../../base/index.ts";
+import { VIRTIOFSD_CAPABILITIES, virtiofsdArgv } from "../hypervisor/virtiofsd.ts";
 import { VM_UID } from "../micro/root.ts";
 import { SHARE_SOCKET } from "./argv.ts";
 import type { MachineHost } from "./host.ts";
@@ -8,19 +9,6 @@ import type { MachineRecord } from "./record.ts";
 
 const LISTEN_MS = 10_000;
 const POLL_MS = 20;
-/** What a server needs that makes files of any owner and mode, confined to the shared folder by its own chroot. */
-const CAPABILITIES = [
-  "CAP_CHOWN",
-  "CAP_DAC_OVERRIDE",
-  "CAP_FOWNER",
-  "CAP_FSETID",
-  "CAP_SETGID",
-  "CAP_SETUID",
-  "CAP_MKNOD",
-  "CAP_SETFCAP",
-  "CAP_SYS_CHROOT",
-  "CAP_SETPCAP",
-];
 
 /** One virtiofsd for each shared folder of a machine that is about to start. */
 export async function serveShares(host: MachineHost, { id, spec }: MachineRecord): Promise<void> {
@@ -35,15 +23,8 @@ export async function serveShares(host: MachineHost, { id, spec }: MachineRecord
       logPath: path.join(host.records.folder(id), `share${index}.log`),
       uid: 0,
       confinesItself: true,
-      capabilities: CAPABILITIES,
-      args: [
-        "/usr/lib/qemu/virtiofsd",
-        `--socket-path=${socket}`,
-        "--rlimit-nofile=0",
-        "--thread-pool-size=0",
-        "-o",
-        `source=/share,sandbox=chroot,cache=auto,xattr,announce_submounts,no_posix_lock`,
-      ],
+      capabilities: VIRTIOFSD_CAPABILITIES,
+      args: virtiofsdArgv(socket),
       binds: [
         { source: run, write: true },
         { source: share.source, target: "/share", write: !share.readonly },

@@ -5,6 +5,7 @@ import { deadlineExceeded, unavailable } from "../../base/index.ts";
 import type { RuntimeContainer, Sandbox, SandboxRequest } from "../../engine/index.ts";
 import { bindMount, mount, mountsBelow, MS } from "../../host/index.ts";
 import { KERNEL_COMMAND_LINE, machineArgv, slotOf, type MachineSpec } from "../hypervisor/argv.ts";
+import { VIRTIOFSD_CAPABILITIES, virtiofsdArgv } from "../hypervisor/virtiofsd.ts";
 import { QmpClient } from "../qmp/index.ts";
 import type { GuestAgent } from "./agent.ts";
 import { placeMemory, stopAndSave, takeState, withShortPath } from "./memory.ts";
@@ -222,15 +223,8 @@ export class Machine {
     const server = await this.#createHost(SHARE, {
       uid: 0,
       confinesItself: true,
-      args: [
-        "/usr/lib/qemu/virtiofsd",
-        "--socket-path=/machine/run/share.sock",
-        "--rlimit-nofile=0",
-        "--thread-pool-size=0",
-        "-o",
-        "source=/share,sandbox=chroot,cache=auto,xattr,announce_submounts,no_posix_lock",
-      ],
-      capabilities: SHARE_CAPABILITIES,
+      args: virtiofsdArgv("/machine/run/share.sock"),
+      capabilities: VIRTIOFSD_CAPABILITIES,
       mounts: [
         { destination: "/var/run", type: "tmpfs", source: "tmpfs", options: ["mode=755", "size=64k"] },
         { destination: "/share", type: "bind", source: this.#share, options: ["rbind", "rslave", "rw"] },
@@ -346,21 +340,6 @@ interface HostOptions {
   readonly files?: ReadonlyArray<readonly [destination: string, source: string]>;
   readonly mounts?: ReadonlyArray<{ destination: string; type: string; source: string; options: string[] }>;
 }
-
-/** What a server needs that makes files of any owner and mode, confined to the shared folder by its own chroot. */
-const SHARE_CAPABILITIES = [
-  "CAP_CHOWN",
-  "CAP_DAC_OVERRIDE",
-  "CAP_FOWNER",
-  "CAP_FSETID",
-  "CAP_SETGID",
-  "CAP_SETUID",
-  "CAP_MKNOD",
-  "CAP_SETFCAP",
-  "CAP_SYS_CHROOT",
-  // To drop what it does not need.
-  "CAP_SETPCAP",
-];
 
 /** What was written, from a log of the monitor's (`time stream P|F text`; P: the line goes on). Pure. */
 export function logText(log: string): string {
