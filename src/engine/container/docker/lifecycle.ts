@@ -7,7 +7,7 @@ import { healthCommand, HealthMonitor } from "./health.ts";
 import type { Launcher } from "./launcher.ts";
 import type { Live } from "./live.ts";
 import { publish, saveIfRoom, type ContainerParts } from "./parts.ts";
-import type { ContainerRecord } from "./record.ts";
+import { isRunning, type ContainerRecord } from "./record.ts";
 import { RestartTimers, wantsRestart } from "./restarts.ts";
 
 /** created → running → exited (→ restarting → running) → removed. The end of a process comes by itself; the rest is asked for. */
@@ -161,10 +161,14 @@ export class Lifecycle {
     }
   }
 
-  /** Of a container that doesn't run. */
-  async remove(record: ContainerRecord, withVolumes: boolean): Promise<void> {
+  /** False, and nothing is done, when it runs. */
+  async remove(record: ContainerRecord, withVolumes: boolean): Promise<boolean> {
     this.restarts.cancel(record.id);
-    await this.#parts.lock.run(record.id, () => this.#remove(record, withVolumes));
+    return this.#parts.lock.run(record.id, async () => {
+      if (isRunning(record)) return false;
+      await this.#remove(record, withVolumes);
+      return true;
+    });
   }
 
   async #remove(record: ContainerRecord, withVolumes: boolean): Promise<void> {

@@ -102,7 +102,9 @@ export class DockerContainers {
 
   async remove(ref: string, options: { force?: boolean; volumes?: boolean } = {}): Promise<void> {
     const record = this.store.get(ref);
-    if (isRunning(record)) {
+    // Somebody may start it again after it was ended.
+    for (let removed = false; !removed; removed = await this.#lifecycle.remove(record, options.volumes ?? false)) {
+      if (!isRunning(record)) continue;
       if (!options.force) {
         const hint =
           record.state.status === "paused"
@@ -112,7 +114,6 @@ export class DockerContainers {
       }
       await this.#stopping.end(record);
     }
-    await this.#lifecycle.remove(record, options.volumes ?? false);
   }
 
   /** False when it runs already. */
@@ -149,10 +150,12 @@ export class DockerContainers {
   // --- settings and networks
 
   async rename(ref: string, name: string): Promise<void> {
-    await renameContainer(this.#parts, this.store.get(ref), name);
+    const { id } = this.store.get(ref);
+    await this.#parts.lock.run(id, () => renameContainer(this.#parts, this.store.get(id), name));
   }
   async update(ref: string, limits: DockerHostConfig): Promise<string[]> {
-    return updateContainer(this.#parts, this.store.get(ref), limits);
+    const { id } = this.store.get(ref);
+    return this.#parts.lock.run(id, () => updateContainer(this.#parts, this.store.get(id), limits));
   }
   async connectNetwork(ref: string, network: string, settings: DockerEndpointSettings = {}): Promise<void> {
     await connectNetwork(this.#parts, this.store.get(ref), network, settings);

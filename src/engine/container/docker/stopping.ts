@@ -1,11 +1,13 @@
 import { conflict, failedPrecondition } from "../../../base/index.ts";
 import type { Lifecycle } from "./lifecycle.ts";
+import type { Live } from "./live.ts";
 import { publish, saveIfRoom, type ContainerParts } from "./parts.ts";
 import { isRunning, type ContainerRecord } from "./record.ts";
 import { parseSignal } from "./signals.ts";
 
 const DEFAULT_STOP_SECONDS = 10;
 const KILL_WAIT_MS = 10_000;
+const KILL_AGAIN_MS = 1_000;
 const SIGKILL = 9;
 
 export interface StopOptions {
@@ -65,9 +67,13 @@ export class Stopping {
   /** Ends a container that is to be removed, whatever it does. */
   async end(record: ContainerRecord): Promise<void> {
     record.stoppedByUser = true;
-    const exited = this.#parts.waiters.nextExit(record.id);
-    await this.#signal(record, SIGKILL).catch(() => {});
-    if (isRunning(record)) await exited;
+    const exited = this.#parts.waiters.nextExit(record.id).then(() => true);
+    const { clock } = this.#parts.deps.ctx;
+    // Again and again: somebody may pause it between the signal and its end.
+    for (let ended = false; !ended && isRunning(record);) {
+      await this.#signal(record, SIGKILL).catch(() => {});
+      ended = !isRunning(record) || (await Promise.race([exited, clock.sleep(KILL_AGAIN_MS).then(() => false)]));
+    }
   }
 
   async #signal(record: ContainerRecord, signal: number): Promise<void> {
@@ -77,21 +83,31 @@ export class Stopping {
   }
 
   async pause(record: ContainerRecord): Promise<void> {
-    const { deps, live, lock, store } = this.#parts;
+    const { live, lock } = this.#parts;
     await lock.run(record.id, async () => {
       if (record.state.status === "paused") throw conflict(`container ${record.id} is already paused`);
-      await live.get(record).container.pause();
-      record.state.status = "paused";
-      await store.save(record);
+      const paused = live.get(record);
+      await paused.container.pause();
+      await this.#noteState(record, paused, "paused");
     });
-    publish(deps, record, "pause");
+    publish(this.#parts.deps, record, "pause");
   }
 
   async unpause(record: ContainerRecord): Promise<void> {
-    if (record.state.status !== "paused") throw conflict(`Container ${record.id} is not paused`);
-    await this.#parts.live.get(record).container.resume();
-    record.state.status = "running";
-    await this.#parts.store.save(record);
+    const { live, lock } = this.#parts;
+    await lock.run(record.id, async () => {
+      if (record.state.status !== "paused") throw conflict(`Container ${record.id} is not paused`);
+      const resumed = live.get(record);
+      await resumed.container.resume();
+      await this.#noteState(record, resumed, "running");
+    });
     publish(this.#parts.deps, record, "unpause");
+  }
+
+  /** Unless it has ended meanwhile: then that is its state. */
+  async #noteState(record: ContainerRecord, of: Live, status: "paused" | "running"): Promise<void> {
+    if (this.#parts.live.find(record.id) !== of) throw conflict(`container ${record.id} is not running`);
+    record.state.status = status;
+    await this.#parts.store.save(record);
   }
 }

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import path from "node:path";
-import { conflict, invalidArgument, notFound } from "../../../base/index.ts";
+import { conflict, invalidArgument, KeyedMutex, notFound } from "../../../base/index.ts";
 import { readFacts, writeFacts } from "../runtime/index.ts";
 import type { ContainerRecord } from "./record.ts";
 
@@ -12,6 +12,7 @@ export class ContainerStore {
   readonly #root: string;
   readonly #byId = new Map<string, ContainerRecord>();
   readonly #byName = new Map<string, string>();
+  readonly #writes = new KeyedMutex();
 
   constructor(root: string) {
     this.#root = root;
@@ -78,16 +79,24 @@ export class ContainerStore {
 
   async add(record: ContainerRecord): Promise<void> {
     await mkdir(this.directory(record.id), { recursive: true, mode: 0o710 });
-    await this.save(record);
+    await this.#writes.run(record.id, () => this.#write(record));
     this.#index(record);
   }
+  /** One after the other for one container; of one that is gone, nothing is written any more. */
   async save(record: ContainerRecord): Promise<void> {
-    await writeFacts(path.join(this.directory(record.id), "record.json"), record);
+    await this.#writes.run(record.id, async () => {
+      if (this.#byId.has(record.id)) await this.#write(record);
+    });
   }
   async remove(record: ContainerRecord): Promise<void> {
-    await rm(this.directory(record.id), { recursive: true, force: true });
-    this.#byId.delete(record.id);
+    await this.#writes.run(record.id, async () => {
+      await rm(this.directory(record.id), { recursive: true, force: true });
+      this.#byId.delete(record.id);
+    });
     if (this.#byName.get(record.name) === record.id) this.#byName.delete(record.name);
+  }
+  #write(record: ContainerRecord): Promise<void> {
+    return writeFacts(path.join(this.directory(record.id), "record.json"), record);
   }
   #index(record: ContainerRecord): void {
     this.#byId.set(record.id, record);
