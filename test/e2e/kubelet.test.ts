@@ -1,6 +1,6 @@
 /** A Pod's life with the real kubectl: order of containers, restarts, probes, hooks, signals, limits. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { atOnce } from "../support/patience.ts";
@@ -227,22 +227,27 @@ describe("a Pod's life", { concurrency: atOnce(6) }, () => {
       ["Burstable", "Guaranteed", "BestEffort"],
     );
     const cgroup = async (name: string) => (await k.exec(name, "cat", "/proc/1/cgroup")).trim();
+    const unified = existsSync("/sys/fs/cgroup/cgroup.controllers");
     const read = async (name: string, controller: string, file: string) => {
       const line = (await cgroup(name))
         .split("\n")
-        .find((entry) => new RegExp(`:(\\w+,)*${controller}(,\\w+)*:`).test(entry));
-      return readFileSync(path.join("/sys/fs/cgroup", controller, line!.split(":")[2]!, file), "utf8").trim();
+        .find((entry) => new RegExp(unified ? "^0::" : `:(\\w+,)*${controller}(,\\w+)*:`).test(entry));
+      const hierarchy = path.join("/sys/fs/cgroup", unified ? "" : controller);
+      return readFileSync(path.join(hierarchy, line!.split(":")[2]!, file), "utf8").trim();
     };
+    const memory = () => read("sized", "memory", unified ? "memory.max" : "memory.limit_in_bytes");
+    const quota = async () => (await read("sized", "cpu", unified ? "cpu.max" : "cpu.cfs_quota_us")).split(" ")[0];
     assert.match(await cgroup("sized"), /kubepods\/burstable\/pod/);
     assert.match(await cgroup("best-effort"), /kubepods\/besteffort\/pod/);
-    assert.equal(await read("sized", "memory", "memory.limit_in_bytes"), String(64 * 1024 * 1024));
-    assert.equal(await read("sized", "cpu", "cpu.cfs_quota_us"), "20000");
-    assert.equal(await read("sized", "cpu", "cpu.shares"), "102");
+    assert.equal(await memory(), String(64 * 1024 * 1024));
+    assert.equal(await quota(), "20000");
+    const [file, weight] = unified ? ["cpu.weight", "4"] : ["cpu.shares", "102"];
+    assert.equal(await read("sized", "cpu", file!), weight);
     const patch = { spec: { containers: [{ name: "main", resources: { limits: { cpu: "400m", memory: "96Mi" } } }] } };
     await k.kubectl("patch", "pod", "sized", "--subresource=resize", "-p", JSON.stringify(patch));
     await k.until("pod", "sized", (pod) => pod.status.containerStatuses![0]!.resources?.limits?.["memory"] === "96Mi");
-    assert.equal(await read("sized", "memory", "memory.limit_in_bytes"), String(96 * 1024 * 1024));
-    assert.equal(await read("sized", "cpu", "cpu.cfs_quota_us"), "40000");
+    assert.equal(await memory(), String(96 * 1024 * 1024));
+    assert.equal(await quota(), "40000");
     assert.equal((await k.get("pod", "sized")).status.containerStatuses![0]!.restartCount, 0);
   });
 
