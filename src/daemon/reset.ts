@@ -1,7 +1,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { kernelName } from "../base/index.ts";
 import { openEngine, type Engine } from "../engine/index.ts";
-import { findLeftovers, LinuxNetlinkHost, LinuxNft } from "../host/index.ts";
+import { detachLoop, findLeftovers, LinuxNetlinkHost, LinuxNft, loopDevices } from "../host/index.ts";
 import { CniNetwork } from "../node/index.ts";
 import type { DaemonContext } from "./context.ts";
 import { machinesFolder } from "./services/vm-api.ts";
@@ -18,6 +18,7 @@ export async function reset(context: DaemonContext): Promise<void> {
   await engine.destroyAll();
   await engine.close();
   sweepNetwork(kernelName(context.instance));
+  for (const { device, file } of loopDevices()) if (file.startsWith(`${context.dataDir}/`)) detachLoop(device);
   for (const directory of [context.runtimeDir, context.dataDir]) rmSync(directory, { recursive: true, force: true });
 }
 

@@ -219,3 +219,20 @@ describe("storage", { concurrency: 4 }, () => {
     await k.kubectl("delete", "pod", "waits-for-ever", "--now");
   });
 });
+
+test("a reset gives devices back that are still in use", async () => {
+  await k.apply(
+    claim("left", { volumeMode: "Block" }),
+    podOf(
+      "left",
+      "trap 'exit 0' TERM; while :; do sleep 0.1; done",
+      { volumes: [{ name: "disk", persistentVolumeClaim: { claimName: "left" } }] },
+      { volumeDevices: [{ name: "disk", devicePath: "/dev/disk" }] },
+    ),
+  );
+  await k.running("left");
+  const left = () => loopDevices().filter(({ file }) => file.startsWith(k.berth.directory)).length;
+  assert.equal(left(), 1);
+  await k.berth.stop();
+  assert.equal(left(), 0);
+});
