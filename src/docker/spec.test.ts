@@ -45,6 +45,7 @@ function emptyEngine(): Engine {
     events: new MemoryEventBus(context.clock),
     options,
     componentVersions: async () => ({ monitor: "2.1.6", runtime: "1.8.1", init: "0.19.0" }),
+    networks: { warnings: async () => ["WARNING: a firewall drops"] },
     counts: async () => ({ containers: 3, running: 1, paused: 1, stopped: 1, images: 2 }),
     host: {
       backingFilesystem: "extfs",
@@ -56,7 +57,6 @@ function emptyEngine(): Engine {
     // Route tables only keep these; none is called.
     containers: {},
     images: {},
-    networks: {},
     volumes: {},
     builder: {},
   } as unknown as Engine;
