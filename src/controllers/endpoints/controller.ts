@@ -4,6 +4,7 @@ import { keyOf, matchesLabels, resources, type Stored } from "../../client/index
 import { ownerReference, sameJson, type Pod } from "../common/index.ts";
 import type { Controller, ControllerContext } from "../controller.ts";
 import { desiredGroups, planSlices, subsetsOf, type Group, type Service, type Slice } from "./plan.ts";
+import { topologyOf, wantsTopologyHints } from "./topology.ts";
 
 const SERVICE_NAME = "kubernetes.io/service-name";
 const MANAGED_BY = "endpointslice.kubernetes.io/managed-by";
@@ -45,6 +46,21 @@ function watchPods(context: ControllerContext): void {
   });
 }
 
+/** A node's zone, readiness or size concerns the services whose endpoints are shared out by zones. */
+function watchNodes(context: ControllerContext): void {
+  const services = context.informer(resources.services);
+  const enqueue = () => {
+    for (const service of services.list()) if (wantsTopologyHints(service)) context.enqueue(keyOf(service));
+  };
+  context.informer(resources.nodes).onChange({
+    added: enqueue,
+    updated(node, old) {
+      if (!sameJson(topologyOf(node), topologyOf(old))) enqueue();
+    },
+    deleted: enqueue,
+  });
+}
+
 function sameForServices(pod: Pod, old: Pod): boolean {
   const ready = ({ status }: Pod) => status?.conditions?.find(({ type }) => type === "Ready")?.status;
   return (
@@ -61,7 +77,7 @@ function selectedGroups(context: ControllerContext, service: Service): Group[] {
   const { selector } = service.spec!;
   const pods = context.informer(resources.pods).inNamespace(service.metadata.namespace!);
   const selected = pods.filter((pod) => matchesLabels(selector, pod.metadata.labels));
-  return desiredGroups(service, selected, (name) => context.informer(resources.nodes).get(name));
+  return desiredGroups(service, selected, context.informer(resources.nodes));
 }
 
 const hasSelector = (service: k8s.Service | undefined) =>
@@ -77,7 +93,7 @@ export const endpointSliceController: Controller = {
     const enqueue = (service: Service) => context.enqueue(keyOf(service));
     services.onChange({ added: enqueue, updated: enqueue, deleted: enqueue });
     watchPods(context);
-    context.informer(resources.nodes);
+    watchNodes(context);
     const ofSlice = (slice: Slice) => {
       if (slice.metadata.labels?.[MANAGED_BY] === SLICE_MANAGER)
         context.enqueue(`${slice.metadata.namespace}/${slice.metadata.labels[SERVICE_NAME]}`);

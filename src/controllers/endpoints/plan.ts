@@ -1,6 +1,7 @@
 import type { k8s } from "../../api/index.ts";
 import type { Stored } from "../../client/index.ts";
 import { canonicalJson, isPodReady, isPodTerminal, sameJson, type Pod } from "../common/index.ts";
+import { withTopologyHints, wantsTopologyHints } from "./topology.ts";
 
 export type Service = Stored<k8s.Service>;
 export type Slice = Stored<k8s.EndpointSlice>;
@@ -81,12 +82,17 @@ export function hintsOf(
   return zone || "forNodes" in forNodes ? { ...forZones, ...forNodes } : undefined;
 }
 
+/** As much of an informer as is asked here. */
+interface Nodes {
+  get(name: string): Stored<k8s.Node> | undefined;
+  list(): readonly Stored<k8s.Node>[];
+}
+
 /** What the service's slices should say together, grouped by what one slice can hold. */
-export function desiredGroups(
-  service: Service,
-  pods: readonly Pod[],
-  nodeOf: (name: string) => Stored<k8s.Node> | undefined,
-): Group[] {
+export function desiredGroups(service: Service, pods: readonly Pod[], nodes: Nodes): Group[] {
+  // The annotation goes before the newer field, as upstream has it.
+  const byTopology = wantsTopologyHints(service);
+  const distribution = byTopology ? undefined : service.spec?.trafficDistribution;
   const groups: Group[] = [];
   for (const addressType of familiesOf(service)) {
     const byPorts = new Map<string, Group>();
@@ -97,12 +103,13 @@ export function desiredGroups(
       const key = canonicalJson(ports);
       let group = byPorts.get(key);
       if (!group) byPorts.set(key, (group = { addressType, ports, endpoints: [] }));
-      const endpoint = endpointOf(service, pod, address, nodeOf(pod.spec.nodeName));
-      const hints = hintsOf(service.spec?.trafficDistribution, endpoint);
+      const endpoint = endpointOf(service, pod, address, nodes.get(pod.spec.nodeName));
+      const hints = hintsOf(distribution, endpoint);
       group.endpoints.push(hints ? { ...endpoint, hints } : endpoint);
     }
     if (byPorts.size === 0) byPorts.set("", { addressType, ports: [], endpoints: [] });
-    groups.push(...byPorts.values());
+    for (const group of byPorts.values())
+      groups.push(byTopology ? { ...group, endpoints: withTopologyHints(group.endpoints, nodes.list()) } : group);
   }
   return groups;
 }
