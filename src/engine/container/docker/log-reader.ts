@@ -42,7 +42,7 @@ export async function* logLines(
       const last = ended.aborted;
       changed = false;
       // Asked before the reading: once there is a next file, nothing more is written into this one.
-      next = await fileAfter(files, file?.inode);
+      next = await fileAfter(files, file);
       if (file) for await (const line of file.lines()) yield line;
       if (signal.aborted) return;
       if (next) {
@@ -77,26 +77,37 @@ function watchLog(file: string, onChange: () => void): FSWatcher | undefined {
   }
 }
 
-/** The file that follows the one with this inode, which the caller holds open; without one, or when it is gone, the oldest. */
-async function fileAfter(files: readonly string[], inode: bigint | undefined): Promise<LogFile | undefined> {
-  const inodes = await Promise.all(
-    files.map((name) =>
-      stat(name, { bigint: true }).then(
-        ({ ino }) => ino,
-        () => undefined,
-      ),
-    ),
-  );
-  const at = inode === undefined ? -1 : inodes.indexOf(inode);
+/** The file that follows the one which the caller holds open; without one, or when it is gone, the oldest. */
+async function fileAfter(files: readonly string[], current: LogFile | undefined): Promise<LogFile | undefined> {
+  if (current && (await inodeOf(files.at(-1)!)) === current.inode) return undefined;
+  const inodes = await inodesOf(files);
+  const at = current ? inodes.indexOf(current.inode) : -1;
   for (const [index, found] of inodes.entries()) {
     if (index <= at || found === undefined) continue;
     const handle = await open(files[index]!, "r").catch(() => undefined);
     if ((await handle?.stat({ bigint: true }))?.ino === found) return new LogFile(handle!, found);
     // Rotated between the two looks.
     await handle?.close();
-    return await fileAfter(files, inode);
+    return await fileAfter(files, current);
   }
   return undefined;
+}
+
+function inodeOf(name: string): Promise<bigint | undefined> {
+  return stat(name, { bigint: true }).then(
+    ({ ino }) => ino,
+    () => undefined,
+  );
+}
+
+/** Which file bears each name. A rotation renames one after the other: only what two looks agree on was so at one moment. */
+async function inodesOf(files: readonly string[]): Promise<ReadonlyArray<bigint | undefined>> {
+  let seen = await Promise.all(files.map(inodeOf));
+  for (;;) {
+    const again = await Promise.all(files.map(inodeOf));
+    if (again.every((inode, index) => inode === seen[index])) return again;
+    seen = again;
+  }
 }
 
 class LogFile {

@@ -93,6 +93,31 @@ test("who follows gets every line once, however the log is rotated meanwhile", a
   assert.deepEqual(seen, [1, 2, 3, 4, 5, 6, 7]);
 });
 
+test("a look in the middle of a rotation finds the file that is followed, and the one after it", async () => {
+  const rotations = 300;
+  const ended = new AbortController();
+  let last = 0;
+  let seen = 0;
+  const rotating = async () => {
+    for (let index = 0; index < rotations; index++) {
+      write(++last % 60);
+      // One name after the other, as the daemon does it, and the reader meanwhile.
+      await fs.promises.rename(`${file}.1`, `${file}.2`).catch(() => {});
+      await fs.promises.rename(file, `${file}.1`);
+      write(++last % 60);
+      while (seen < last) await new Promise(setImmediate);
+    }
+    ended.abort();
+  };
+  write(++last);
+  const writer = rotating();
+  for await (const entry of readLogs(names(), { ...both, follow: true }, ended.signal, never)) {
+    assert.equal(Number(entry.text), ++seen % 60);
+  }
+  await writer;
+  assert.equal(seen, last);
+});
+
 test("who follows the only file of a log reads it to its end when another takes its place", async () => {
   write(1);
   const ended = new AbortController();
