@@ -76,11 +76,16 @@ async function bareBoots(folder: string): Promise<{ readonly best: string[]; rea
   };
 }
 
-/** A first machine is booted; what is saved after it is there when nothing is being made any more. Answers with what there is for machines with so many cards. */
-async function waitForTemplate(berth: Contender, networks: readonly string[] = []): Promise<string[]> {
-  client(berth, "run", "--rm", "--runtime", "vm", ...onNetworks(networks), "busybox", "true");
+/** A first machine is booted; what is saved after it is there when nothing is being made any more. */
+async function waitForTemplate(berth: Contender): Promise<void> {
+  client(berth, "run", "--rm", "--runtime", "vm", "busybox", "true");
+  await savedMachines(1);
+}
+
+/** The folders of saved machines with so many cards, once nothing is being saved any more; none when none comes. */
+async function savedMachines(cards: number): Promise<string[]> {
   const found = (pattern: string) => fs.globSync(path.join(CACHE, "templates/*", pattern));
-  const saved = () => found(`[0-9]*-${networks.length || 1}/state`);
+  const saved = () => found(`[0-9]*-${cards}/state`);
   const deadline = performance.now() + TEMPLATE_MS;
   do await sleep(1000);
   while ((saved().length === 0 || found(".new-*").length > 0) && performance.now() < deadline);
@@ -153,11 +158,12 @@ try {
   );
   const networks = ["one", "two"];
   for (const name of networks) client(own, "network", "create", name);
-  // Made once in a daemon's life: without it each machine is booted.
-  for (const folder of await waitForTemplate(own, networks)) fs.rmSync(folder, { recursive: true });
   const bare = await bareBoots(folder);
   const cold = ["docker", "run", "--rm", "--runtime", "vm", ...onNetworks(networks), "busybox", "echo", READY];
   const values: Record<"berth" | "hand" | "yardstick", number[]> = { berth: [], hand: [], yardstick: [] };
+  // A daemon saves such a machine once in its life: after that, and without what another life left, each is booted.
+  await untilSays(cold, READY, berth.env);
+  for (const folder of await savedMachines(networks.length)) fs.rmSync(folder, { recursive: true });
   for (let round = 0; round < Math.min(rounds, 5); round++) {
     values.berth.push(await untilSays(cold, READY, berth.env));
     values.hand.push(await untilSays(bare.best, READY, process.env, true));
