@@ -36,5 +36,5 @@ test("the annotation for hints by topology goes before trafficDistribution", () 
       list: () => nodes,
     }).flatMap(({ endpoints }) => endpoints.map(({ hints }) => hints?.forZones?.[0]?.name));
   assert.deepEqual(zonesOf({}), ["a", "a"]);
-  assert.deepEqual(zonesOf({ "service.kubernetes.io/topology-mode": "Auto" }).toSorted(), ["a", "b"]);
+  assert.deepEqual(new Set(zonesOf({ "service.kubernetes.io/topology-mode": "Auto" })), new Set(["a", "b"]));
 });
