@@ -1,5 +1,17 @@
 import assert from "node:assert/strict";
-import { closeSync as closeFd, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  openSync,
+  statSync,
+  closeSync as closeFd,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -36,7 +48,14 @@ test("the state for execs is the container's but for the group", () => {
     writeFileSync(path.join(directory, "crun/one/status"), JSON.stringify({ pid: 7, "cgroup-path": "/x" }));
     writeFileSync(path.join(directory, "crun/one/config.json"), "{}");
     const state = groupless(path.join(directory, "crun"), "one", path.join(directory, "exec"));
+    const reader = openSync(path.join(state, "one/status"), "r");
     assert.equal(groupless(path.join(directory, "crun"), "one", state), state);
+    assert.equal(
+      statSync(path.join(state, "one/status")).ino === fstatSync(reader).ino,
+      false,
+      "who reads it meanwhile has it whole",
+    );
+    closeSync(reader);
     const status = readFileSync(path.join(state, "one/status"), "utf8");
     assert.deepEqual(JSON.parse(status), { pid: 7, "cgroup-path": "" });
     assert.equal(readFileSync(path.join(state, "one/config.json"), "utf8"), "{}");

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, readFileSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import path from "node:path";
@@ -114,7 +114,10 @@ export function groupless(stateDir: string, id: string, directory: string): stri
   const copy = path.join(directory, id);
   mkdirSync(copy, { recursive: true, mode: 0o700 });
   const status = JSON.parse(readFileSync(path.join(own, "status"), "utf8")) as Record<string, unknown>;
-  writeFileSync(path.join(copy, "status"), JSON.stringify({ ...status, "cgroup-path": "" }), { mode: 0o600 });
+  // Put in place whole: the crun of another exec may be reading it.
+  const fresh = path.join(copy, "status.new");
+  writeFileSync(fresh, JSON.stringify({ ...status, "cgroup-path": "" }), { mode: 0o600 });
+  renameSync(fresh, path.join(copy, "status"));
   for (const name of ["config.json", "seccomp.bpf"]) {
     try {
       symlinkSync(path.join(own, name), path.join(copy, name));
