@@ -55,7 +55,7 @@ test("the state for execs is the container's but for the group", () => {
       false,
       "who reads it meanwhile has it whole",
     );
-    closeSync(reader);
+    closeFd(reader);
     const status = readFileSync(path.join(state, "one/status"), "utf8");
     assert.deepEqual(JSON.parse(status), { pid: 7, "cgroup-path": "" });
     assert.equal(readFileSync(path.join(state, "one/config.json"), "utf8"), "{}");
